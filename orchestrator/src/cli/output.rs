@@ -1,0 +1,218 @@
+//! What people and scripts see: the only writer to stdout and stderr of the commands.
+//!
+//! Data goes to stdout, everything else to stderr. Colours and moving lines appear only on a
+//! terminal and never where `NO_COLOR` is set. A closed pipe ends the output, not the command.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// How the output looks. Cheap to copy; holds no stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: bool,
+    live: bool,
+}
+
+/// One column's text and whether it is a state, to be coloured as one.
+#[derive(Clone, Debug)]
+pub enum Field {
+    /// Plain text.
+    Text(String),
+    /// A word of `state::words`, in its colour.
+    State(String),
+}
+
+impl From<&str> for Field {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Field {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl Output {
+    /// For this process: moving lines only where stderr is a terminal and a person reads.
+    pub fn new(json: bool) -> Self {
+        Self { json, live: !json && std::io::stderr().is_terminal() }
+    }
+
+    /// Whether machines read stdout.
+    pub fn json(self) -> bool {
+        self.json
+    }
+
+    /// Whether moving lines are welcome on stderr.
+    pub fn live(self) -> bool {
+        self.live
+    }
+
+    /// Whether a question can be asked.
+    pub fn can_ask(self) -> bool {
+        self.live && std::io::stdin().is_terminal()
+    }
+
+    /// Whether stderr shows colours.
+    pub fn color(self) -> bool {
+        let choice = anstream::AutoStream::choice(&std::io::stderr());
+        !matches!(choice, anstream::ColorChoice::Never)
+    }
+
+    /// Data, for stdout, with a line break.
+    pub fn data(self, text: &str) {
+        let mut stdout = anstream::stdout().lock();
+        let _ = writeln!(stdout, "{}", text.strip_suffix('\n').unwrap_or(text));
+    }
+
+    /// Data, for stdout, exactly as it is.
+    pub fn raw(self, text: &str) {
+        let mut stdout = anstream::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes());
+        let _ = stdout.flush();
+    }
+
+    /// A value as JSON, for stdout.
+    pub fn value(self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.data(&text),
+            Err(error) => self.warn(&format!("the answer cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// A table for stdout; without rows, `empty` on stderr.
+    pub fn table(self, header: &[&str], rows: Vec<Vec<Field>>, empty: &str) {
+        if rows.is_empty() {
+            self.note(empty);
+            return;
+        }
+        self.data(&table(header, rows));
+    }
+
+    /// Something a person may want to know, for stderr.
+    pub fn note(self, text: &str) {
+        let mut stderr = anstream::stderr().lock();
+        let _ = writeln!(stderr, "{text}");
+    }
+
+    /// Something a person should know, for stderr.
+    pub fn warn(self, text: &str) {
+        let style = AnsiColor::Yellow.on_default().bold();
+        self.note(&format!("{style}warning:{style:#} {text}"));
+    }
+
+    /// What went wrong, with every cause, once.
+    pub fn error(self, error: &anyhow::Error) {
+        let style = AnsiColor::Red.on_default().bold();
+        let mut lines = vec![error.to_string()];
+        for cause in error.chain().skip(1) {
+            let text = cause.to_string();
+            // Many errors repeat their cause's words in their own.
+            if !lines.iter().any(|line| line.contains(&text)) {
+                lines.push(text);
+            }
+        }
+        let mut text = format!("{style}error:{style:#} {}", lines.remove(0));
+        for line in lines {
+            text.push_str(&format!("\n  caused by: {line}"));
+        }
+        self.note(&text);
+    }
+}
+
+/// A table without borders, cut to the terminal's width only where there is one.
+fn table(header: &[&str], rows: Vec<Vec<Field>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let arrangement = if std::io::stdout().is_terminal() {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    };
+    table.set_content_arrangement(arrangement);
+    if no_color() {
+        table.force_no_tty();
+    }
+    table.set_header(header.iter().map(|name| Cell::new(name.to_uppercase())).collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(row.into_iter().map(cell).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+fn no_color() -> bool {
+    matches!(anstream::AutoStream::choice(&std::io::stdout()), anstream::ColorChoice::Never)
+}
+
+fn cell(field: Field) -> Cell {
+    match field {
+        Field::Text(text) => Cell::new(text),
+        Field::State(word) => match color_of(&word) {
+            Some(color) => Cell::new(word).fg(color),
+            None => Cell::new(word),
+        },
+    }
+}
+
+fn color_of(word: &str) -> Option<Color> {
+    Some(match word {
+        "succeeded" => Color::Green,
+        "failed" | "timed_out" | "lost" => Color::Red,
+        "running" | "starting" | "cancelling" => Color::Cyan,
+        "retrying" | "unknown" | "paused" | "queued" => Color::Yellow,
+        "upstream_failed" | "skipped" | "cancelled" | "waiting" => Color::DarkGrey,
+        _ => return None,
+    })
+}
+
+/// The style of a state on a terminal.
+pub fn state_style(word: &str) -> Style {
+    match color_of(word) {
+        Some(Color::Green) => AnsiColor::Green.on_default(),
+        Some(Color::Red) => AnsiColor::Red.on_default(),
+        Some(Color::Cyan) => AnsiColor::Cyan.on_default(),
+        Some(Color::Yellow) => AnsiColor::Yellow.on_default(),
+        Some(_) => AnsiColor::BrightBlack.on_default(),
+        None => Style::new(),
+    }
+}
+
+/// A state in its colour.
+pub fn state(word: &str) -> String {
+    let style = state_style(word);
+    format!("{style}{word}{style:#}")
+}
+
+/// Important words.
+pub fn bold(text: &str) -> String {
+    let style = Style::new().bold();
+    format!("{style}{text}{style:#}")
+}
+
+/// Words that step back.
+pub fn dim(text: &str) -> String {
+    let style = Style::new().dimmed();
+    format!("{style}{text}{style:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_no_borders_and_no_trailing_blanks() {
+        let rows = vec![
+            vec![Field::from("daily@2026-11-19"), Field::State("failed".to_owned())],
+            vec![Field::from("a"), Field::from("b")],
+        ];
+        insta::assert_snapshot!(table(&["run", "state"], rows));
+    }
+}

@@ -1,0 +1,180 @@
+//! Pipeline files from the disk: found, read, checked together.
+//!
+//! A mistake in one file never hides another file: every file is read to its end.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Read as _},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use trunkline_state::pipeline::Pipeline;
+
+use super::{
+    diagnostic::{Diagnostic, Diagnostics, SourceId},
+    lower::{Lowered, Place, Scope, lower},
+    operators::Operators,
+    tree::{self, Node},
+};
+
+/// The name of a pipeline's file in its folder.
+pub const PIPELINE_FILE: &str = "pipeline.yaml";
+/// The other ending that people use.
+const PIPELINE_FILE_SHORT: &str = "pipeline.yml";
+/// How deep below the pipelines folder a pipeline may lie: groups of groups.
+const FOLDER_DEPTH_MAX: usize = 4;
+/// The most pipeline files of a project.
+const FILES_MAX: usize = 5_000;
+
+/// A pipeline and where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedPipeline {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Its folder, with `aws.yaml`, `sql/` and the rest.
+    pub folder: PathBuf,
+    /// Its file.
+    pub file: PathBuf,
+    /// Its file among [`Diagnostics::sources`].
+    pub source: SourceId,
+}
+
+/// What a set of files gave.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The pipelines without errors, by name.
+    pub pipelines: Vec<LoadedPipeline>,
+    /// Everything that is wrong, in order.
+    pub diagnostics: Diagnostics,
+}
+
+impl Loaded {
+    /// The pipeline of this name.
+    pub fn get(&self, name: &str) -> Option<&LoadedPipeline> {
+        self.pipelines.iter().find(|loaded| loaded.pipeline.name.as_str() == name)
+    }
+}
+
+/// Reads pipeline files. `root` is what their names are shown relative to.
+pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Operators<'_>) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut names: HashMap<String, (SourceId, Range<usize>)> = HashMap::new();
+    for file in files {
+        let Some((source, node)) = read_tree(file, root, &mut loaded.diagnostics) else { continue };
+        let folder = file.parent().unwrap_or(root);
+        let folder_name = shown(folder, root);
+        let place = Place { source, folder: Some(folder), folder_name: &folder_name };
+        let Some(Lowered { pipeline, name_span }) = lower(&node, place, scope, operators, &mut loaded.diagnostics)
+        else {
+            continue;
+        };
+        let name = pipeline.name.to_string();
+        if let Some((first, span)) = names.get(&name) {
+            let message = format!("there are two pipelines named `{name}`");
+            let diagnostic = Diagnostic::error(source, name_span, message)
+                .label("second one")
+                .help("give one of them another name")
+                .related(*first, span.clone(), "first one");
+            loaded.diagnostics.items.push(diagnostic);
+            continue;
+        }
+        names.insert(name, (source, name_span));
+        let (folder, file) = (folder.to_owned(), file.clone());
+        loaded.pipelines.push(LoadedPipeline { pipeline, folder, file, source });
+    }
+    loaded.pipelines.sort_by(|one, other| one.pipeline.name.cmp(&other.pipeline.name));
+    loaded.diagnostics.sort();
+    loaded
+}
+
+/// Reads a pipeline from text that was never a file: tests, an editor's buffer.
+pub fn load_text(name: &str, text: &[u8], scope: &Scope, operators: &Operators<'_>) -> Loaded {
+    let mut loaded = Loaded::default();
+    let source = loaded.diagnostics.sources.add(name, name, String::from_utf8_lossy(text).as_ref());
+    if let Some(node) = parse_into(text, source, &mut loaded.diagnostics) {
+        let place = Place { source, folder: None, folder_name: "" };
+        if let Some(lowered) = lower(&node, place, scope, operators, &mut loaded.diagnostics) {
+            let (folder, file) = (PathBuf::new(), PathBuf::from(name));
+            loaded.pipelines.push(LoadedPipeline { pipeline: lowered.pipeline, folder, file, source });
+        }
+    }
+    loaded.diagnostics.sort();
+    loaded
+}
+
+/// The pipeline files below a folder, in the order of their names. Links are not followed.
+pub fn find_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![(folder.to_owned(), 0)];
+    while let Some((next, depth)) = folders.pop() {
+        for entry in fs::read_dir(&next)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let name = entry.file_name();
+            if kind.is_file() && (name == PIPELINE_FILE || name == PIPELINE_FILE_SHORT) {
+                files.push(entry.path());
+            } else if kind.is_dir() && depth < FOLDER_DEPTH_MAX && !name.to_string_lossy().starts_with('.') {
+                folders.push((entry.path(), depth + 1));
+            }
+            if files.len() > FILES_MAX {
+                return Err(io::Error::other(format!("there are more than {FILES_MAX} pipeline files")));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads a YAML file into its tree; what is wrong goes to `out`.
+pub fn read_tree(file: &Path, root: &Path, out: &mut Diagnostics) -> Option<(SourceId, Node)> {
+    let name = shown(file, root);
+    let bytes = match read_bounded(file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let reason = match error.kind() {
+                io::ErrorKind::NotFound => "it does not exist".to_owned(),
+                io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+                io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+                _ => error.to_string(),
+            };
+            out.items.push(Diagnostic::general(format!("{name} cannot be read: {reason}")));
+            return None;
+        }
+    };
+    let source = out.sources.add(name, file, String::from_utf8_lossy(&bytes).as_ref());
+    parse_into(&bytes, source, out).map(|node| (source, node))
+}
+
+/// One byte more than is allowed, so that the reader can tell.
+fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(tree::FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    fs::File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse_into(bytes: &[u8], source: SourceId, out: &mut Diagnostics) -> Option<Node> {
+    let parsed = tree::parse(bytes);
+    if parsed.root.is_none() && parsed.problems.is_empty() {
+        let help = "begin with name: my_pipeline";
+        out.items.push(Diagnostic::error(source, 0..0, "the file is empty").label("nothing here").help(help));
+    }
+    for problem in parsed.problems {
+        let mut diagnostic =
+            Diagnostic::error(source, problem.span, problem.message).label(problem.label).help_maybe(problem.help);
+        if let Some((span, label)) = problem.related {
+            diagnostic = diagnostic.related(source, span, label);
+        }
+        out.items.push(diagnostic);
+    }
+    parsed.root
+}
+
+/// A path as people know it: relative to the root where it lies inside.
+pub fn shown(path: &Path, root: &Path) -> String {
+    let relative = path.strip_prefix(root).unwrap_or(path);
+    let text = relative.to_string_lossy();
+    if text.is_empty() { ".".to_owned() } else { text.into_owned() }
+}

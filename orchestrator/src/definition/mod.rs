@@ -1,0 +1,43 @@
+//! Definitions: from YAML to a validated [`trunkline_state::pipeline::Pipeline`].
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `tree.rs`, `scalar.rs` | YAML text to a tree that knows places; the only use of the parser |
+//! | `lower.rs`, `timing.rs`, `task.rs`, `notices.rs` | what the keys mean |
+//! | `common.rs` | keys that all tasks share, and `defaults` |
+//! | `settings.rs`, `operators.rs` | a task's own settings against its operator's schema |
+//! | `graph.rs` | edges, cycles, topological order |
+//! | `template/` | templates: checked at load, rendered in a run |
+//! | `params.rs` | parameters: declared, and the values of a run |
+//! | `files.rs`, `load.rs` | what is read from disk |
+//! | `schema.rs` | JSON Schema of the pipeline file |
+//! | `diagnostic.rs`, `reader.rs`, `place.rs`, `suggest.rs` | saying what is wrong, and where |
+//!
+//! Every mistake of every file is reported at once. Environments and connections come from
+//! [`crate::project`]; runs, stores and AWS are never known here.
+
+pub(crate) mod check_names;
+pub mod common;
+pub mod diagnostic;
+mod files;
+mod graph;
+pub mod load;
+pub mod lower;
+pub(crate) mod notices;
+pub mod operators;
+pub mod params;
+mod place;
+pub(crate) mod reader;
+mod scalar;
+pub(crate) mod settings;
+pub(crate) mod suggest;
+mod task;
+pub mod template;
+mod timing;
+pub mod tree;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use load::{Loaded, LoadedPipeline, load_files, load_text};
+pub use lower::{EnvironmentNames, Scope};
+pub use operators::Operators;
+pub use template::{RenderContext, RenderError, Templates};

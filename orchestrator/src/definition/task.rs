@@ -1,0 +1,226 @@
+//! One entry of `tasks`: its name, its type, the shared keys and the operator's settings.
+
+use std::{ops::Range, path::Path, time::Duration};
+
+use serde_json::Value;
+use trunkline_state::{
+    ids::TaskName,
+    pipeline::{RetryPolicy, Task, TriggerRule},
+};
+
+use super::{
+    common::{CONNECTION, Common, POLL_INTERVAL},
+    diagnostic::Sources,
+    files,
+    operators::{OperatorInfo, Operators},
+    reader::{Reader, shorten},
+    settings::{Settings, Site},
+    suggest::did_you_mean,
+    template::holds_template,
+    tree::{Entry, Mapping},
+};
+
+/// A task whose edges are still names.
+#[derive(Debug)]
+pub(super) struct ReadTask {
+    /// Its name.
+    pub(super) name: TaskName,
+    /// Where the name stands.
+    pub(super) name_span: Range<usize>,
+    /// The operator's word.
+    operator: String,
+    settings: Value,
+    /// What it depends on, with places.
+    pub(super) depends_on: Vec<(String, Range<usize>)>,
+    /// Texts with templates.
+    pub(super) sites: Vec<Site>,
+    /// The connection, where it is named, and whether the operator needs one.
+    pub(super) connection: (String, Range<usize>, bool),
+    retry: RetryPolicy,
+    timeout: Duration,
+    poll_interval: Duration,
+    trigger_rule: TriggerRule,
+}
+
+/// What all tasks of a file share.
+pub(super) struct TaskScope<'a> {
+    /// The operators.
+    pub(super) operators: &'a Operators<'a>,
+    /// The pipeline's defaults over the project's.
+    pub(super) defaults: &'a Common,
+    /// The pipeline's folder, for `file:`; `None` for text without a folder.
+    pub(super) folder: Option<&'a Path>,
+    /// How the folder is called in messages.
+    pub(super) folder_name: &'a str,
+    /// Where files that are read on the way are kept.
+    pub(super) sources: &'a mut Sources,
+}
+
+impl ReadTask {
+    /// The task, with its edges as positions.
+    pub(super) fn into_task(self, depends_on: Vec<usize>) -> Task {
+        Task {
+            name: self.name,
+            operator: self.operator,
+            settings: self.settings,
+            depends_on,
+            trigger_rule: self.trigger_rule,
+            connection: self.connection.0,
+            retry: self.retry,
+            timeout: self.timeout,
+            poll_interval: self.poll_interval,
+        }
+    }
+}
+
+/// Reads one task. `None` where nothing could be made of it.
+pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>) -> Option<ReadTask> {
+    let name = match TaskName::new(entry.key.as_str()) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            let message = format!("`{}` cannot be the name of a task", shorten(&entry.key));
+            let diagnostic = reader.error(&entry.key_span, message).label("name").help(error.to_string());
+            reader.report(diagnostic);
+            None
+        }
+    };
+    let mapping = reader.mapping(&entry.value, &entry.key)?;
+    let mut common = Common::default();
+    let mut depends_on = Vec::new();
+    for inner in &mapping.entries {
+        match inner.key.as_str() {
+            "depends_on" => depends_on = reader.texts(inner),
+            "description" => {
+                reader.text(inner);
+            }
+            _ => {
+                common.read(reader, inner);
+            }
+        }
+    }
+    let (word, operator) = operator(reader, entry, mapping, scope.operators)?;
+    let named = common.connection.clone();
+    let common = common.or(scope.defaults);
+    let timeout = common.timeout.unwrap_or(operator.default_timeout);
+    let (settings, sites) = settings(reader, entry, mapping, (&word, operator, timeout), scope);
+    let connection = match (&named, &common.connection) {
+        (Some((name, span)), _) => (name.clone(), span.clone(), true),
+        // Checked where the default stands.
+        (None, Some((name, _))) => (name.clone(), entry.key_span.clone(), false),
+        (None, None) => (CONNECTION.to_owned(), entry.key_span.clone(), operator.remote),
+    };
+    Some(ReadTask {
+        name: name?,
+        name_span: entry.key_span.clone(),
+        operator: word,
+        settings,
+        depends_on,
+        sites,
+        connection,
+        retry: common.retry_policy(),
+        timeout,
+        poll_interval: common.poll_interval.unwrap_or(POLL_INTERVAL),
+        trigger_rule: common.trigger_rule.unwrap_or(TriggerRule::AllSuccess),
+    })
+}
+
+fn operator<'o>(
+    reader: &mut Reader,
+    entry: &Entry,
+    mapping: &Mapping,
+    operators: &'o Operators<'_>,
+) -> Option<(String, &'o OperatorInfo)> {
+    let Some(kind) = mapping.get("type") else {
+        let message = format!("task `{}` needs `type`", shorten(&entry.key));
+        let types: Vec<&str> = operators.types().collect();
+        let help = format!("the types are: {}", types.join(", "));
+        let diagnostic = reader.error(&entry.key_span, message).label("`type` is missing").help(help);
+        reader.report(diagnostic);
+        return None;
+    };
+    let word = reader.text(kind)?;
+    let Some(operator) = operators.get(&word) else {
+        let help = did_you_mean(&word, operators.types(), "the types are");
+        let message = format!("there is no task type `{}`", shorten(&word));
+        let diagnostic = reader.error(&kind.value.span, message).label("unknown type").help_maybe(help);
+        reader.report(diagnostic);
+        return None;
+    };
+    Some((word, operator))
+}
+
+fn settings(
+    reader: &mut Reader,
+    entry: &Entry,
+    mapping: &Mapping,
+    (word, operator, timeout): (&str, &OperatorInfo, Duration),
+    scope: &mut TaskScope<'_>,
+) -> (Value, Vec<Site>) {
+    let before = reader.found.len();
+    let owner = format!("`{word}` task `{}`", entry.key);
+    let mut settings = Settings { reader, schema: &operator.schema, sites: Vec::new() };
+    let common = |key: &str| trunkline_tasks::COMMON_KEYS.contains(&key);
+    let mut value = settings.object(mapping, &operator.schema, (&owner, &entry.key_span), &common);
+    let mut sites = settings.sites;
+    if let Value::Object(object) = &mut value {
+        for inner in &mapping.entries {
+            if let Some(Value::String(text)) = object.get_mut(&inner.key) {
+                inline(reader, inner, text, &mut sites, scope);
+            }
+        }
+    }
+    let sound = reader.found.len() == before;
+    if sound
+        && !holds_template(&value)
+        && let Some(objection) = scope.operators.objection(word, &value, timeout)
+    {
+        let span = blamed(mapping, &objection).unwrap_or(entry.key_span.clone());
+        let diagnostic = reader.error(&span, objection).label("refused by the operator");
+        reader.report(diagnostic);
+    }
+    (value, sites)
+}
+
+/// The value of the setting that the operator's words name, if they name one.
+fn blamed(mapping: &Mapping, objection: &str) -> Option<Range<usize>> {
+    mapping
+        .entries
+        .iter()
+        .find(|entry| objection.contains(&format!("`{}`", entry.key)))
+        .map(|entry| entry.value.span.clone())
+}
+
+/// Replaces `file:…` by the file's text.
+fn inline(reader: &mut Reader, entry: &Entry, text: &mut String, sites: &mut Vec<Site>, scope: &mut TaskScope<'_>) {
+    let Some(name) = files::reference(text).map(ToOwned::to_owned) else { return };
+    let Some(folder) = scope.folder else { return };
+    if super::template::is_template(&name) {
+        let diagnostic = reader
+            .error(&entry.value.span, "the name of a file cannot be a template")
+            .label("known only when it runs")
+            .help("name the file itself; templates inside the file are rendered");
+        return reader.report(diagnostic);
+    }
+    match files::read(folder, &name) {
+        Ok((path, content)) => {
+            let shown = format!("{}/{name}", scope.folder_name);
+            if super::template::is_template(&content) {
+                let source = scope.sources.add(shown, path, content.as_str());
+                sites.push(Site { source, span: 0..content.len(), scalar: None, text: content.clone() });
+            }
+            *text = content;
+        }
+        Err(error) => {
+            let help = match &error {
+                files::FileError::Missing(_) => {
+                    let there = files::neighbours(folder, &name);
+                    did_you_mean(&name, there.iter().map(String::as_str), "there are")
+                }
+                _ => Some("name a file inside the folder of the pipeline".to_owned()),
+            };
+            let diagnostic =
+                reader.error(&entry.value.span, error.to_string()).label("cannot be read").help_maybe(help);
+            reader.report(diagnostic);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Templates: how they are rendered when a run needs their values.
+//!
+//! Strict (an unknown name is an error), fuelled, bounded in output, without access to files,
+//! the clock or the environment. What a template may say is checked when the file is loaded,
+//! by [`check`]; what a date can do stands in [`dates`].
+
+pub mod check;
+pub mod dates;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::Arc,
+};
+
+use indexmap::IndexMap;
+use jiff::Zoned;
+use minijinja::{
+    Environment, Error, ErrorKind, UndefinedBehavior,
+    syntax::SyntaxConfig,
+    value::{Object, Serde, Value as Template},
+};
+use serde_json::{Map, Value};
+use trunkline_state::pipeline::Pipeline;
+
+/// Instructions that one template may use: a loop over ten thousand partitions fits.
+const FUEL: u64 = 200_000;
+/// The longest text of one template; Athena takes no longer query.
+pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// The name under which a sole expression keeps its value.
+const SOLE: &str = "trunkline_value";
+
+/// What templates may read. Everything but the dates is optional.
+#[derive(Clone, Debug)]
+pub struct RenderContext {
+    /// Start of the data interval, or the fire time, in the pipeline's zone.
+    pub logical_date: Zoned,
+    /// The data interval in the pipeline's zone; `None` for `data_interval: none`.
+    pub interval: Option<(Zoned, Zoned)>,
+    /// The run's parameters.
+    pub params: Map<String, Value>,
+    /// The environment's vars.
+    pub vars: Arc<IndexMap<String, Value>>,
+    /// `run.…`: [`check::RUN_FIELDS`].
+    pub run: Map<String, Value>,
+    /// Outputs by task name.
+    pub outputs: Map<String, Value>,
+    /// What triggered the run.
+    pub trigger: Value,
+    /// `error.…` in notices about failures: [`check::ERROR_FIELDS`].
+    pub error: Option<Value>,
+    /// `links.…` in notices: [`check::LINK_FIELDS`].
+    pub links: Option<Value>,
+}
+
+/// Why a value could not be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("setting `{path}`: {message}")]
+pub struct RenderError {
+    /// Where in the settings, e.g. `arguments.--date`.
+    pub path: String,
+    /// What went wrong, in the template's terms.
+    pub message: String,
+}
+
+/// The templates of one pipeline, compiled once.
+pub struct Templates {
+    environment: Environment<'static>,
+}
+
+impl std::fmt::Debug for Templates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Templates").field("compiled", &self.environment.templates().count()).finish()
+    }
+}
+
+impl Templates {
+    /// Compiles every template of the pipeline's tasks and notices. Texts that do not compile
+    /// are left out and reported by [`Templates::render`]: a loaded pipeline has none.
+    pub fn for_pipeline(pipeline: &Pipeline) -> Self {
+        let mut texts = BTreeSet::new();
+        for task in &pipeline.tasks {
+            collect(&task.settings, &mut texts);
+        }
+        for notice in pipeline.on_success.iter().chain(&pipeline.on_failure) {
+            let parts = [Some(&notice.sns), notice.subject.as_ref(), notice.message.as_ref()];
+            texts.extend(parts.into_iter().flatten().filter(|text| is_template(text)).cloned());
+        }
+        let mut environment = environment();
+        for text in texts {
+            let source = compiled_form(&text);
+            // A text that does not compile fails again, with its reason, when it is rendered.
+            let _ = environment.add_template_owned(text, source);
+        }
+        Self { environment }
+    }
+
+    /// Renders every template inside `settings`. A text that is one sole `{{ … }}` becomes
+    /// the value itself, of whatever type; any other template becomes text.
+    pub fn render(&self, settings: &Value, cx: &RenderContext) -> Result<Value, RenderError> {
+        if !holds_template(settings) {
+            return Ok(settings.clone());
+        }
+        let root = Template::from_object(Root::new(cx));
+        let mut path = Vec::new();
+        self.value(settings, &root, &mut path)
+    }
+
+    /// Renders one text, for a subject or a message.
+    pub fn render_text(&self, text: &str, cx: &RenderContext) -> Result<String, RenderError> {
+        match self.render(&Value::from(text), cx)? {
+            Value::String(text) => Ok(text),
+            other => Ok(other.to_string()),
+        }
+    }
+
+    fn value(&self, value: &Value, root: &Template, path: &mut Vec<String>) -> Result<Value, RenderError> {
+        match value {
+            Value::String(text) if is_template(text) => {
+                self.text(text, root).map_err(|message| RenderError { path: path.join("."), message })
+            }
+            Value::Array(items) => {
+                let mut rendered = Vec::with_capacity(items.len());
+                for (position, item) in items.iter().enumerate() {
+                    path.push(position.to_string());
+                    rendered.push(self.value(item, root, path)?);
+                    path.pop();
+                }
+                Ok(Value::Array(rendered))
+            }
+            Value::Object(entries) => {
+                let mut rendered = Map::with_capacity(entries.len());
+                for (key, entry) in entries {
+                    path.push(key.clone());
+                    rendered.insert(key.clone(), self.value(entry, root, path)?);
+                    path.pop();
+                }
+                Ok(Value::Object(rendered))
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    fn text(&self, text: &str, root: &Template) -> Result<Value, String> {
+        let source;
+        let template = match self.environment.get_template(text) {
+            Ok(template) => template,
+            Err(_) => {
+                source = compiled_form(text);
+                self.environment.template_from_str(&source).map_err(|error| explain(&error, text))?
+            }
+        };
+        if sole_expression(text).is_some() {
+            let captured = template.render_captured(root.clone()).map_err(|error| explain(&error, text))?;
+            let value = captured.state().lookup(SOLE).unwrap_or_default();
+            return native(&value, text);
+        }
+        let mut output = Bounded(Vec::new());
+        template.render_captured_to(root.clone(), &mut output).map_err(|error| explain(&error, text))?;
+        Ok(Value::from(String::from_utf8_lossy(&output.0).into_owned()))
+    }
+}
+
+/// Whether a text has to be rendered.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%") || text.contains("{#")
+}
+
+/// Whether any text inside has to be rendered.
+pub fn holds_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_template(text),
+        Value::Array(items) => items.iter().any(holds_template),
+        Value::Object(entries) => entries.values().any(holds_template),
+        _ => false,
+    }
+}
+
+/// The expression of a text that is one sole `{{ … }}`.
+pub fn sole_expression(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+    let inner = inner.strip_suffix(['-', '+']).unwrap_or(inner);
+    // `{{ a }}-{{ b }}` begins and ends alike; an expression on its own parses.
+    minijinja::machinery::parse_expr(inner).ok().map(|_| inner)
+}
+
+/// The environment in which templates are compiled and rendered.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_syntax(syntax());
+    environment.set_unknown_method_callback(|_, value, method, args| match value.as_str() {
+        Some(text) => dates::text_method(text, method, args),
+        None => Err(Error::from(ErrorKind::UnknownMethod)),
+    });
+    for name in ["debug", "pprint"] {
+        environment.remove_global(name);
+        environment.remove_filter(name);
+    }
+    environment
+}
+
+/// Jinja's delimiters; unlike Jinja's default, the last line break of a text is kept.
+fn syntax() -> SyntaxConfig {
+    SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default()
+}
+
+fn compiled_form(text: &str) -> String {
+    match sole_expression(text) {
+        Some(expression) => format!("{{% set {SOLE} = ({expression}) %}}"),
+        None => text.to_owned(),
+    }
+}
+
+fn collect(value: &Value, texts: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if is_template(text) => {
+            texts.insert(text.clone());
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        Value::Object(entries) => entries.values().for_each(|entry| collect(entry, texts)),
+        _ => {}
+    }
+}
+
+fn native(value: &Template, text: &str) -> Result<Value, String> {
+    if value.is_undefined() {
+        return Err(format!("`{}` has no value", text.trim()));
+    }
+    let json = serde_json::to_value(value).map_err(|_| format!("`{}` is no plain value", text.trim()))?;
+    let length = match &json {
+        Value::String(text) => text.len(),
+        Value::Array(_) | Value::Object(_) => json.to_string().len(),
+        _ => 0,
+    };
+    if length > OUTPUT_BYTES_MAX {
+        return Err(format!("the value has {length} bytes; at most {OUTPUT_BYTES_MAX} are kept"));
+    }
+    Ok(json)
+}
+
+/// The engine's error in one line, with the template that it belongs to.
+fn explain(error: &Error, text: &str) -> String {
+    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(limit) = inner.downcast_ref::<io::Error>() {
+            return limit.to_string();
+        }
+        source = inner.source();
+    }
+    let shown: String = text.trim().chars().take(80).collect();
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+    match error.kind() {
+        ErrorKind::OutOfFuel => format!("`{shown}` takes too many steps (at most {FUEL})"),
+        ErrorKind::UndefinedError => format!("`{shown}` reads something that has no value: {detail}"),
+        _ => format!("`{shown}`: {detail}"),
+    }
+}
+
+/// A writer that refuses what is too long.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            return Err(io::Error::other(format!("the rendered text is longer than {OUTPUT_BYTES_MAX} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The names that a template sees; each is made when it is read.
+#[derive(Debug)]
+struct Root(RenderContext);
+
+impl Root {
+    fn new(cx: &RenderContext) -> Self {
+        Self(cx.clone())
+    }
+}
+
+impl Object for Root {
+    fn get_value(self: &Arc<Self>, key: &Template) -> Option<Template> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Template> {
+        let cx = &self.0;
+        let date = &cx.logical_date;
+        Some(match key {
+            "ds" => Template::from(date.date().to_string()),
+            "ds_nodash" => Template::from(date.strftime("%Y%m%d").to_string()),
+            "ts" => Template::from(dates::isoformat(date)),
+            "logical_date" => dates::moment(date.clone()),
+            "data_interval_start" => dates::moment(cx.interval.as_ref()?.0.clone()),
+            "data_interval_end" => dates::moment(cx.interval.as_ref()?.1.clone()),
+            "params" => Template::from(Serde(&cx.params)),
+            "vars" => Template::from(Serde(&*cx.vars)),
+            "run" => Template::from(Serde(&cx.run)),
+            "tasks" => Template::from_object(Tasks(self.clone())),
+            "trigger" => Template::from(Serde(&cx.trigger)),
+            "error" => Template::from(Serde(cx.error.as_ref()?)),
+            "links" => Template::from(Serde(cx.links.as_ref()?)),
+            _ => return None,
+        })
+    }
+}
+
+/// `tasks.<task>.outputs`.
+#[derive(Debug)]
+struct Tasks(Arc<Root>);
+
+impl Object for Tasks {
+    fn get_value(self: &Arc<Self>, key: &Template) -> Option<Template> {
+        let outputs = self.0.0.outputs.get(key.as_str()?)?;
+        Some(Template::from(Serde(serde_json::json!({ "outputs": outputs }))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

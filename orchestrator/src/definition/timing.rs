@@ -1,0 +1,132 @@
+//! `schedule`, `timezone`, `dst`, `start_date`, `data_interval` and `catchup`, and whether they
+//! go together.
+
+use jiff::{Timestamp, civil};
+use trunkline_state::{
+    pipeline::Catchup,
+    schedule::{Calendar, CalendarError, DataInterval, DstRule, interval_of_fire},
+};
+
+use super::{
+    lower::Timing,
+    reader::{Reader, shorten},
+    suggest::nearest,
+    tree::{Entry, Mapping},
+};
+
+/// Fires that are looked at to see whether two of them cover the same interval.
+const FIRES_LOOKED_AT: usize = 8;
+
+/// Reads the keys that say when a pipeline runs.
+pub(super) fn read_timing(reader: &mut Reader, top: &Mapping) -> Timing {
+    let timezone = top.get("timezone").and_then(|entry| zone(reader, entry)).unwrap_or_else(|| "UTC".to_owned());
+    let dst = top.get("dst").and_then(|entry| {
+        reader.word(entry, &[("skip", DstRule::Skip), ("run_at_gap_end", DstRule::RunAtGapEnd)])
+    });
+    let schedule = top.get("schedule");
+    let calendar = schedule.and_then(|entry| calendar(reader, entry, &timezone, dst.unwrap_or_default()));
+    let interval_entry = top.get("data_interval");
+    let data_interval = interval_entry.and_then(|entry| interval(reader, entry)).unwrap_or(DataInterval::None);
+    let words = [("none", Catchup::None), ("last", Catchup::Last), ("all", Catchup::All)];
+    let catchup = top.get("catchup").and_then(|entry| reader.word(entry, &words));
+    if let (Some(entry), Some(Catchup::All), DataInterval::None) = (top.get("catchup"), catchup, data_interval)
+        && interval_entry.is_none_or(|entry| entry.value.as_scalar().is_some_and(|scalar| scalar.text == "none"))
+    {
+        let diagnostic = reader
+            .error(&entry.value.span, "`catchup: all` needs a data interval")
+            .label("a missed fire without an interval cannot be told from the next one")
+            .help("set `data_interval` (e.g. day), or write catchup: last");
+        reader.report(diagnostic);
+    }
+    if let (Some(entry), Some(calendar)) = (interval_entry, &calendar) {
+        check_fires(reader, entry, calendar, data_interval);
+    }
+    Timing {
+        calendar,
+        timezone,
+        start_date: top.get("start_date").and_then(|entry| date(reader, entry)),
+        data_interval,
+        catchup: catchup.unwrap_or(Catchup::Last),
+    }
+}
+
+fn calendar(reader: &mut Reader, entry: &Entry, timezone: &str, dst: DstRule) -> Option<Calendar> {
+    let text = reader.text(entry)?;
+    match Calendar::parse(&text, timezone, dst) {
+        Ok(calendar) => Some(calendar),
+        // Reported at `timezone`.
+        Err(CalendarError::Zone(_)) => None,
+        Err(error) => {
+            let diagnostic = reader
+                .error(&entry.value.span, error.to_string())
+                .label("schedule")
+                .help("five fields such as \"0 9 * * *\", or cron(0 9 * * ? *), or rate(10 minutes)");
+            reader.report(diagnostic);
+            None
+        }
+    }
+}
+
+fn interval(reader: &mut Reader, entry: &Entry) -> Option<DataInterval> {
+    let text = reader.text(entry)?;
+    match text.parse() {
+        Ok(interval) => Some(interval),
+        Err(error) => {
+            let words = ["hour", "day", "week", "month", "none"];
+            let help = nearest(&text, words).map(|word| format!("did you mean `{word}`?"));
+            let error: trunkline_state::schedule::DataIntervalError = error;
+            let diagnostic =
+                reader.error(&entry.value.span, error.to_string()).label("data interval").help_maybe(help);
+            reader.report(diagnostic);
+            None
+        }
+    }
+}
+
+fn zone(reader: &mut Reader, entry: &Entry) -> Option<String> {
+    let text = reader.text(entry)?;
+    if trunkline_state::schedule::zone(&text).is_ok() {
+        return Some(text);
+    }
+    let available: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    let help = nearest(&text, available.iter().map(String::as_str)).map(|zone| format!("did you mean `{zone}`?"));
+    let diagnostic = reader
+        .error(&entry.value.span, format!("there is no time zone `{}`", shorten(&text)))
+        .label("unknown zone")
+        .help(help.unwrap_or_else(|| "write an IANA name such as UTC or Europe/Berlin".to_owned()));
+    reader.report(diagnostic);
+    None
+}
+
+fn date(reader: &mut Reader, entry: &Entry) -> Option<civil::Date> {
+    let text = reader.text(entry)?;
+    if let (10, Ok(date)) = (text.len(), text.parse()) {
+        return Some(date);
+    }
+    let diagnostic = reader
+        .error(&entry.value.span, format!("`{}` must be a date, not `{}`", entry.key, shorten(&text)))
+        .label("expected a date")
+        .help("write it as 2026-11-01");
+    reader.report(diagnostic);
+    None
+}
+
+/// Two fires for one interval: the second run would be the first one again.
+fn check_fires(reader: &mut Reader, entry: &Entry, calendar: &Calendar, interval: DataInterval) {
+    let mut fire = Timestamp::UNIX_EPOCH;
+    let mut before = None;
+    for _ in 0..FIRES_LOOKED_AT {
+        let Some(next) = calendar.next_after(fire) else { return };
+        let covered = interval_of_fire(interval, calendar.zone(), next);
+        if covered.is_some() && covered == before {
+            let diagnostic = reader
+                .error(&entry.value.span, "the schedule fires more than once for one data interval")
+                .label("shorter than the pauses between fires, or `none`")
+                .help("only the first fire of an interval starts a run; choose a shorter `data_interval`, or none")
+                .warning();
+            return reader.report(diagnostic);
+        }
+        before = covered;
+        fire = next;
+    }
+}

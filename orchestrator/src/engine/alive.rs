@@ -1,0 +1,35 @@
+//! Being alive: the heartbeat row, and the gate that it opens for starts.
+
+use std::{sync::Mutex, time::Duration};
+
+/// When the last heartbeat committed, on a clock that also counts while the machine sleeps.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    committed_at: Mutex<Option<Duration>>,
+}
+
+impl Pulse {
+    /// A heartbeat that was sent at `sent_at` committed.
+    pub(super) fn committed(&self, sent_at: Duration) {
+        *self.committed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sent_at);
+    }
+
+    /// Whether the last heartbeat is younger than `gate`. An optimisation that spares work:
+    /// tokens, markers and fences are the safety argument.
+    pub(super) fn is_fresh(&self, gate: Duration) -> bool {
+        let committed = *self.committed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        committed.is_some_and(|at| boot_time().saturating_sub(at) < gate)
+    }
+}
+
+/// Time since boot, with sleep; where the system does not tell, since the first question.
+#[expect(clippy::disallowed_methods, reason = "the boot-time clock measures our own liveness, nothing that is decided")]
+pub(super) fn boot_time() -> Duration {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let uptime = std::fs::read_to_string("/proc/uptime").ok();
+    uptime
+        .as_deref()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+        .unwrap_or_else(|| FIRST.get_or_init(std::time::Instant::now).elapsed())
+}

@@ -1,0 +1,86 @@
+//! Due fires into runs. The rule (catch-up, intervals, DST) is [`trunkline_state::schedule`]'s;
+//! run keys make a fire that two replicas saw one run.
+
+use std::sync::Arc;
+
+use trunkline_state::{
+    run::Trigger,
+    schedule::{Fire, due_fires, run_key},
+    store::{Due, StoreError},
+};
+
+use super::{
+    Shared,
+    message::{Message, RunRequest},
+    prepare,
+};
+
+/// Pipelines handled in one look.
+const PIPELINES_MAX: i64 = 100;
+/// Runs made for one pipeline in one look; `catchup: all` over years takes several.
+const FIRES_MAX: usize = 50;
+
+/// Makes the runs of every schedule that is due, and moves the schedules on. The runs come
+/// first: a crash in between finds their keys taken and only moves on.
+pub(super) async fn fire_due(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    for due in shared.store.due_pipelines(PIPELINES_MAX).await? {
+        fire_one(shared, &due).await?;
+    }
+    Ok(())
+}
+
+async fn fire_one(shared: &Arc<Shared>, due: &Due) -> Result<(), StoreError> {
+    let definition = shared.store.definition(&due.name, due.version).await?;
+    let pipeline = &definition.pipeline;
+    // The schedule's moments are compared on the database's clock, like everything that
+    // several replicas must agree on.
+    let now = shared.store.now().await?;
+    let Some(calendar) = &pipeline.calendar else {
+        shared.store.fired(due, now, None).await?;
+        return Ok(());
+    };
+    let decided = due_fires(
+        calendar,
+        pipeline.catchup,
+        pipeline.data_interval,
+        pipeline.start_date,
+        due.fired_until,
+        now,
+        FIRES_MAX,
+    );
+    let params = match crate::definition::params::resolve(pipeline, []) {
+        Ok(params) => params,
+        Err(missing) => {
+            tracing::error!(pipeline = %due.name, "{} cannot fire: {missing}", due.name);
+            shared.store.fired(due, decided.watermark, calendar.next_after(decided.watermark)).await?;
+            return Ok(());
+        }
+    };
+    shared.load_usual(&definition).await;
+    for Fire { fire, interval } in decided.fires {
+        let logical_date = interval.map_or(fire, |covered| covered.start);
+        let key = run_key(pipeline.data_interval, &prepare::zone_of(pipeline), interval, logical_date);
+        let (reply, created) = tokio::sync::oneshot::channel();
+        let request = RunRequest {
+            definition: Arc::clone(&definition),
+            key: key.clone(),
+            logical_date,
+            interval,
+            fire_at: Some(fire),
+            params: params.clone(),
+            trigger: Trigger::Schedule,
+            actor: "schedule".to_owned(),
+        };
+        shared.send(Message::Create(Box::new(request), reply));
+        match created.await {
+            Ok(Ok((run, _))) => tracing::info!(run.id = %run, "fired {}@{key}", due.name),
+            Ok(Err(error)) => {
+                tracing::warn!("could not create {}@{key}: {}", due.name, super::chain(&error));
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        }
+    }
+    shared.store.fired(due, decided.watermark, calendar.next_after(decided.watermark)).await?;
+    Ok(())
+}

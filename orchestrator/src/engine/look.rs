@@ -1,0 +1,145 @@
+//! What a replica does by itself: shows that it lives, hears hints, looks for work.
+
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use trunkline_state::store::{Answer, Letter, StoreError};
+
+use super::{EngineHandle, Shared, alive, cron, message::Asked, notices, pace};
+
+/// Runs claimed at a time: one load of some thousand rows.
+const CLAIM_MAX: i64 = 200;
+/// Hints of ended runs are sent at most this often; each takes a lock of the whole server.
+const HINT_EVERY: Duration = Duration::from_millis(100);
+
+/// One heartbeat. Whether it committed.
+pub(super) async fn beat(shared: &Shared) -> bool {
+    let sent_at = alive::boot_time();
+    match shared.store.heartbeat().await {
+        Ok(replicas) => {
+            shared.replicas.store(replicas, Ordering::Relaxed);
+            shared.pulse.committed(sent_at);
+            true
+        }
+        Err(error) => {
+            tracing::warn!("no heartbeat: {}", super::chain(&error));
+            false
+        }
+    }
+}
+
+/// Shows every few seconds that this replica lives.
+pub(super) async fn heartbeats(shared: Arc<Shared>) {
+    loop {
+        let pause =
+            if beat(&shared).await { shared.timing.heartbeat_every } else { shared.timing.store_retry };
+        pace::pause(pause).await;
+    }
+}
+
+/// Hears hints and passes them on. Everything works without: hints only shorten waits.
+pub(super) async fn hints(shared: Arc<Shared>) {
+    loop {
+        match shared.store.listen().await {
+            Ok(mut listener) => {
+                while listener.recv().await.is_ok() {
+                    shared.look_now.notify_one();
+                }
+            }
+            Err(error) => tracing::debug!("cannot listen for hints: {}", super::chain(&error)),
+        }
+        pace::pause(shared.timing.look_every).await;
+    }
+}
+
+/// Looks around: every few seconds, when a hint comes, and when a schedule is due.
+pub(super) async fn around(shared: Arc<Shared>) {
+    let mut failing = false;
+    while !shared.stopping.load(Ordering::SeqCst) {
+        let pause = match look(&shared).await {
+            Ok(pause) => {
+                failing = false;
+                pause
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!("the store does not answer, going on when it returns: {}", super::chain(&error));
+                }
+                failing = true;
+                shared.timing.store_retry
+            }
+        };
+        tokio::select! {
+            () = shared.look_now.notified(), if !failing => {}
+            () = pace::pause(pause) => {}
+        }
+    }
+}
+
+/// One look. The time until the next one is due by itself.
+async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
+    claim_dropped(shared).await?;
+    if shared.hint_due.swap(false, Ordering::Relaxed) {
+        shared.store.hint().await?;
+        pace::pause(HINT_EVERY).await;
+    }
+    let work = shared.store.look().await?;
+    if work.letters {
+        for letter in shared.store.letters().await? {
+            deliver(shared, letter).await?;
+        }
+    }
+    if work.parcels {
+        notices::send_due(shared).await;
+    }
+    if !shared.is_server {
+        return Ok(shared.timing.look_every);
+    }
+    if work.fires {
+        cron::fire_due(shared).await?;
+    }
+    if work.unowned {
+        let claimed = shared.store.claim(CLAIM_MAX).await?;
+        let many = claimed.len() == usize::try_from(CLAIM_MAX).unwrap_or(usize::MAX);
+        for owned in &claimed {
+            shared.load_usual(&owned.run.definition).await;
+        }
+        shared.send(super::message::Message::Adopt(claimed));
+        if many {
+            return Ok(Duration::ZERO);
+        }
+    }
+    let until_fire = work.next_fire_at.map_or(Duration::MAX, |at| {
+        Duration::try_from(at.duration_since(shared.now())).unwrap_or(Duration::ZERO)
+    });
+    // A fire that stays due (its runs could not be made) must not make this a busy loop.
+    Ok(until_fire.max(Duration::from_millis(50)).min(shared.timing.look_every))
+}
+
+/// Claims runs again whose memory was dropped after a commit that failed.
+async fn claim_dropped(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    loop {
+        let next = shared.reclaim.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(run) = next else { return Ok(()) };
+        match shared.claim_and_adopt(run).await {
+            // Somebody else has it by now, or it never came to be.
+            Ok(_) => {}
+            Err(error) => {
+                shared.reclaim.lock().unwrap_or_else(PoisonError::into_inner).push_front(run);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Carries out a command that somebody left for a run of ours. The commit that carries it out
+/// also answers it, so that no crash in between makes anybody carry it out again.
+async fn deliver(shared: &Arc<Shared>, letter: Letter) -> Result<(), StoreError> {
+    let handle = EngineHandle { shared: Arc::clone(shared) };
+    match handle.ask_here(letter.run, &letter.command, &letter.actor, Some(letter.id)).await {
+        Asked::Refused(reason) => shared.store.answer(letter.id, &Answer::Refused(reason)).await,
+        Asked::Done | Asked::NotOwned | Asked::Unknown => Ok(()),
+    }
+}

@@ -1,0 +1,560 @@
+//! The owner loop: the runs of this replica in memory, one message at a time.
+//!
+//! ```text
+//! message ─► step/ask ─► delta ─┐  many runs at once
+//!                               ├─► one group commit ─► effects begin ─► messages …
+//! message ─► step/ask ─► delta ─┘
+//! ```
+//!
+//! Nothing here waits: commits, calls and timers run in tasks of their own and come back as
+//! messages. A run whose commit failed is dropped from memory and claimed again: the store is
+//! the truth, memory only a copy.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use trunkline_state::{
+    ids::RunId,
+    machine::{self, AttemptKey, Delta, Effect, Event, Refusal},
+    run::{Installation, Run},
+    store::{Batch, Births, Commit, Created, NewRun, Owned, StoreError},
+    words::RunState,
+};
+
+use super::{
+    Shared,
+    message::{Asked, EngineError, Message, RunRequest},
+    pace, perform, prepare,
+};
+
+/// Rows in one group commit: enough that a fan-out of thousands needs a few, few enough that
+/// one commit stays under some 100 ms.
+const COMMIT_ROWS_MAX: usize = 6_000;
+/// Messages taken before a commit is considered: keeps decisions and commits interleaved.
+const TURN_MESSAGES_MAX: usize = 4_096;
+/// The longest sleep of the loop; timers beyond are looked at again.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// A run in memory.
+struct Held {
+    run: Run,
+    fence: i64,
+    /// Decided and not yet handed to a commit.
+    delta: Delta,
+    actor: String,
+    waiting: Vec<oneshot::Sender<Asked>>,
+    /// Letters that the next commit answers.
+    letters: Vec<i64>,
+    /// Dropped when an attempt is not watched any more: polls of it end.
+    watches: HashMap<AttemptKey, Arc<()>>,
+    wake_at: Option<Timestamp>,
+}
+
+/// A commit under way.
+struct Flight {
+    run: RunId,
+    fence: i64,
+    effects: Vec<Effect>,
+    waiting: Vec<oneshot::Sender<Asked>>,
+    ended: bool,
+}
+
+type BornReply = oneshot::Sender<Result<(RunId, Created), EngineError>>;
+
+pub(super) struct Owner {
+    shared: Arc<Shared>,
+    installation: Installation,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    held: HashMap<RunId, Held>,
+    dirty: VecDeque<RunId>,
+    dirty_set: HashSet<RunId>,
+    timers: BTreeSet<(Timestamp, RunId)>,
+    flights: Vec<Flight>,
+    saving: bool,
+    wanted: VecDeque<(Run, Delta, String, BornReply)>,
+    births: Vec<(Run, Delta, String, BornReply)>,
+    creating: bool,
+    remote: HashMap<RunId, HashMap<usize, String>>,
+    draining: Option<oneshot::Sender<()>>,
+    starts: usize,
+}
+
+impl Owner {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        installation: Installation,
+        inbox: mpsc::UnboundedReceiver<Message>,
+    ) -> Self {
+        Self {
+            shared,
+            installation,
+            inbox,
+            held: HashMap::new(),
+            dirty: VecDeque::new(),
+            dirty_set: HashSet::new(),
+            timers: BTreeSet::new(),
+            flights: Vec::new(),
+            saving: false,
+            wanted: VecDeque::new(),
+            births: Vec::new(),
+            creating: false,
+            remote: HashMap::new(),
+            draining: None,
+            starts: 0,
+        }
+    }
+
+    /// Runs until a drain is answered or every sender is gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            let idle = self.until_next_timer();
+            tokio::select! {
+                message = self.inbox.recv() => {
+                    let Some(message) = message else { return };
+                    self.take(message);
+                    for _ in 0..TURN_MESSAGES_MAX {
+                        let Ok(message) = self.inbox.try_recv() else { break };
+                        self.take(message);
+                    }
+                }
+                () = pace::pause(idle) => {}
+            }
+            self.fire_timers();
+            self.begin_save();
+            self.begin_births();
+            if self.is_drained() {
+                if let Some(reply) = self.draining.take() {
+                    let _ = reply.send(());
+                }
+                return;
+            }
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining.is_some()
+            && !self.saving
+            && !self.creating
+            && self.starts == 0
+            && self.dirty.is_empty()
+            && self.wanted.is_empty()
+    }
+
+    fn until_next_timer(&self) -> Duration {
+        let now = self.shared.now();
+        match self.timers.first() {
+            Some((at, _)) => Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(IDLE_MAX),
+            None => IDLE_MAX,
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Adopt(runs) => runs.into_iter().for_each(|owned| self.adopt(owned)),
+            Message::Create(request, reply) => self.want(*request, reply),
+            Message::Report { run, fence, event } => self.report(run, fence, event),
+            Message::Place { run, fence, taken } => self.place(run, fence, taken),
+            Message::Ask { run, actor, command, letter, reply } => self.ask(run, &actor, &command, letter, reply),
+            Message::RemoteState { run, task, state } => {
+                if self.held.contains_key(&run) {
+                    self.remote.entry(run).or_default().insert(task, state);
+                }
+            }
+            Message::RemoteStates(run, reply) => {
+                let _ = reply.send(self.remote.get(&run).cloned().unwrap_or_default());
+            }
+            Message::IsOwned(run, reply) => {
+                let _ = reply.send(self.held.contains_key(&run));
+            }
+            Message::Saved(result) => self.saved(result),
+            Message::Born(result) => self.born(result),
+            Message::Release(run, reply) => self.release(run, reply),
+            Message::Drain(reply) => self.draining = Some(reply),
+            Message::StartBegan => self.starts += 1,
+            Message::StartEnded => self.starts = self.starts.saturating_sub(1),
+        }
+    }
+
+    fn adopt(&mut self, owned: Owned) {
+        let Owned { run, fence, has_place } = owned;
+        let id = run.id;
+        if self.held.get(&id).is_some_and(|held| held.fence >= fence) {
+            return;
+        }
+        self.evict(id);
+        let effects = machine::due(&run);
+        let queued_with_place = run.state == RunState::Queued && has_place;
+        self.hold(run, fence);
+        tracing::info!(run.id = %id, fence, "took over run {id}");
+        if queued_with_place {
+            self.decide(id, Event::Admitted);
+        } else {
+            self.begin_effects(id, fence, effects);
+        }
+        // Whatever fell due while nobody looked.
+        self.decide(id, Event::Tick);
+    }
+
+    fn hold(&mut self, run: Run, fence: i64) {
+        let id = run.id;
+        let held = Held {
+            run,
+            fence,
+            delta: Delta::default(),
+            actor: self.shared.actor.clone(),
+            waiting: Vec::new(),
+            letters: Vec::new(),
+            watches: HashMap::new(),
+            wake_at: None,
+        };
+        self.held.insert(id, held);
+        self.reset_timer(id);
+    }
+
+    fn evict(&mut self, id: RunId) {
+        if let Some(held) = self.held.remove(&id) {
+            if let Some(at) = held.wake_at {
+                self.timers.remove(&(at, id));
+            }
+            for reply in held.waiting {
+                let _ = reply.send(Asked::Unknown);
+            }
+        }
+        self.remote.remove(&id);
+        if self.dirty_set.remove(&id) {
+            self.dirty.retain(|other| *other != id);
+        }
+    }
+
+    fn report(&mut self, run: RunId, fence: i64, event: Event) {
+        if self.held.get(&run).is_some_and(|held| held.fence == fence) {
+            self.decide(run, event);
+        }
+    }
+
+    /// Feeds one event to the core, and prepares what it makes ready.
+    fn decide(&mut self, id: RunId, event: Event) {
+        let now = self.shared.now();
+        let Some(held) = self.held.get_mut(&id) else { return };
+        let mut delta = machine::step(&mut held.run, &[event], now);
+        if self.draining.is_none() {
+            delta = prepare::follow(&self.shared, &mut held.run, delta, now);
+        }
+        Self::forget_ended_watches(held, &delta);
+        held.delta.merge(delta);
+        self.after_decision(id);
+    }
+
+    fn ask(
+        &mut self,
+        id: RunId,
+        actor: &str,
+        command: &machine::Command,
+        letter: Option<i64>,
+        reply: oneshot::Sender<Asked>,
+    ) {
+        let now = self.shared.now();
+        let Some(held) = self.held.get_mut(&id) else {
+            let _ = reply.send(Asked::NotOwned);
+            return;
+        };
+        match machine::ask(&mut held.run, actor, command, now) {
+            Err(Refusal(reason)) => {
+                let _ = reply.send(Asked::Refused(reason));
+            }
+            Ok(delta) => {
+                let delta = prepare::follow(&self.shared, &mut held.run, delta, now);
+                Self::forget_ended_watches(held, &delta);
+                held.delta.merge(delta);
+                actor.clone_into(&mut held.actor);
+                held.waiting.push(reply);
+                held.letters.extend(letter);
+                self.mark_dirty(id);
+                self.reset_timer(id);
+            }
+        }
+    }
+
+    fn forget_ended_watches(held: &mut Held, delta: &Delta) {
+        for change in &delta.attempts {
+            if change.attempt.state.is_terminal() {
+                held.watches.remove(&AttemptKey { task: change.task, number: change.attempt.number });
+            }
+        }
+    }
+
+    /// What a decision asks for: a commit, or, if it changed nothing, its effects at once.
+    fn after_decision(&mut self, id: RunId) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        if held.delta.is_clean() {
+            let effects = std::mem::take(&mut held.delta).effects;
+            let fence = held.fence;
+            self.begin_effects(id, fence, effects);
+        } else {
+            self.mark_dirty(id);
+        }
+        self.reset_timer(id);
+    }
+
+    fn mark_dirty(&mut self, id: RunId) {
+        if self.dirty_set.insert(id) {
+            self.dirty.push_back(id);
+        }
+    }
+
+    fn reset_timer(&mut self, id: RunId) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        let wake_at = held.run.wake_at();
+        if wake_at == held.wake_at {
+            return;
+        }
+        if let Some(at) = held.wake_at {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(at) = wake_at {
+            self.timers.insert((at, id));
+        }
+        held.wake_at = wake_at;
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.shared.now();
+        let due: Vec<(Timestamp, RunId)> = self.timers.iter().take_while(|(at, _)| *at <= now).copied().collect();
+        for (at, id) in due {
+            self.timers.remove(&(at, id));
+            if let Some(held) = self.held.get_mut(&id) {
+                held.wake_at = None;
+            }
+            self.decide(id, Event::Tick);
+        }
+    }
+
+    fn begin_save(&mut self) {
+        if self.saving || self.dirty.is_empty() {
+            return;
+        }
+        let mut batch = Batch::default();
+        while let Some(id) = self.dirty.pop_front() {
+            self.dirty_set.remove(&id);
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            let delta = std::mem::take(&mut held.delta);
+            let actor = std::mem::replace(&mut held.actor, self.shared.actor.clone());
+            let letters = std::mem::take(&mut held.letters);
+            let commit =
+                Commit { run: &held.run, fence: held.fence, delta: &delta, actor: &actor, letters: &letters };
+            if let Err(illegal) = batch.push(&commit) {
+                tracing::error!(run.id = %id, "{illegal}");
+                self.evict(id);
+                continue;
+            }
+            self.flights.push(Flight {
+                run: id,
+                fence: held.fence,
+                effects: delta.effects,
+                waiting: std::mem::take(&mut held.waiting),
+                ended: held.run.state.is_terminal(),
+            });
+            if batch.rows() >= COMMIT_ROWS_MAX {
+                break;
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.saving = true;
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let result = shared.store.save(&batch).await;
+            shared.send(Message::Saved(result));
+        });
+    }
+
+    fn saved(&mut self, result: Result<Vec<RunId>, StoreError>) {
+        self.saving = false;
+        let flights = std::mem::take(&mut self.flights);
+        let written: HashSet<RunId> = match result {
+            Ok(written) => written.into_iter().collect(),
+            Err(error) => {
+                self.save_failed(flights, &error);
+                return;
+            }
+        };
+        let mut freed = false;
+        for flight in flights {
+            if !written.contains(&flight.run) {
+                tracing::warn!(run.id = %flight.run, "lost run {} to another replica", flight.run);
+                self.evict(flight.run);
+                for reply in flight.waiting {
+                    let _ = reply.send(Asked::NotOwned);
+                }
+                continue;
+            }
+            for reply in flight.waiting {
+                let _ = reply.send(Asked::Done);
+            }
+            self.begin_effects(flight.run, flight.fence, flight.effects);
+            let clean = !self.dirty_set.contains(&flight.run);
+            let over = self.held.get(&flight.run).is_some_and(|held| held.run.state.is_terminal());
+            if flight.ended && over && clean {
+                self.evict(flight.run);
+                freed = true;
+            }
+        }
+        if freed {
+            self.shared.run_ended();
+        }
+    }
+
+    /// A commit whose outcome is unknown, or that was rolled back: memory is not the truth any
+    /// more, so these runs are dropped and claimed again.
+    fn save_failed(&mut self, flights: Vec<Flight>, error: &StoreError) {
+        let reach = error.is_unreachable();
+        tracing::warn!(runs = flights.len(), unreachable = reach, "a commit failed: {}", super::chain(error));
+        let mut dropped = Vec::with_capacity(flights.len());
+        for flight in flights {
+            self.evict(flight.run);
+            dropped.push(flight.run);
+            for reply in flight.waiting {
+                let _ = reply.send(Asked::Unknown);
+            }
+        }
+        self.shared.claim_again(dropped, reach);
+    }
+
+    fn want(&mut self, request: RunRequest, reply: BornReply) {
+        if self.draining.is_some() {
+            let _ = reply.send(Err(EngineError::Closed));
+            return;
+        }
+        let now = self.shared.now();
+        let actor = request.actor.clone();
+        let mut run = Run::new(
+            self.shared.ids.run_id(now),
+            request.definition,
+            self.installation,
+            request.key,
+            request.logical_date,
+            request.interval,
+            request.fire_at,
+            request.params,
+            request.trigger,
+            now,
+        );
+        let delta = machine::step(&mut run, &[Event::Admitted], now);
+        let delta = prepare::follow_births(&self.shared, &mut run, delta, now);
+        self.wanted.push_back((run, delta, actor, reply));
+    }
+
+    fn begin_births(&mut self) {
+        if self.creating || self.wanted.is_empty() {
+            return;
+        }
+        let mut births = Births::default();
+        let mut rows = 0;
+        while let Some((run, delta, actor, reply)) = self.wanted.pop_front() {
+            births.push(&NewRun { run: &run, delta: &delta, actor: &actor });
+            rows += 1 + run.tasks.len() + delta.attempts.len();
+            self.births.push((run, delta, actor, reply));
+            if rows >= COMMIT_ROWS_MAX {
+                break;
+            }
+        }
+        self.creating = true;
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let result = shared.store.create_runs(&births).await;
+            shared.send(Message::Born(result));
+        });
+    }
+
+    fn born(&mut self, result: Result<Vec<Created>, StoreError>) {
+        self.creating = false;
+        let births = std::mem::take(&mut self.births);
+        let created = match result {
+            Ok(created) => created,
+            Err(error) => {
+                // Runs that were created all the same are owned by this replica and not held:
+                // claim them again under a new fence.
+                let shared = Arc::clone(&self.shared);
+                shared.claim_again(births.iter().map(|(run, ..)| run.id).collect(), true);
+                let message = super::chain(&error);
+                for (.., reply) in births {
+                    let _ = reply.send(Err(EngineError::Store(StoreError::Broken { message: message.clone() })));
+                }
+                return;
+            }
+        };
+        for ((run, delta, _, reply), created) in births.into_iter().zip(created) {
+            let id = run.id;
+            match created {
+                Created::Placed => {
+                    self.hold(run, 1);
+                    let _ = reply.send(Ok((id, created)));
+                    self.begin_effects(id, 1, delta.effects);
+                    self.decide(id, Event::Tick);
+                }
+                Created::Queued => {
+                    let _ = reply.send(Ok((id, created)));
+                    self.shared.claim_again(vec![id], false);
+                }
+                Created::Refused => {
+                    let _ = reply.send(Ok((id, created)));
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, run: RunId, fence: i64, taken: bool) {
+        if !self.held.get(&run).is_some_and(|held| held.fence == fence) {
+            return;
+        }
+        if taken {
+            self.decide(run, Event::Admitted);
+        } else if self.shared.is_server {
+            // Whoever looks next claims it once there is a place.
+            self.evict(run);
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                if let Err(error) = shared.store.release(&[run]).await {
+                    tracing::warn!(run.id = %run, "could not release a queued run: {}", super::chain(&error));
+                }
+            });
+        } else {
+            perform::admit_later(&self.shared, run, fence);
+        }
+    }
+
+    fn release(&mut self, run: RunId, reply: oneshot::Sender<()>) {
+        self.evict(run);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let _ = shared.store.release(&[run]).await;
+            let _ = shared.store.hint().await;
+            let _ = reply.send(());
+        });
+    }
+
+    fn begin_effects(&mut self, id: RunId, fence: i64, effects: Vec<Effect>) {
+        let draining = self.draining.is_some();
+        let Some(held) = self.held.get_mut(&id) else { return };
+        for effect in effects {
+            match effect {
+                // A committed intent is still sent; everything else the next owner derives.
+                Effect::Send { .. } => perform::begin(&self.shared, &held.run, fence, &effect),
+                _ if draining => {}
+                Effect::Watch { attempt } => {
+                    let token = Arc::new(());
+                    if perform::watch(&self.shared, &held.run, fence, attempt, &token) {
+                        held.watches.insert(attempt, token);
+                    }
+                }
+                other => perform::begin(&self.shared, &held.run, fence, &other),
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Effects into events: the only caller of the operators' `baseline`, `send`, `find` and
+//! `cancel`. Each effect runs in a task of its own and answers with one message.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use trunkline_state::{
+    ids::RunId,
+    machine::{AttemptKey, Effect, Event},
+    run::{Attempt, Failure, Run},
+};
+use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
+
+use super::{
+    Shared, convert,
+    message::Message,
+    pace,
+    polls::Watch,
+    prepare,
+};
+
+/// A start that would have to wait longer for its budget is put back: its intent, and the
+/// time that it is signed with, would grow old.
+const BUDGET_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// The pause before a look outside that failed is tried again, when it was no refusal.
+const BASELINE_RETRY: Duration = Duration::from_secs(2);
+
+/// Starts an effect. Watching is not here: see [`watch`].
+pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
+    let id = run.id;
+    match *effect {
+        Effect::Admit => admit(shared, id, fence),
+        Effect::Prepare { task, number } => look_and_prepare(shared, run, fence, task, number),
+        Effect::Send { attempt } => with_attempt(shared, run, fence, attempt, Step::Send),
+        Effect::Find { attempt } => with_attempt(shared, run, fence, attempt, Step::Find),
+        Effect::Stop { attempt } => stop(shared, run, fence, attempt),
+        Effect::Watch { .. } => {}
+    }
+}
+
+/// Hands an attempt to the poller. `false` if there is nothing to poll.
+pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, token: &Arc<()>) -> bool {
+    let Some(attempt) = run.live_attempt(key.task, key.number) else { return false };
+    let task = &run.definition.pipeline.tasks[key.task];
+    let Some(handle) = attempt.handle.as_deref().and_then(convert::handle) else { return false };
+    shared.watch(Watch {
+        run: run.id,
+        fence,
+        attempt: key,
+        connections: shared.connections_of(&run.definition),
+        operator: task.operator.clone(),
+        handle,
+        ceiling: task.poll_interval,
+        started_at: attempt.started_at.unwrap_or(attempt.intent_at),
+        usual: shared.usual(&run.definition, key.task),
+        alive: Arc::downgrade(token),
+    });
+    true
+}
+
+fn admit(shared: &Arc<Shared>, run: RunId, fence: i64) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        match shared.store.take_place(run, fence).await {
+            Ok(taken) => shared.send(Message::Place { run, fence, taken }),
+            Err(error) => {
+                tracing::warn!(run.id = %run, "could not ask for a place: {}", super::chain(&error));
+                pace::pause(shared.timing.store_retry).await;
+                shared.send(Message::Place { run, fence, taken: false });
+            }
+        }
+    });
+}
+
+/// Asks for a place again after a while; for a command that waits for its own run.
+pub(super) fn admit_later(shared: &Arc<Shared>, run: RunId, fence: i64) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        pace::pause(shared.timing.place_retry).await;
+        admit(&shared, run, fence);
+    });
+}
+
+fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, number: u32) {
+    let id = run.id;
+    let request = match prepare::request(shared, run, task, number) {
+        Ok(request) => request,
+        Err(failure) => {
+            shared.report(id, fence, Event::PrepareFailed { task, number, failure });
+            return;
+        }
+    };
+    let operator = run.definition.pipeline.tasks[task].operator.clone();
+    let clients = shared.clients(&run.definition);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let Some(operator) = shared.registry.get(&operator) else { return };
+        loop {
+            shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
+            match operator.baseline(&clients, &request).await {
+                Ok(baseline) => {
+                    let request = convert::to_json(&request);
+                    shared.report(id, fence, Event::Prepared { task, number, request, baseline });
+                    return;
+                }
+                // Being slowed down uses up no retry and fails no task.
+                Err(failure) if failure.class == ErrorClass::Throttled => pace::pause(BASELINE_RETRY).await,
+                Err(failure) => {
+                    let failure = convert::failure(failure);
+                    shared.report(id, fence, Event::PrepareFailed { task, number, failure });
+                    return;
+                }
+            }
+            if !shared.owns(id).await {
+                return;
+            }
+        }
+    });
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Send,
+    Find,
+}
+
+fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, step: Step) {
+    let Some(attempt) = run.live_attempt(key.task, key.number) else { return };
+    let Some(request) = convert::request(&attempt.request) else {
+        let failure = Failure::new("config", "the stored request of this attempt cannot be read");
+        shared.report(run.id, fence, Event::Lost { attempt: key, failure });
+        return;
+    };
+    let job = Job {
+        shared: Arc::clone(shared),
+        run: run.id,
+        fence,
+        key,
+        operator: run.definition.pipeline.tasks[key.task].operator.clone(),
+        clients: shared.clients(&run.definition),
+        request,
+        baseline: Arc::clone(&attempt.baseline),
+        intent_at: attempt.intent_at,
+        capacity_pause: run.definition.pipeline.tasks[key.task].poll_interval,
+        refusals: refusals(attempt),
+    };
+    tokio::spawn(async move {
+        match step {
+            Step::Send => job.send().await,
+            Step::Find => job.find().await,
+        }
+    });
+}
+
+/// How often this attempt was refused so far, as far as its note tells: the pause grows with
+/// the time since the attempt began.
+fn refusals(attempt: &Attempt) -> u32 {
+    u32::from(attempt.note.is_some()) * 3
+}
+
+/// One attempt on its way to the service.
+struct Job {
+    shared: Arc<Shared>,
+    run: RunId,
+    fence: i64,
+    key: AttemptKey,
+    operator: String,
+    clients: Arc<trunkline_tasks::clients::Clients>,
+    request: Request,
+    baseline: Arc<Value>,
+    intent_at: Timestamp,
+    capacity_pause: Duration,
+    refusals: u32,
+}
+
+impl Job {
+    fn report(&self, event: Event) {
+        self.shared.report(self.run, self.fence, event);
+    }
+
+    async fn send(self) {
+        self.shared.send(Message::StartBegan);
+        let event = self.send_once().await;
+        self.report(event);
+        self.shared.send(Message::StartEnded);
+    }
+
+    async fn send_once(&self) -> Event {
+        let attempt = self.key;
+        let Some(operator) = self.shared.registry.get(&self.operator) else {
+            return self.refused(&trunkline_tasks::operator::Failure::new(
+                ErrorClass::Config,
+                format!("this binary has no task type `{}`", self.operator),
+            ));
+        };
+        if let Some(rate) = operator.rate(Call::Start) {
+            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection).await;
+            if wait > BUDGET_WAIT_MAX {
+                return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
+            }
+            pace::pause(wait).await;
+        }
+        // The gate: a start goes out only while this replica is certainly not dead for others.
+        if !self.shared.may_start().await {
+            return self.deferred(self.shared.timing.store_retry, "the store cannot be reached".to_owned());
+        }
+        let intent = self.intent();
+        let limit = self.shared.timing.start_limit;
+        let sent = match tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                let reason = format!("no answer within {}s", limit.as_secs_f64());
+                return Event::StartUnknown { attempt, reason };
+            }
+        };
+        self.answered(operator.rate(Call::Start), &sent).await;
+        match sent {
+            Sent::Accepted(handle) => Event::Accepted {
+                attempt,
+                external_id: handle.id.clone(),
+                handle: convert::to_json(&handle),
+                reattached: false,
+            },
+            Sent::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
+            Sent::Refused(failure) => self.refused(&failure),
+            Sent::Throttled(failure) => {
+                let pause = if failure.class == ErrorClass::Capacity {
+                    self.capacity_pause
+                } else {
+                    prepare::defer_pause(&self.shared, self.refusals)
+                };
+                self.deferred(pause, failure.message)
+            }
+            Sent::Unknown(failure) => Event::StartUnknown { attempt, reason: failure.message },
+        }
+    }
+
+    async fn find(self) {
+        let Some(operator) = self.shared.registry.get(&self.operator) else { return };
+        self.shared.budget(operator.rate(Call::Read), &self.clients, &self.request.connection).await;
+        let attempt = self.key;
+        let found = operator.find(&self.clients, &self.intent()).await;
+        self.report(match found {
+            Found::Found(handle) => Event::Accepted {
+                attempt,
+                external_id: handle.id.clone(),
+                handle: convert::to_json(&handle),
+                reattached: true,
+            },
+            Found::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
+            Found::ProvedAbsent | Found::SafeToRepeat => Event::ProvedAbsent { attempt },
+            Found::NotYetKnown { again_at, reason } => Event::NotYetKnown { attempt, again_at, reason },
+            Found::Lost(failure) => Event::Lost { attempt, failure: convert::failure(failure) },
+        });
+    }
+
+    fn intent(&self) -> Intent<'_> {
+        Intent {
+            request: &self.request,
+            baseline: &self.baseline,
+            intent_at: self.intent_at,
+            now: self.shared.now(),
+        }
+    }
+
+    fn refused(&self, failure: &trunkline_tasks::operator::Failure) -> Event {
+        Event::Failed {
+            attempt: self.key,
+            outcome: convert::cost_of(failure),
+            failure: convert::failure(failure.clone()),
+        }
+    }
+
+    fn deferred(&self, pause: Duration, reason: String) -> Event {
+        let until = self.shared.now().checked_add(pause).unwrap_or(Timestamp::MAX);
+        Event::Deferred { attempt: self.key, until, reason }
+    }
+
+    async fn answered(&self, rate: Option<trunkline_tasks::operator::Rate>, sent: &Sent) {
+        let Some(rate) = rate else { return };
+        let throttled = matches!(sent, Sent::Throttled(failure) if failure.class == ErrorClass::Throttled);
+        self.shared.budget_answered(&rate, &self.clients, &self.request.connection, throttled).await;
+    }
+}
+
+fn stop(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) {
+    let Some(attempt) = run.live_attempt(key.task, key.number) else { return };
+    let Some(handle) = attempt.handle.as_deref().and_then(convert::handle) else { return };
+    let operator = run.definition.pipeline.tasks[key.task].operator.clone();
+    let clients = shared.clients(&run.definition);
+    let (shared, id) = (Arc::clone(shared), run.id);
+    tokio::spawn(async move {
+        let Some(operator) = shared.registry.get(&operator) else { return };
+        // Not confirmed here: a poll does that, and the core asks again if none comes.
+        if let Err(failure) = operator.cancel(&clients, &handle).await {
+            tracing::warn!(run.id = %id, job = %handle.id, "could not ask job {} to stop: {}", handle.id, failure.message);
+        }
+        shared.poll_soon(id, fence, key);
+    });
+}

@@ -1,0 +1,318 @@
+//! Watching external jobs: a timer heap, batches, budgets. A job that waits costs one entry
+//! here: no thread, no slot, no write.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use trunkline_state::{
+    ids::RunId,
+    machine::{AttemptKey, Event},
+    run::Failure,
+};
+use trunkline_tasks::{
+    clients::Clients,
+    operator::{Call, Handle, Status},
+};
+
+use super::{Shared, convert, message::Message, pace};
+
+/// A job is asked about after this share of the time that it has run: quick ones are seen to
+/// end quickly, long ones cost little.
+const ELAPSED_SHARE: u32 = 10;
+/// Until this share of its usual time has passed, a job is not expected to end.
+const USUAL_EARLY: f64 = 0.9;
+/// Due times are rounded up to multiples of interval/8, so that batches fill.
+const QUANTA: u32 = 8;
+/// A question that failed is asked again after this many intervals.
+const TROUBLE_FACTOR: u32 = 2;
+/// The longest sleep of the loop.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Questions of one replica that are under way at once.
+const CALLS_MAX: usize = 64;
+
+/// An external job to be watched.
+pub(super) struct Watch {
+    pub(super) run: RunId,
+    pub(super) fence: i64,
+    pub(super) attempt: AttemptKey,
+    pub(super) connections: Arc<Clients>,
+    pub(super) operator: String,
+    pub(super) handle: Handle,
+    /// `poll_interval` of the task.
+    pub(super) ceiling: Duration,
+    pub(super) started_at: Timestamp,
+    /// How long the task usually takes.
+    pub(super) usual: Option<Duration>,
+    /// Gone once nobody wants to know any more.
+    pub(super) alive: Weak<()>,
+}
+
+/// One message to the poller.
+pub(super) enum PollMessage {
+    /// Watch this.
+    Watch(Box<Watch>),
+    /// Put these back; they have not ended.
+    Again(Vec<(Watched, Timestamp)>),
+    /// Something is about to change: ask soon.
+    Soon(RunId, i64, AttemptKey),
+}
+
+/// A watched job with what the polls so far left.
+pub(super) struct Watched {
+    watch: Watch,
+    remote_state: Option<String>,
+    log_at: Option<(u32, u64)>,
+}
+
+/// The poller: owns every watched job of this replica.
+pub(super) struct Poller {
+    shared: Arc<Shared>,
+    inbox: mpsc::UnboundedReceiver<PollMessage>,
+    due: BTreeMap<Timestamp, Vec<Watched>>,
+    calls: Arc<tokio::sync::Semaphore>,
+}
+
+impl Poller {
+    pub(super) fn new(shared: Arc<Shared>, inbox: mpsc::UnboundedReceiver<PollMessage>) -> Self {
+        Self { shared, inbox, due: BTreeMap::new(), calls: Arc::new(tokio::sync::Semaphore::new(CALLS_MAX)) }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let now = self.shared.now();
+            let idle = self.due.first_key_value().map_or(IDLE_MAX, |(at, _)| {
+                Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(IDLE_MAX)
+            });
+            tokio::select! {
+                message = self.inbox.recv() => {
+                    let Some(message) = message else { return };
+                    self.take(message);
+                    while let Ok(message) = self.inbox.try_recv() {
+                        self.take(message);
+                    }
+                }
+                () = pace::pause(idle) => {}
+            }
+            self.ask_due();
+        }
+    }
+
+    fn take(&mut self, message: PollMessage) {
+        let now = self.shared.now();
+        match message {
+            PollMessage::Watch(watch) => {
+                let watched = Watched { watch: *watch, remote_state: None, log_at: None };
+                let at = next_poll(&watched.watch, now, self.shared.timing.poll_min);
+                self.due.entry(at).or_default().push(watched);
+            }
+            PollMessage::Again(list) => {
+                for (watched, at) in list {
+                    self.due.entry(at).or_default().push(watched);
+                }
+            }
+            PollMessage::Soon(run, fence, attempt) => self.hurry(run, fence, attempt, now),
+        }
+    }
+
+    fn hurry(&mut self, run: RunId, fence: i64, attempt: AttemptKey, now: Timestamp) {
+        let wanted = |watched: &Watched| {
+            watched.watch.run == run && watched.watch.fence == fence && watched.watch.attempt == attempt
+        };
+        let found = self.due.iter_mut().find_map(|(_, list)| {
+            let position = list.iter().position(wanted)?;
+            Some(list.swap_remove(position))
+        });
+        if let Some(watched) = found {
+            self.due.entry(now).or_default().push(watched);
+        }
+    }
+
+    /// Asks about everything that is due, as few calls as the operators' batches allow.
+    fn ask_due(&mut self) {
+        let now = self.shared.now();
+        let later = self.due.split_off(&now.checked_add(Duration::from_nanos(1)).unwrap_or(now));
+        let due = std::mem::replace(&mut self.due, later);
+        let mut groups: HashMap<(usize, String, String), Vec<Watched>> = HashMap::new();
+        for watched in due.into_values().flatten() {
+            if watched.watch.alive.strong_count() == 0 {
+                continue;
+            }
+            let Some(operator) = self.shared.registry.get(&watched.watch.operator) else { continue };
+            let key = (
+                Arc::as_ptr(&watched.watch.connections) as usize,
+                watched.watch.operator.clone(),
+                operator.batch_key(&watched.watch.handle),
+            );
+            groups.entry(key).or_default().push(watched);
+        }
+        for ((_, operator, _), mut group) in groups {
+            let size = self.shared.registry.get(&operator).map_or(1, |found| found.batch_size().max(1));
+            while !group.is_empty() {
+                let rest = group.split_off(group.len().min(size));
+                self.ask(std::mem::replace(&mut group, rest));
+            }
+        }
+    }
+
+    fn ask(&self, batch: Vec<Watched>) {
+        let (shared, calls) = (Arc::clone(&self.shared), Arc::clone(&self.calls));
+        tokio::spawn(async move {
+            let Ok(_permit) = calls.acquire().await else { return };
+            ask_batch(&shared, batch).await;
+        });
+    }
+}
+
+async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>) {
+    let Some(first) = batch.first() else { return };
+    let (clients, connection) = (Arc::clone(&first.watch.connections), first.watch.handle.connection.clone());
+    let Some(operator) = shared.registry.get(&first.watch.operator) else { return };
+    let rate = operator.rate(Call::Read);
+    if let Some(rate) = &rate {
+        // More to ask than the budget allows: intervals stretch.
+        pace::pause(shared.take_budget(rate, &clients, &connection).await).await;
+    }
+    let handles: Vec<Handle> = batch.iter().map(|watched| watched.watch.handle.clone()).collect();
+    let statuses = operator.poll(&clients, &handles).await;
+    if let Some(rate) = &rate {
+        let throttled = statuses.iter().any(|status| matches!(status, Status::Throttled(_)));
+        shared.budget_answered(rate, &clients, &connection, throttled).await;
+    }
+    let now = shared.now();
+    let mut again = Vec::new();
+    for (mut watched, status) in batch.into_iter().zip(statuses) {
+        copy_log(shared, &mut watched).await;
+        if let Some(at) = digest(shared, &mut watched, status, now) {
+            again.push((watched, at));
+        }
+    }
+    if !again.is_empty() {
+        shared.watch_again(again);
+    }
+}
+
+/// What a status means: an event for the owner, or the time to ask again.
+fn digest(shared: &Shared, watched: &mut Watched, status: Status, now: Timestamp) -> Option<Timestamp> {
+    let attempt = watched.watch.attempt;
+    let event = match status {
+        Status::Running { remote_state, poll_at } => {
+            if watched.remote_state.as_ref() != Some(&remote_state) {
+                let state = remote_state.clone();
+                shared.send(Message::RemoteState { run: watched.watch.run, task: attempt.task, state });
+                watched.remote_state = Some(remote_state);
+            }
+            return Some(poll_at.unwrap_or_else(|| next_poll(&watched.watch, now, shared.timing.poll_min)));
+        }
+        Status::Throttled(_) | Status::Unavailable(_) => {
+            let interval = interval(&watched.watch, now, shared.timing.poll_min).saturating_mul(TROUBLE_FACTOR);
+            return Some(now.checked_add(interval).unwrap_or(Timestamp::MAX));
+        }
+        Status::Succeeded(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
+        Status::Failed(failure) => {
+            Event::Failed { attempt, outcome: convert::cost_of(&failure), failure: convert::failure(failure) }
+        }
+        Status::Cancelled(failure) => Event::Stopped { attempt, failure: convert::failure(failure) },
+        Status::Gone(failure) => {
+            Event::Lost { attempt, failure: Failure { class: "lost".to_owned(), ..convert::failure(failure) } }
+        }
+    };
+    shared.report(watched.watch.run, watched.watch.fence, event);
+    None
+}
+
+/// Copies what the attempt printed since the last look; never able to fail it.
+async fn copy_log(shared: &Shared, watched: &mut Watched) {
+    let watch = &watched.watch;
+    let Some(operator) = shared.registry.get(&watch.operator) else { return };
+    loop {
+        let (chunk, offset) = match watched.log_at {
+            Some(at) => at,
+            None => {
+                // Most operators keep no output: find out before asking the store.
+                if operator.read_log(&watch.handle, 0).await.is_none() {
+                    return;
+                }
+                match shared.store.log_end(watch.run, watch.attempt).await {
+                    Ok(end) => end,
+                    Err(_) => return,
+                }
+            }
+        };
+        watched.log_at = Some((chunk, offset));
+        let Some(piece) = operator.read_log(&watch.handle, offset).await else { return };
+        if piece.text.is_empty() || piece.next_offset <= offset {
+            return;
+        }
+        if shared.store.append_log(watch.run, watch.attempt, chunk, &piece.text, piece.next_offset).await.is_err() {
+            return;
+        }
+        watched.log_at = Some((chunk + 1, piece.next_offset));
+    }
+}
+
+/// When to ask about a job next, rounded so that jobs of one kind are asked about together.
+fn next_poll(watch: &Watch, now: Timestamp, shortest: Duration) -> Timestamp {
+    let interval = interval(watch, now, shortest);
+    let at = now.checked_add(interval).unwrap_or(Timestamp::MAX);
+    let quantum = i64::try_from((interval / QUANTA).as_millis()).unwrap_or(i64::MAX).max(1);
+    let rounded = at.as_millisecond().div_euclid(quantum).saturating_add(1).saturating_mul(quantum);
+    Timestamp::from_millisecond(rounded).unwrap_or(at)
+}
+
+/// The interval that fits a job's own history: short at first and near its usual end, longer
+/// the longer it runs, at most `poll_interval`.
+fn interval(watch: &Watch, now: Timestamp, shortest: Duration) -> Duration {
+    let elapsed = Duration::try_from(now.duration_since(watch.started_at)).unwrap_or(Duration::ZERO);
+    let ceiling = watch.ceiling.max(shortest);
+    let by_age = (elapsed / ELAPSED_SHARE).clamp(shortest, ceiling);
+    match watch.usual.map(|usual| usual.mul_f64(USUAL_EARLY)) {
+        Some(expected) if elapsed < expected => (expected - elapsed).clamp(by_age.min(ceiling), ceiling),
+        _ => by_age,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(ceiling: u64, usual: Option<u64>) -> Watch {
+        Watch {
+            run: RunId(uuid::Uuid::nil()),
+            fence: 1,
+            attempt: AttemptKey { task: 0, number: 1 },
+            connections: Arc::new(Clients::default()),
+            operator: "sleep".to_owned(),
+            handle: Handle { connection: "aws".into(), id: "1".into(), detail: serde_json::Value::Null },
+            ceiling: Duration::from_secs(ceiling),
+            started_at: Timestamp::UNIX_EPOCH,
+            usual: usual.map(Duration::from_secs),
+            alive: Weak::new(),
+        }
+    }
+
+    #[test]
+    fn intervals_follow_age_and_history() {
+        let after = |watch: &Watch, seconds: i64| {
+            interval(watch, Timestamp::from_second(seconds).unwrap(), Duration::from_millis(250)).as_secs_f64()
+        };
+        let unknown = watch(30, None);
+        assert_eq!([0, 10, 100, 1000].map(|s| after(&unknown, s)), [0.25, 1.0, 10.0, 30.0]);
+        let usually_ten_minutes = watch(30, Some(600));
+        // Not expected to end yet, then close to its usual end, then overdue.
+        assert_eq!([0, 530, 600].map(|s| after(&usually_ten_minutes, s)), [30.0, 30.0, 30.0]);
+        let usually_ten_seconds = watch(30, Some(10));
+        assert_eq!([0, 6, 10].map(|s| after(&usually_ten_seconds, s)), [9.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn jobs_of_one_kind_are_asked_about_together() {
+        let one = next_poll(&watch(30, Some(600)), Timestamp::from_millisecond(60_001).unwrap(), Duration::from_millis(250));
+        let other = next_poll(&watch(30, Some(600)), Timestamp::from_millisecond(62_999).unwrap(), Duration::from_millis(250));
+        assert_eq!(one, other);
+    }
+}

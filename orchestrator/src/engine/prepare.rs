@@ -1,0 +1,136 @@
+//! From a task that may start to the exact request of its next attempt: rendering, and the
+//! operator's pure `prepare`. No IO; what needs a look outside first is left as an effect.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use trunkline_state::{
+    machine::{self, Delta, Effect, Event},
+    pipeline::Pipeline,
+    run::{Failure, Run},
+};
+use trunkline_tasks::operator::{PrepareContext, Request};
+
+use super::{Shared, convert};
+use crate::definition::template::RenderContext;
+
+/// Prepares what the decision made ready, as far as that needs no look outside, and decides
+/// again, until nothing new is ready: intents then go into the same commit.
+pub(super) fn follow(shared: &Shared, run: &mut Run, mut delta: Delta, now: Timestamp) -> Delta {
+    loop {
+        let ready = take_ready(shared, run, &mut delta);
+        if ready.is_empty() {
+            return delta;
+        }
+        let events: Vec<Event> = ready.into_iter().map(|(task, number)| prepared(shared, run, task, number)).collect();
+        delta.merge(machine::step(run, &events, now));
+    }
+}
+
+/// The same for a run that is being created: a request that cannot be made is left as an
+/// effect, because a new run holds no ended attempt yet.
+pub(super) fn follow_births(shared: &Shared, run: &mut Run, mut delta: Delta, now: Timestamp) -> Delta {
+    for (task, number) in take_ready(shared, run, &mut delta) {
+        match prepared(shared, run, task, number) {
+            event @ Event::Prepared { .. } => delta.merge(machine::step(run, &[event], now)),
+            _ => delta.effects.push(Effect::Prepare { task, number }),
+        }
+    }
+    delta
+}
+
+fn take_ready(shared: &Shared, run: &Run, delta: &mut Delta) -> Vec<(usize, u32)> {
+    let mut ready = Vec::new();
+    delta.effects.retain(|effect| match effect {
+        Effect::Prepare { task, number } if !needs_look(shared, run, *task) => {
+            ready.push((*task, *number));
+            false
+        }
+        _ => true,
+    });
+    ready
+}
+
+fn needs_look(shared: &Shared, run: &Run, task: usize) -> bool {
+    shared
+        .registry
+        .get(&run.definition.pipeline.tasks[task].operator)
+        .is_some_and(trunkline_tasks::registry::ErasedOperator::needs_baseline)
+}
+
+/// The event that preparing one attempt leads to, without a baseline.
+pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
+    match request(shared, run, task, number) {
+        Ok(request) => Event::Prepared { task, number, request: convert::to_json(&request), baseline: Value::Null },
+        Err(failure) => Event::PrepareFailed { task, number, failure },
+    }
+}
+
+/// Renders a task's settings and has its operator make the exact request.
+pub(super) fn request(shared: &Shared, run: &Run, task: usize, number: u32) -> Result<Request, Failure> {
+    let pipeline = &run.definition.pipeline;
+    let entry = &pipeline.tasks[task];
+    let operator = shared
+        .registry
+        .get(&entry.operator)
+        .ok_or_else(|| Failure::new("config", format!("this binary has no task type `{}`", entry.operator)))?;
+    let templates = shared.templates(&run.definition);
+    let settings = templates
+        .render(&entry.settings, &render_context(run, Some(number)))
+        .map_err(|error| Failure::new("config", error.to_string()))?;
+    let label = run.label();
+    let cx = PrepareContext {
+        attempt_id: run.attempt_id(task, number),
+        pipeline: pipeline.name.as_str(),
+        run: &label,
+        task: entry.name.as_str(),
+        environment: &pipeline.environment,
+        connection: &entry.connection,
+        timeout: entry.timeout,
+    };
+    operator.prepare(&settings, &cx).map_err(convert::failure)
+}
+
+/// What the templates of a run may read.
+pub(crate) fn render_context(run: &Run, attempt: Option<u32>) -> RenderContext {
+    let pipeline = &run.definition.pipeline;
+    let zone = zone_of(pipeline);
+    let mut fields = Map::new();
+    fields.insert("id".into(), json!(run.id.to_string()));
+    fields.insert("name".into(), json!(run.label()));
+    fields.insert("key".into(), json!(run.key));
+    fields.insert("generation".into(), json!(run.generation));
+    if let Some(number) = attempt {
+        fields.insert("attempt".into(), json!(number));
+    }
+    let outputs = pipeline
+        .tasks
+        .iter()
+        .zip(&run.tasks)
+        .filter_map(|(task, entry)| Some((task.name.to_string(), entry.outputs.clone()?)))
+        .collect();
+    RenderContext {
+        logical_date: run.logical_date.to_zoned(zone.clone()),
+        interval: run.interval.map(|covered| (covered.start.to_zoned(zone.clone()), covered.end.to_zoned(zone))),
+        params: run.params.clone(),
+        vars: std::sync::Arc::new(pipeline.vars.clone()),
+        run: fields,
+        outputs,
+        trigger: json!({"type": run.trigger.word()}),
+        error: None,
+        links: None,
+    }
+}
+
+/// The pipeline's zone; UTC if the zone database lost it since the definition was checked.
+pub(crate) fn zone_of(pipeline: &Pipeline) -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::get(&pipeline.timezone).unwrap_or(jiff::tz::TimeZone::UTC)
+}
+
+/// The pause before a start that the service refused for now is sent again: doubles with each
+/// refusal, kept within the engine's limits.
+pub(super) fn defer_pause(shared: &Shared, refusals: u32) -> Duration {
+    let timing = &shared.timing;
+    timing.defer_min.saturating_mul(2_u32.saturating_pow(refusals.min(16))).min(timing.defer_max)
+}

@@ -1,0 +1,75 @@
+//! Every time-like setting of the engine, in one place, so that fault trials can scale all of
+//! them by one ratio and none by itself.
+
+use std::time::Duration;
+
+/// How often and how long the engine waits for what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// A replica shows that it lives.
+    pub heartbeat_every: Duration,
+    /// A replica without a heartbeat for so long is dead for the others.
+    pub dead_after: Duration,
+    /// The longest that one start call takes. A start is sent only if the last heartbeat
+    /// committed less than `dead_after − start_limit` ago.
+    pub start_limit: Duration,
+    /// A replica looks for work that no hint told it of. With the heartbeat, an idle replica
+    /// sends less than one statement in two seconds.
+    pub look_every: Duration,
+    /// The shortest interval between two polls of one job.
+    pub poll_min: Duration,
+    /// The first pause after a throttled or refused-for-now start; doubles up to
+    /// `defer_max`.
+    pub defer_min: Duration,
+    /// The longest such pause.
+    pub defer_max: Duration,
+    /// A taken notice that nobody reported on is sent again.
+    pub parcel_hold: Duration,
+    /// The pause before a queued run asks again for its place, where nobody else would.
+    pub place_retry: Duration,
+    /// The pause before a store that cannot be reached is tried again.
+    pub store_retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_every: Duration::from_secs(5),
+            dead_after: trunkline_state::store::DEAD_AFTER,
+            start_limit: trunkline_tasks::START_TIMEOUT,
+            look_every: Duration::from_secs(4),
+            poll_min: Duration::from_millis(250),
+            defer_min: Duration::from_secs(1),
+            defer_max: Duration::from_secs(60),
+            parcel_hold: Duration::from_secs(60),
+            place_retry: Duration::from_secs(1),
+            store_retry: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Timing {
+    /// The same proportions, `ratio` times as long; for trials. Ratios between settings, which
+    /// the safety argument rests on, stay as they are.
+    #[must_use]
+    pub fn scaled(&self, ratio: f64) -> Self {
+        let scale = |duration: Duration| duration.mul_f64(ratio);
+        Self {
+            heartbeat_every: scale(self.heartbeat_every),
+            dead_after: scale(self.dead_after),
+            start_limit: scale(self.start_limit),
+            look_every: scale(self.look_every),
+            poll_min: scale(self.poll_min).max(Duration::from_millis(20)),
+            defer_min: scale(self.defer_min),
+            defer_max: scale(self.defer_max),
+            parcel_hold: scale(self.parcel_hold),
+            place_retry: scale(self.place_retry),
+            store_retry: scale(self.store_retry),
+        }
+    }
+
+    /// How old the last heartbeat may be for a start to be sent.
+    pub fn start_gate(&self) -> Duration {
+        self.dead_after.saturating_sub(self.start_limit)
+    }
+}

@@ -1,0 +1,225 @@
+//! The project: its root, `trunkline.yaml`, and the environment that a command works in.
+//!
+//! Here live the keys of the project file and the way from a folder to loaded pipelines. What
+//! the keys of a pipeline mean stands in [`crate::definition`]; who connects to what, in
+//! `tasks`. The process environment is never read here: a lookup function is passed in.
+
+mod environment;
+mod interpolate;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use trunkline_state::pipeline::Notice;
+use trunkline_tasks::Registry;
+
+pub use environment::{ENVIRONMENT_KEYS, Environment, is_sandbox};
+
+use crate::definition::{
+    Diagnostic, Diagnostics, EnvironmentNames, Loaded, Operators, Scope,
+    check_names::report_faults,
+    common::Common,
+    diagnostic::SourceId,
+    load::{find_files, load_files, read_tree, shown},
+    lower::check_connection,
+    notices::{ReadNotice, notices},
+    reader::{Keys, Reader},
+    template::check::{Names, check},
+    tree::{Mapping, Node},
+};
+
+/// The project file's name.
+pub const PROJECT_FILE: &str = "trunkline.yaml";
+/// Where pipelines lie when the project file does not say.
+pub const PIPELINES_FOLDER: &str = "pipelines";
+/// The environment of those who name none.
+pub const LOCAL: &str = "local";
+/// The keys of the project file.
+pub const PROJECT_KEYS: [&str; 6] = ["pipelines", "defaults", "on_success", "on_failure", "environments", "$schema"];
+/// Keys that are planned.
+const LATER_KEYS: [&str; 4] = ["retention", "pools", "secrets", "name"];
+/// A project lies at most so many folders above the one that a command is called in.
+const PARENTS_MAX: usize = 64;
+
+/// Looks up a variable of the process environment.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A project in one of its environments.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// Its folder.
+    pub root: PathBuf,
+    /// Its project file, if it has one.
+    pub file: Option<PathBuf>,
+    /// The folder with its pipelines.
+    pub pipelines: PathBuf,
+    /// The environment.
+    pub environment: Environment,
+    /// What it says to every pipeline.
+    pub scope: Scope,
+}
+
+/// The project's root for a command called in `start`: the nearest folder upwards with a
+/// project file; without one the nearest with a `pipelines` folder; else `start` itself.
+pub fn find_root(start: &Path) -> PathBuf {
+    let upwards = || start.ancestors().take(PARENTS_MAX);
+    upwards()
+        .find(|folder| folder.join(PROJECT_FILE).is_file())
+        .or_else(|| upwards().find(|folder| folder.join(PIPELINES_FOLDER).is_dir()))
+        .unwrap_or(start)
+        .to_owned()
+}
+
+impl Project {
+    /// Reads the project at `root` for an environment. There is always a project: without a
+    /// project file it is the built-in local one. What is wrong stands in the diagnostics.
+    pub fn load(root: &Path, environment: &str, lookup: Lookup<'_>) -> (Self, Diagnostics) {
+        let mut out = Diagnostics::default();
+        let file = root.join(PROJECT_FILE);
+        let mut project = Self::built_in(root, environment);
+        match fs::symlink_metadata(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if environment != LOCAL {
+                    let message = format!("there is no environment `{environment}`: the project has no {PROJECT_FILE}");
+                    let help = format!("write {PROJECT_FILE} with `environments: {{ {environment}: … }}`");
+                    out.items.push(Diagnostic::general(message).help(help));
+                }
+            }
+            _ => {
+                project.file = Some(file.clone());
+                match read_tree(&file, root, &mut out) {
+                    Some((source, tree)) => project.read(source, &tree, lookup, &mut out),
+                    // Nothing is known of vars and connections: pipelines are not blamed.
+                    None => project.scope.environments.clear(),
+                }
+            }
+        }
+        out.sort();
+        (project, out)
+    }
+
+    fn built_in(root: &Path, environment: &str) -> Self {
+        let environment = Environment::built_in(environment);
+        let names = environment.names();
+        let scope = Scope { environments: vec![names], ..environment.scope() };
+        let pipelines = root.join(PIPELINES_FOLDER);
+        Self { root: root.to_owned(), file: None, pipelines, environment, scope }
+    }
+
+    fn read(&mut self, source: SourceId, tree: &Node, lookup: Lookup<'_>, out: &mut Diagnostics) {
+        let mut reader = Reader::new(source);
+        if let Some(top) = reader.mapping(tree, PROJECT_FILE) {
+            reader.check_keys(top, Keys { of: PROJECT_FILE, known: &PROJECT_KEYS, later: &LATER_KEYS });
+            self.folder(&mut reader, top);
+            let environments =
+                environment::environments(&mut reader, top, &self.environment.name.clone(), lookup, out);
+            self.environment = environments.chosen;
+            let defaults = top
+                .get("defaults")
+                .map(|entry| Common::defaults(&mut reader, &entry.value))
+                .unwrap_or_default();
+            if let Some((name, span)) = &defaults.connection {
+                check_connection(&mut reader, name, span, &environments.names, "");
+            }
+            let connection = defaults.connection.as_ref().map(|(name, _)| name.clone());
+            let mut shared = |key: &str| {
+                let read = top.get(key).map(|entry| notices(&mut reader, entry, connection.as_deref()));
+                check_notices(&mut reader, read.unwrap_or_default(), &environments.names, out)
+            };
+            let on_success = shared("on_success");
+            let on_failure = shared("on_failure");
+            let environments = environments.names;
+            self.scope = Scope { environments, defaults, on_success, on_failure, ..self.environment.scope() };
+        }
+        out.items.extend(reader.found);
+    }
+
+    fn folder(&mut self, reader: &mut Reader, top: &Mapping) {
+        let Some(entry) = top.get("pipelines") else { return };
+        let Some(text) = reader.text(entry) else { return };
+        let folder = self.root.join(&text);
+        if !folder.is_dir() {
+            let diagnostic = reader
+                .error(&entry.value.span, format!("there is no folder `{text}`"))
+                .label("folder of the pipelines")
+                .help("name a folder relative to the project file");
+            reader.report(diagnostic);
+        }
+        self.pipelines = folder;
+    }
+}
+
+/// Loads every pipeline of the project.
+pub fn load_pipelines(project: &Project, registry: &Registry) -> Loaded {
+    match find_files(&project.pipelines) {
+        Ok(files) => load_files(&files, &project.root, &project.scope, &Operators::new(registry)),
+        Err(error) => {
+            let folder = shown(&project.pipelines, &project.root);
+            let reason = if error.kind() == io::ErrorKind::NotFound { "it does not exist".to_owned() } else { error.to_string() };
+            let message = format!("the pipelines folder `{folder}` cannot be read: {reason}");
+            let diagnostic = Diagnostic::general(message).help("`trunkline init` makes a project");
+            let mut loaded = Loaded::default();
+            loaded.diagnostics.items.push(diagnostic);
+            loaded
+        }
+    }
+}
+
+/// The project and all its pipelines, with everything that is wrong in one place.
+pub fn load(root: &Path, environment: &str, lookup: Lookup<'_>, registry: &Registry) -> (Project, Loaded) {
+    let (project, found) = Project::load(root, environment, lookup);
+    let mut loaded = load_pipelines(&project, registry);
+    loaded.diagnostics.absorb(found);
+    loaded.diagnostics.sort();
+    (project, loaded)
+}
+
+/// Loads pipeline files, and the pipeline files of folders, as `validate PATH…` names them.
+pub fn load_paths(project: &Project, paths: &[PathBuf], registry: &Registry) -> Loaded {
+    let mut files = Vec::new();
+    let mut missing = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            match find_files(path) {
+                Ok(found) if found.is_empty() => {
+                    missing.push(format!("there is no pipeline.yaml in {}", shown(path, &project.root)));
+                }
+                Ok(found) => files.extend(found),
+                Err(error) => missing.push(format!("{} cannot be read: {error}", shown(path, &project.root))),
+            }
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let mut loaded = load_files(&files, &project.root, &project.scope, &Operators::new(registry));
+    loaded.diagnostics.items.extend(missing.into_iter().map(Diagnostic::general));
+    loaded.diagnostics.sort();
+    loaded
+}
+
+/// The project's notices, their templates checked against what every pipeline has.
+fn check_notices(
+    reader: &mut Reader,
+    read: Vec<ReadNotice>,
+    environments: &[EnvironmentNames],
+    out: &Diagnostics,
+) -> Vec<Notice> {
+    let vars: Vec<(&str, Vec<&str>)> = environments
+        .iter()
+        .map(|one| (one.name.as_str(), one.vars.iter().map(String::as_str).collect()))
+        .collect();
+    let names = Names { data_interval: true, params: &[], environments: &vars, notice: true, shared: true };
+    for one in &read {
+        for site in &one.sites {
+            let checked = check(&site.text, &names);
+            report_faults(reader, &out.sources, site, checked.faults);
+        }
+        check_connection(reader, &one.notice.connection, &one.place, environments, "notice: ");
+    }
+    read.into_iter().map(|one| one.notice).collect()
+}
+
+#[cfg(test)]
+mod tests;

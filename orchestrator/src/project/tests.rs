@@ -1,0 +1,91 @@
+//! The project file: environments, variables, defaults, and what is wrong with them.
+
+use serde_json::json;
+use trunkline_tasks::Options;
+
+use super::*;
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn lookup(name: &str) -> Option<String> {
+    (name == "DATABASE_URL").then(|| "postgres://u:secret@h/d".to_owned())
+}
+
+const PROJECT: &str = r#"
+defaults: { retries: 3 }
+on_failure: { sns: "{{ vars.topic }}" }
+environments:
+  local:
+    vars: { topic: t, account: 012345678901 }
+  prod:
+    store: "${DATABASE_URL}"
+    connections:
+      aws: { type: aws, region: us-east-1 }
+    vars: { topic: p, account: "000000000001" }
+"#;
+
+#[test]
+fn without_a_project_file_everything_is_local() {
+    let root = folder(&[("pipelines/a/pipeline.yaml", "name: a\ntasks: { x: { type: noop } }\n")]);
+    let registry = Registry::standard(&Options::for_looking());
+    let (project, loaded) = load(root.path(), LOCAL, &lookup, &registry);
+    assert_eq!(loaded.diagnostics.render(false), "");
+    assert_eq!(loaded.pipelines.len(), 1);
+    assert!(project.environment.uses_sandbox());
+    assert!(project.file.is_none());
+}
+
+#[test]
+fn an_environment_is_chosen_and_its_variables_are_filled_in() {
+    let root = folder(&[("trunkline.yaml", PROJECT), ("pipelines/a/pipeline.yaml", "name: a\ntasks: { x: { type: noop } }\n")]);
+    let registry = Registry::standard(&Options::for_looking());
+    let (project, loaded) = load(root.path(), "prod", &lookup, &registry);
+    assert_eq!(loaded.diagnostics.render(false), "");
+    assert_eq!(project.environment.store.as_deref(), Some("postgres://u:secret@h/d"));
+    assert_eq!(project.environment.vars["account"], json!("000000000001"));
+    assert!(!format!("{project:?}").contains("secret"));
+    let pipeline = &loaded.pipelines[0].pipeline;
+    assert_eq!((pipeline.tasks[0].retry.retries, pipeline.on_failure.len()), (3, 1));
+    let (project, found) = Project::load(root.path(), LOCAL, &|_| None);
+    assert!(found.items.is_empty());
+    assert_eq!(project.environment.vars["account"], json!("012345678901"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let broken = r#"
+pipeline: elsewhere
+defaults: { retrys: 3, connection: azure }
+on_failure: { sns: "{{ vars.topik }} {{ params.x }}" }
+environments:
+  local:
+    vars: { topic: t }
+    connections: { aws: { sandbox: true, region: x } }
+  prod:
+    store: "${DATABASE}"
+    connections:
+      aws: { type: aws, regoin: us-east-1 }
+      warehouse: { type: redshift }
+      other: { region: a }
+    var: {}
+"#;
+    let root = folder(&[("trunkline.yaml", broken)]);
+    let (_, found) = Project::load(root.path(), "prod", &lookup);
+    insta::assert_snapshot!(found.render(false));
+    let (_, found) = Project::load(root.path(), "prdo", &lookup);
+    assert!(found.render(false).contains("did you mean `prod`?"));
+}
+
+#[test]
+fn the_root_is_found_upwards() {
+    let root = folder(&[("trunkline.yaml", ""), ("pipelines/a/sql/x.sql", "")]);
+    assert_eq!(find_root(&root.path().join("pipelines/a/sql")), root.path());
+}

@@ -1,0 +1,68 @@
+//! What a clear would run again, before anybody says yes.
+
+use std::collections::BTreeSet;
+
+use trunkline_state::{machine::clear_set, run::Run, words::TaskState};
+
+use super::find::{FindError, task};
+
+/// Which tasks a person wants cleared. Nothing chosen means every task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClearChoice {
+    /// `--task`.
+    pub tasks: Vec<String>,
+    /// `--failed`: what failed, could not run or was cancelled.
+    pub failed: bool,
+    /// `--downstream`: and everything that follows.
+    pub downstream: bool,
+    /// `--upstream`: and everything before.
+    pub upstream: bool,
+}
+
+/// What a clear would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClearPreview {
+    /// The tasks to name in the command, by position.
+    pub selected: Vec<usize>,
+    /// The tasks that run again: those, and what follows them by itself.
+    pub cleared: Vec<usize>,
+}
+
+/// What a clear of this choice would do to a run as it stands.
+pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindError> {
+    let pipeline = &run.definition.pipeline;
+    let mut selected = BTreeSet::new();
+    for name in &choice.tasks {
+        selected.insert(task(pipeline, name)?);
+    }
+    if choice.failed {
+        let broken = |state| {
+            matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled)
+        };
+        selected.extend((0..run.tasks.len()).filter(|position| broken(run.tasks[*position].state)));
+    }
+    if choice.tasks.is_empty() && !choice.failed {
+        selected.extend(0..run.tasks.len());
+    }
+    let chosen: Vec<usize> = selected.iter().copied().collect();
+    if choice.downstream {
+        spread(&chosen, |position| run.definition.downstream[position].as_slice(), &mut selected);
+    }
+    if choice.upstream {
+        spread(&chosen, |position| pipeline.tasks[position].depends_on.as_slice(), &mut selected);
+    }
+    let selected: Vec<usize> = selected.into_iter().collect();
+    let cleared = clear_set(run, &selected).into_iter().collect();
+    Ok(ClearPreview { selected, cleared })
+}
+
+fn spread<'a>(from: &[usize], next: impl Fn(usize) -> &'a [usize], into: &mut BTreeSet<usize>) {
+    let mut open = from.to_vec();
+    while let Some(position) = open.pop() {
+        for &neighbour in next(position) {
+            if into.insert(neighbour) {
+                open.push(neighbour);
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What the commands do, without how it looks: plain functions over the store, the project
+//! and the engine. The API will use the same ones.
+//!
+//! | file | what |
+//! |---|---|
+//! | `find.rs` | from what a person types to a run or a pipeline, with suggestions |
+//! | `request.rs` | from `--date` and `-p` to the run that is wanted |
+//! | `clear.rs` | what a clear would run again |
+//! | `snapshot.rs` | everything about one run at one moment |
+//! | `views.rs` | the same as JSON |
+//! | `why.rs` | one sentence: why is it not further |
+//! | `plan.rs` | the exact requests that a run would make |
+//! | `deploy.rs` | what a deploy changes, and for which live runs |
+//! | `sandbox.rs`, `provision.rs` | the sandbox's own paths, and what a pipeline needs there |
+//!
+//! No SQL, no terminal, no reading of the process environment.
+
+pub mod clear;
+pub mod deploy;
+pub mod find;
+pub mod plan;
+pub mod provision;
+pub mod request;
+pub mod sandbox;
+pub mod snapshot;
+pub mod views;
+pub mod why;
+
+pub use self::{
+    find::FindError,
+    sandbox::SandboxCallError,
+    snapshot::Snapshot,
+};

@@ -1,0 +1,159 @@
+//! The exact requests that a run would make; nothing is started, nothing is asked of AWS.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use trunkline_state::{
+    ids::{RunId, attempt_id},
+    pipeline::{Pipeline, Task},
+    run::{Definition, Installation, Run, Trigger},
+    schedule::span_text,
+};
+use trunkline_tasks::{operator::PrepareContext, registry::Registry};
+use uuid::Uuid;
+
+use super::request::Wanted;
+use crate::{definition::Templates, engine::prepare::render_context};
+
+/// A run as it would go.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// `pipeline@key`.
+    pub run: String,
+    /// `covers … → …, fires …`.
+    pub covers: String,
+    /// What a person should know first.
+    pub warning: Option<String>,
+    /// Its parameters.
+    pub params: Map<String, Value>,
+    /// Its tasks, upstream before downstream.
+    pub tasks: Vec<PlannedTask>,
+}
+
+/// One task of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedTask {
+    /// Its name.
+    pub task: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub operator: String,
+    /// The tasks that it follows.
+    pub depends_on: Vec<String>,
+    /// When it starts, given those.
+    pub trigger_rule: Value,
+    /// The connection that it uses.
+    pub connection: String,
+    /// Attempts in all.
+    pub attempts: u32,
+    /// The limit of one attempt.
+    pub timeout: String,
+    /// The call in the service's own words; its token is made when the run exists.
+    pub request: Option<Value>,
+    /// The settings as written, where they need outputs of earlier tasks.
+    pub settings: Option<Value>,
+    /// Why there is no request.
+    pub note: Option<String>,
+    /// How a start is made safe.
+    pub guarantee: String,
+}
+
+/// The plan of a wanted run.
+pub fn plan(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timestamp) -> Plan {
+    let definition = Arc::new(Definition::new(pipeline.clone(), 0));
+    let selected = &wanted.selected;
+    let run = Run::new(
+        RunId(Uuid::nil()),
+        definition,
+        Installation { id: Uuid::nil(), incarnation: 1 },
+        selected.key.clone(),
+        selected.logical_date,
+        selected.interval,
+        selected.fire,
+        wanted.params.clone(),
+        Trigger::Manual,
+        now,
+    );
+    let templates = Templates::for_pipeline(pipeline);
+    let tasks = pipeline.tasks.iter().map(|task| planned(pipeline, task, &run, &templates, registry)).collect();
+    Plan {
+        run: wanted.label.clone(),
+        covers: wanted.covers.clone(),
+        warning: wanted.warning.clone(),
+        params: wanted.params.clone(),
+        tasks,
+    }
+}
+
+fn planned(pipeline: &Pipeline, task: &Task, run: &Run, templates: &Templates, registry: &Registry) -> PlannedTask {
+    let mut planned = PlannedTask {
+        task: task.name.to_string(),
+        operator: task.operator.clone(),
+        depends_on: task.depends_on.iter().map(|&upstream| pipeline.tasks[upstream].name.to_string()).collect(),
+        trigger_rule: json!(task.trigger_rule),
+        connection: task.connection.clone(),
+        attempts: task.retry.retries.saturating_add(1),
+        timeout: span_text(task.timeout),
+        request: None,
+        settings: None,
+        note: None,
+        guarantee: String::new(),
+    };
+    let Some(operator) = registry.get(&task.operator) else {
+        planned.note = Some(format!("this binary has no task type `{}`", task.operator));
+        return planned;
+    };
+    operator.guarantee().clone_into(&mut planned.guarantee);
+    if reads_outputs(&task.settings) {
+        planned.settings = Some(task.settings.clone());
+        planned.note = Some("needs outputs of earlier tasks: rendered when they have ended".to_owned());
+        return planned;
+    }
+    let settings = match templates.render(&task.settings, &render_context(run, Some(1))) {
+        Ok(settings) => settings,
+        Err(error) => {
+            planned.note = Some(format!("cannot be rendered: {error}"));
+            return planned;
+        }
+    };
+    let cx = PrepareContext {
+        attempt_id: attempt_id(Uuid::nil(), 1, &pipeline.name, &run.key, &task.name, 1),
+        pipeline: pipeline.name.as_str(),
+        run: &run.label(),
+        task: task.name.as_str(),
+        environment: &pipeline.environment,
+        connection: &task.connection,
+        timeout: task.timeout,
+    };
+    match operator.prepare(&settings, &cx) {
+        Ok(request) => planned.request = Some(request.body),
+        Err(failure) => planned.note = Some(format!("would fail: {}", failure.message)),
+    }
+    planned
+}
+
+/// Whether any template reads `tasks.…`: its value is known only in a run.
+fn reads_outputs(settings: &Value) -> bool {
+    match settings {
+        Value::String(text) => {
+            text.split("{{").skip(1).chain(text.split("{%").skip(1)).any(|rest| rest.contains("tasks."))
+        }
+        Value::Array(items) => items.iter().any(reads_outputs),
+        Value::Object(entries) => entries.values().any(reads_outputs),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_recognised_in_templates_only() {
+        assert!(reads_outputs(&json!({"a": ["{{ tasks.convert.outputs.rows }}"]})));
+        assert!(reads_outputs(&json!("{% if tasks.a.outputs.b %}x{% endif %}")));
+        assert!(!reads_outputs(&json!({"a": "tasks.convert", "b": "{{ ds }}"})));
+    }
+}

@@ -1,0 +1,291 @@
+//! One sentence: why a run or a task is not further than it is, and what would help.
+//!
+//! Pure over what was read ([`Situation`]); nothing here decides anything about runs.
+
+use jiff::{Timestamp, tz::TimeZone};
+use trunkline_state::{
+    schedule::describe_instant,
+    store::{AttemptRow, LiveReplica, PipelineRow, RunFilter, RunRow, Store, StoreError, TaskRow},
+    words::{AttemptState, RunState, TaskState},
+};
+
+use super::snapshot::{Snapshot, duration_text};
+
+/// Live runs that are looked at to find out who holds a place.
+const LIVE_RUNS_MAX: i64 = 200;
+
+/// Names in one sentence; the rest is counted.
+const NAMED_MAX: usize = 3;
+
+/// Everything that the answer may depend on.
+#[derive(Clone, Debug)]
+pub struct Situation {
+    /// The run.
+    pub snapshot: Snapshot,
+    /// Its pipeline as it is now.
+    pub pipeline: Option<PipelineRow>,
+    /// Runs of its pipeline or group that hold a place, itself not among them.
+    pub holders: Vec<RunRow>,
+    /// The replicas that live.
+    pub replicas: Vec<LiveReplica>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+impl Situation {
+    /// Reads it.
+    pub async fn read(store: &Store, snapshot: Snapshot, now: Timestamp) -> Result<Self, StoreError> {
+        let pipelines = store.pipelines().await?;
+        let pipeline = pipelines.iter().find(|row| row.name == snapshot.run.pipeline).cloned();
+        let group = pipeline.as_ref().and_then(|row| row.concurrency_group.clone());
+        let rivals = |name: &str| {
+            name == snapshot.run.pipeline
+                || (group.is_some()
+                    && pipelines.iter().any(|row| row.name == name && row.concurrency_group == group))
+        };
+        let mut holders = Vec::new();
+        if snapshot.state() == Some(RunState::Queued) {
+            for state in [RunState::Running, RunState::Paused, RunState::Cancelling, RunState::Queued] {
+                let filter =
+                    RunFilter { pipeline: None, state: Some(state.word().to_owned()), limit: LIVE_RUNS_MAX };
+                let rows = store.runs(&filter).await?;
+                holders.extend(
+                    rows.into_iter().filter(|row| row.has_place && row.id != snapshot.run.id && rivals(&row.pipeline)),
+                );
+            }
+        }
+        let replicas = store.live_replicas().await?;
+        Ok(Self { snapshot, pipeline, holders, replicas, now })
+    }
+
+    /// Why the run is not further.
+    pub fn run(&self) -> String {
+        let (label, run) = (self.snapshot.label(), &self.snapshot.run);
+        match self.snapshot.state() {
+            Some(RunState::Queued) => format!("{label} is queued: {}", self.queued()),
+            Some(RunState::Paused) => {
+                format!("{label} is paused: nothing new starts until `trunkline resume {label}`")
+            }
+            Some(RunState::Cancelling) => {
+                format!("{label} is being cancelled: it waits until {} confirmed to have stopped", self.open_tasks())
+            }
+            Some(RunState::Running) => match self.nobody_works() {
+                Some(reason) => format!("{label} is running, but {reason}"),
+                None => self.running(),
+            },
+            Some(RunState::Failed) => match self.first_failed() {
+                Some(position) => self.task(position),
+                None => format!("{label} failed{}", said(run.cancel_reason.as_deref())),
+            },
+            Some(RunState::Cancelled) => format!("{label} was cancelled{}", said(run.cancel_reason.as_deref())),
+            Some(RunState::Succeeded) => {
+                let took = self.snapshot.elapsed(self.now).map(duration_text);
+                format!("{label} succeeded{}", took.map(|text| format!(" after {text}")).unwrap_or_default())
+            }
+            None => format!("{label} is {}", run.state),
+        }
+    }
+
+    /// Why a task is not further.
+    pub fn task(&self, position: usize) -> String {
+        let Some(row) = self.snapshot.tasks.get(position) else {
+            return format!("{} has no task at position {position}", self.snapshot.label());
+        };
+        let (name, label) = (&row.task, self.snapshot.label());
+        let reason = match TaskState::from_word(&row.state) {
+            Some(TaskState::Waiting) => self.waiting(position),
+            Some(TaskState::Queued) if self.snapshot.state() == Some(RunState::Paused) => {
+                format!("is ready, but the run is paused: `trunkline resume {label}`")
+            }
+            Some(TaskState::Queued) => match self.nobody_works() {
+                Some(reason) => format!("is ready, but {reason}"),
+                None => "is ready and is about to be started".to_owned(),
+            },
+            Some(TaskState::Running) => self.attempt(position, row),
+            Some(TaskState::Retrying) => self.retrying(row),
+            Some(TaskState::Failed) => format!("failed after {}: {}", tries(row), failure(row)),
+            Some(TaskState::UpstreamFailed) => {
+                let names = self.upstreams(position, TaskState::is_failure);
+                format!("did not run because {names} failed")
+            }
+            Some(TaskState::Skipped) => {
+                let rule = self.snapshot.definition.pipeline.tasks.get(position).map(|task| task.trigger_rule);
+                let rule = rule.and_then(|rule| serde_json::to_value(rule).ok());
+                let rule = rule.as_ref().and_then(serde_json::Value::as_str).unwrap_or("its rule");
+                format!("was skipped: its trigger_rule `{rule}` was not met")
+            }
+            Some(TaskState::Cancelled) => {
+                format!("was cancelled{}", said(self.snapshot.run.cancel_reason.as_deref()))
+            }
+            Some(TaskState::Succeeded) => {
+                let took = self.snapshot.task_elapsed(position, self.now).map(duration_text);
+                format!("succeeded{}", took.map(|text| format!(" after {text}")).unwrap_or_default())
+            }
+            None => format!("is {}", row.state),
+        };
+        format!("{name} of {label} {reason}")
+    }
+
+    fn queued(&self) -> String {
+        let Some(pipeline) = &self.pipeline else { return "its pipeline is gone".to_owned() };
+        if pipeline.paused {
+            return format!("pipeline {0} is paused, `trunkline resume {0}`", pipeline.name);
+        }
+        let names: Vec<String> = self.holders.iter().map(|row| format!("{}@{}", row.pipeline, row.key)).collect();
+        let own = self.holders.iter().filter(|row| row.pipeline == pipeline.name).count();
+        if own > 0 && pipeline.active_runs >= pipeline.max_active_runs {
+            let limit = pipeline.max_active_runs;
+            return format!("max_active_runs is {limit}, and {} active", are(&names));
+        }
+        match &pipeline.concurrency_group {
+            Some(group) if !self.holders.is_empty() => {
+                format!("concurrency_group `{group}` lets one run at a time, and {} active", are(&names))
+            }
+            _ => self.nobody_works().unwrap_or_else(|| "it is about to start".to_owned()),
+        }
+    }
+
+    fn running(&self) -> String {
+        let order = [TaskState::Running, TaskState::Retrying, TaskState::Queued, TaskState::Waiting];
+        for state in order {
+            let found: Vec<usize> = self
+                .snapshot
+                .tasks
+                .iter()
+                .filter(|row| row.state == state.word())
+                .map(|row| row.position)
+                .collect();
+            if let Some(first) = found.first() {
+                let more = if found.len() > 1 { format!(" (and {} more {state})", found.len() - 1) } else { String::new() };
+                return format!("{}{more}", self.task(*first));
+            }
+        }
+        format!("{} is about to end", self.snapshot.label())
+    }
+
+    /// Why nobody moves a live run, if nobody does.
+    fn nobody_works(&self) -> Option<String> {
+        let run = &self.snapshot.run;
+        if run.owner.is_some() && run.owner_lives {
+            return None;
+        }
+        let serves = self.replicas.iter().any(|replica| replica.role == "serve");
+        Some(match (run.owner, serves) {
+            (_, true) => "nobody works on it at this moment: a live `trunkline serve` takes it within seconds".to_owned(),
+            (Some(_), false) => {
+                "the process that worked on it died: start `trunkline serve`, which finds its jobs again".to_owned()
+            }
+            (None, false) => "nobody works on it: start `trunkline serve`".to_owned(),
+        })
+    }
+
+    fn waiting(&self, position: usize) -> String {
+        let names = self.upstreams(position, |state| !state.is_terminal());
+        if names.is_empty() { "is about to start".to_owned() } else { format!("waits for {names}") }
+    }
+
+    fn attempt(&self, position: usize, row: &TaskRow) -> String {
+        let Some(attempt) = self.snapshot.newest_attempt(position) else {
+            return "is about to be started".to_owned();
+        };
+        let zone = self.snapshot.zone();
+        let note = attempt.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+        match AttemptState::from_word(&attempt.state) {
+            Some(AttemptState::Starting) => match attempt.deferred_until {
+                Some(until) => format!("has not started yet; it is tried again at {}{note}", clock(&zone, until)),
+                None => format!("is being started since {}{note}", clock(&zone, attempt.intent_at)),
+            },
+            Some(AttemptState::Unknown) => {
+                let label = self.snapshot.label();
+                format!(
+                    "has an unconfirmed start of {}{note}; it is looked for until there is proof, or say what you \
+                     know: `trunkline resolve {label} {} --handle ID | --not-started | --lost`",
+                    clock(&zone, attempt.intent_at),
+                    row.task
+                )
+            }
+            Some(AttemptState::Cancelling) => {
+                format!("is being stopped: waiting for the service to confirm{}", job(attempt))
+            }
+            _ => {
+                let elapsed = self.snapshot.task_elapsed(position, self.now).map(duration_text).unwrap_or_default();
+                let usual = self.snapshot.usual.get(&row.task);
+                let usual = usual.map(|usual| format!(", usually {}", duration_text(*usual))).unwrap_or_default();
+                format!("runs for {elapsed}{usual}{}", job(attempt))
+            }
+        }
+    }
+
+    fn retrying(&self, row: &TaskRow) -> String {
+        let label = self.snapshot.label();
+        let zone = self.snapshot.zone();
+        let at = row.retry_at.map(|at| format!(" at {}", clock(&zone, at))).unwrap_or_default();
+        format!(
+            "failed in attempt {} and is tried again{at}: {}; `trunkline retry-now {label} {}` does not wait",
+            row.attempts,
+            failure(row),
+            row.task
+        )
+    }
+
+    fn upstreams(&self, position: usize, wanted: impl Fn(TaskState) -> bool) -> String {
+        let Some(task) = self.snapshot.definition.pipeline.tasks.get(position) else { return String::new() };
+        let mut names = Vec::new();
+        for &upstream in &task.depends_on {
+            let Some(row) = self.snapshot.tasks.get(upstream) else { continue };
+            if TaskState::from_word(&row.state).is_some_and(&wanted) {
+                names.push(format!("{} ({})", row.task, row.state));
+            }
+        }
+        listed(&names)
+    }
+
+    fn open_tasks(&self) -> String {
+        let open: Vec<String> = self
+            .snapshot
+            .tasks
+            .iter()
+            .filter(|row| TaskState::from_word(&row.state).is_some_and(|state| !state.is_terminal()))
+            .map(|row| row.task.clone())
+            .collect();
+        are(&open)
+    }
+
+    fn first_failed(&self) -> Option<usize> {
+        let with = |state: TaskState| self.snapshot.tasks.iter().find(move |row| row.state == state.word());
+        with(TaskState::Failed).or_else(|| with(TaskState::Cancelled)).map(|row| row.position)
+    }
+}
+
+fn clock(zone: &TimeZone, instant: Timestamp) -> String {
+    describe_instant(zone, instant)
+}
+
+fn job(attempt: &AttemptRow) -> String {
+    attempt.external_id.as_deref().map(|id| format!(" as {id}")).unwrap_or_default()
+}
+
+fn said(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(", {reason}")).unwrap_or_default()
+}
+
+fn tries(row: &TaskRow) -> String {
+    if row.tries == 1 { "1 attempt".to_owned() } else { format!("{} attempts", row.tries) }
+}
+
+/// The first line of the service's own words.
+fn failure(row: &TaskRow) -> String {
+    let message = row.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+    let first = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown reason");
+    first.trim().to_owned()
+}
+
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED_MAX { format!("{shown} and {} more", names.len() - NAMED_MAX) } else { shown }
+}
+
+fn are(names: &[String]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", listed(names))
+}

@@ -1,0 +1,90 @@
+//! Functions that DataFusion lacks, or that mean something else in the dialect of a session.
+
+mod spark;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::prelude::SessionContext;
+
+use super::session::Dialect;
+
+/// Adds the dialect's functions to a context.
+pub(super) fn register(context: &SessionContext, dialect: Dialect) {
+    match dialect {
+        Dialect::Spark => spark::register(context),
+        Dialect::Trino => {}
+    }
+}
+
+/// A function of arrays, all of the same length.
+type Body = fn(&[ArrayRef]) -> Result<ArrayRef>;
+
+/// A function whose result type does not depend on its arguments.
+#[derive(Debug)]
+struct Plain {
+    name: &'static str,
+    signature: Signature,
+    result: DataType,
+    body: Body,
+}
+
+impl Plain {
+    /// A function for each of the given lists of argument types; other arguments are converted if they can be.
+    fn new(name: &'static str, arguments: &[&[DataType]], result: DataType, body: Body) -> ScalarUDF {
+        let exact = arguments
+            .iter()
+            .map(|types| datafusion::logical_expr::TypeSignature::Exact(types.to_vec()))
+            .collect();
+        let signature = Signature::one_of(exact, Volatility::Immutable);
+        ScalarUDF::new_from_impl(Self { name, signature, result, body })
+    }
+}
+
+// A session has one function of each name.
+impl PartialEq for Plain {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.signature == other.signature
+    }
+}
+
+impl Eq for Plain {}
+
+impl Hash for Plain {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Plain {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.result.clone())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let rows = if scalar { 1 } else { arguments.number_rows };
+        let arrays =
+            arguments.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let result = (self.body)(&arrays)?;
+        if scalar {
+            let first = datafusion::scalar::ScalarValue::try_from_array(&result, 0)?;
+            return Ok(ColumnarValue::Scalar(first));
+        }
+        Ok(ColumnarValue::Array(Arc::clone(&result)))
+    }
+}

@@ -1,0 +1,297 @@
+//! A session: one query or one script over the catalog.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
+use datafusion::common::TableReference;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+
+use super::read::CatalogTable;
+use super::table::{DeclaredTable, Reading, Strictness};
+use super::types::hive_type;
+use super::write::{WrittenFile, partitioned_parquet};
+use super::{EngineError, functions, prune};
+use crate::catalog::{Catalog, Column};
+use crate::world::World;
+
+/// Memory of all queries of one sandbox together; sorts and joins beyond it spill to disk. A laptop runs the
+/// orchestrator, Postgres and an editor beside it.
+const MEMORY_MAX: usize = 1024 * 1024 * 1024;
+/// Streams that one query reads and computes with at the same time.
+const STREAMS: usize = 4;
+/// The catalog's name in three-part table names.
+const CATALOG: &str = "awsdatacatalog";
+/// The schema of a script's own views; no database can have this name.
+const VIEWS: &str = " views";
+
+/// Whose SQL a session speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The scripts of Glue jobs.
+    Spark,
+    /// Athena.
+    Trino,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    runtime: Arc<RuntimeEnv>,
+    catalog: Arc<Catalog>,
+    world: Arc<World>,
+}
+
+impl Engine {
+    /// An engine over a catalog, spilling into `scratch`.
+    pub(crate) fn new(catalog: Arc<Catalog>, world: Arc<World>, scratch: PathBuf) -> Result<Self, EngineError> {
+        std::fs::create_dir_all(&scratch).map_err(EngineError::internal)?;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_MAX)))
+            .with_temp_file_path(scratch)
+            .build_arc()?;
+        Ok(Self { runtime, catalog, world })
+    }
+
+    /// The catalog that sessions read.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// A new session. Table names without a database are looked up in `database`.
+    pub(crate) fn session(&self, dialect: Dialect, database: Option<&str>) -> Session {
+        let context = context(dialect, Arc::clone(&self.runtime));
+        let strictness = match dialect {
+            Dialect::Spark => Strictness::Lenient,
+            Dialect::Trino => Strictness::Strict,
+        };
+        Session {
+            context,
+            catalog: Arc::clone(&self.catalog),
+            world: Arc::clone(&self.world),
+            reading: Arc::new(Reading::new(strictness)),
+            database: database.map(str::to_lowercase),
+        }
+    }
+}
+
+/// A context without tables, for expressions.
+pub(super) fn bare_context() -> SessionContext {
+    context(Dialect::Spark, Arc::new(RuntimeEnv::default()))
+}
+
+fn context(dialect: Dialect, runtime: Arc<RuntimeEnv>) -> SessionContext {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(STREAMS)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, VIEWS);
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    // Spark sorts nulls first, Trino last, whatever the direction.
+    config.options_mut().sql_parser.default_null_ordering = match dialect {
+        Dialect::Spark => "nulls_min".to_owned(),
+        Dialect::Trino => "nulls_last".to_owned(),
+    };
+    let context = SessionContext::new_with_config_rt(config, runtime);
+    functions::register(&context, dialect);
+    let catalog = MemoryCatalogProvider::new();
+    // Registering in memory cannot fail; if it could, the first view would say so.
+    drop(catalog.register_schema(VIEWS, Arc::new(MemorySchemaProvider::new())));
+    context.register_catalog(CATALOG, Arc::new(catalog));
+    context
+}
+
+/// One query or one script.
+#[derive(Debug)]
+pub(crate) struct Session {
+    context: SessionContext,
+    catalog: Arc<Catalog>,
+    world: Arc<World>,
+    reading: Arc<Reading>,
+    database: Option<String>,
+}
+
+/// A query's result, held in memory.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// Name and Hive type of each column.
+    pub columns: Vec<Column>,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Session {
+    /// What the session's queries read so far.
+    pub(crate) fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// Parses a statement.
+    pub(crate) fn parse(&self, sql: &str) -> Result<Statement, EngineError> {
+        let dialect = self.context.copied_config().options().sql_parser.dialect;
+        Ok(self.context.state().sql_to_statement(sql, &dialect)?)
+    }
+
+    /// Plans a query without running it.
+    pub(crate) async fn query(&self, sql: &str) -> Result<DataFrame, EngineError> {
+        let statement = self.parse(sql)?;
+        self.query_statement(statement).await
+    }
+
+    /// Plans a parsed query without running it.
+    pub(crate) async fn query_statement(&self, statement: Statement) -> Result<DataFrame, EngineError> {
+        self.find_tables(&statement)?;
+        let state = self.context.state();
+        let plan = state.statement_to_plan(statement).await?;
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+        Ok(DataFrame::new(state, plan))
+    }
+
+    /// Runs a query and keeps at most `rows_max` rows in memory; more is an error.
+    pub(crate) async fn collect(&self, rows: DataFrame, rows_max: usize) -> Result<Rows, EngineError> {
+        let schema: SchemaRef = Arc::new(rows.schema().as_arrow().clone());
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| Ok(Column::new(field.name(), hive_type(field.data_type())?)))
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        let mut stream = rows.execute_stream().await?;
+        let mut batches = Vec::new();
+        let mut count = 0;
+        while let Some(batch) = futures::StreamExt::next(&mut stream).await {
+            let batch = batch?;
+            count += batch.num_rows();
+            if count > rows_max {
+                return Err(EngineError::Unsupported(format!("results of more than {rows_max} rows")));
+            }
+            batches.push(batch);
+        }
+        Ok(Rows { columns, schema, batches })
+    }
+
+    /// Runs a query and writes its rows as Parquet files into a local folder.
+    pub(crate) async fn write(
+        &self,
+        rows: DataFrame,
+        keys: &[String],
+        folder: &Path,
+    ) -> Result<Vec<WrittenFile>, EngineError> {
+        partitioned_parquet(rows, keys, folder).await
+    }
+
+    /// Gives a query a name for the rest of the session.
+    pub(crate) fn add_view(&self, name: &str, rows: DataFrame) -> Result<(), EngineError> {
+        let name = TableReference::full(CATALOG, VIEWS, name);
+        self.context.register_table(name, rows.into_view())?;
+        Ok(())
+    }
+
+    /// Gives a table a name for the rest of the session.
+    pub(crate) fn add_table(&self, name: &str, table: DeclaredTable) -> Result<(), EngineError> {
+        let table = CatalogTable::new(table, Arc::clone(&self.world), Arc::clone(&self.reading));
+        self.context.register_table(TableReference::full(CATALOG, VIEWS, name), Arc::new(table))?;
+        Ok(())
+    }
+
+    /// For each row of partition values whether the expression holds.
+    pub(crate) fn matching(
+        &self,
+        expression: &str,
+        keys: &[String],
+        rows: &[Vec<Option<String>>],
+    ) -> Result<Vec<bool>, EngineError> {
+        let keys: Vec<_> = keys.iter().map(|key| (key.clone(), DataType::Utf8)).collect();
+        prune::matching(&self.context, expression, &keys, rows)
+    }
+
+    /// The tables of the catalog that a statement names, as database and table.
+    pub(crate) fn tables_of(&self, statement: &Statement) -> Result<BTreeSet<(String, String)>, EngineError> {
+        let references = self.context.state().resolve_table_references(statement)?;
+        Ok(references.iter().filter_map(|reference| self.place_of(reference)).collect())
+    }
+
+    fn place_of(&self, reference: &TableReference) -> Option<(String, String)> {
+        let table = reference.table().to_owned();
+        match (reference.schema(), &self.database) {
+            (Some(database), _) => Some((database.to_owned(), table)),
+            (None, _) if self.is_view(&table) => None,
+            (None, Some(database)) => Some((database.clone(), table)),
+            (None, None) => Some((String::new(), table)),
+        }
+    }
+
+    fn is_view(&self, name: &str) -> bool {
+        self.context.table_exist(TableReference::full(CATALOG, VIEWS, name)).unwrap_or(false)
+    }
+
+    /// Registers the tables that a statement names.
+    fn find_tables(&self, statement: &Statement) -> Result<(), EngineError> {
+        for reference in self.context.state().resolve_table_references(statement)? {
+            if let Some(catalog) = reference.catalog()
+                && catalog != CATALOG
+            {
+                return Err(EngineError::Analysis(format!("Catalog '{catalog}' does not exist")));
+            }
+            let Some((database, table)) = self.place_of(&reference) else { continue };
+            let (database_key, table_key) = (database.to_lowercase(), table.to_lowercase());
+            let Some(found) = DeclaredTable::find(&self.catalog, &database_key, &table_key)? else {
+                return Err(EngineError::NoTable { database: database_key, table: table_key });
+            };
+            let provider = CatalogTable::new(found, Arc::clone(&self.world), Arc::clone(&self.reading));
+            let schema = if reference.schema().is_some() { database.as_str() } else { VIEWS };
+            self.ensure_schema(schema)?;
+            self.context.register_table(TableReference::full(CATALOG, schema, table), Arc::new(provider))?;
+        }
+        Ok(())
+    }
+
+    fn ensure_schema(&self, name: &str) -> Result<(), EngineError> {
+        if let Some(catalog) = self.context.catalog(CATALOG)
+            && catalog.schema(name).is_none()
+        {
+            catalog.register_schema(name, Arc::new(MemorySchemaProvider::new()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Rows {
+    /// Number of rows.
+    pub(crate) fn count(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Calls `row` with the texts of each row; nulls are `None`.
+    pub(crate) fn each(&self, mut row: impl FnMut(Vec<Option<String>>)) -> Result<(), EngineError> {
+        let options = FormatOptions::default()
+            .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.3f"))
+            .with_date_format(Some("%Y-%m-%d"));
+        for batch in &self.batches {
+            let formatters = batch
+                .columns()
+                .iter()
+                .map(|column| ArrayFormatter::try_new(column, &options).map_err(EngineError::internal))
+                .collect::<Result<Vec<_>, _>>()?;
+            for at in 0..batch.num_rows() {
+                row(formatters
+                    .iter()
+                    .zip(batch.columns())
+                    .map(|(formatter, column)| column.is_valid(at).then(|| formatter.value(at).to_string()))
+                    .collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// The Arrow schema.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}

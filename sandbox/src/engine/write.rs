@@ -1,0 +1,162 @@
+//! Writing a query's rows as Parquet, one file per partition.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::prelude::{DataFrame, ident};
+use futures::StreamExt;
+
+use super::EngineError;
+
+/// Most partitions that one statement writes: more is a mistake in the choice of keys.
+const PARTITIONS_MAX: usize = 10_000;
+
+/// A finished local file.
+#[derive(Debug, Clone)]
+pub(crate) struct WrittenFile {
+    /// Values of the partition keys.
+    pub values: Vec<Option<String>>,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Rows in it.
+    pub rows: usize,
+}
+
+/// Runs a query and writes its rows into `folder`. Columns named by `keys` choose the file and are not in it.
+///
+/// The rows are sorted by the keys, so that only one file is open at a time.
+pub(super) async fn partitioned_parquet(
+    rows: DataFrame,
+    keys: &[String],
+    folder: &Path,
+) -> Result<Vec<WrittenFile>, EngineError> {
+    let schema: SchemaRef = Arc::new(rows.schema().as_arrow().clone());
+    let places = keys
+        .iter()
+        .map(|key| {
+            let place = schema.fields().iter().position(|field| field.name() == key);
+            place.ok_or_else(|| EngineError::Analysis(format!("partition column {key} is not in the query's result")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let kept: Vec<usize> = (0..schema.fields().len()).filter(|at| !places.contains(at)).collect();
+    if kept.is_empty() {
+        return Err(EngineError::Analysis("the query's result has only partition columns".to_owned()));
+    }
+    let in_file = Arc::new(Schema::new(schema.project(&kept).map_err(EngineError::internal)?.fields().clone()));
+    let sorted =
+        if keys.is_empty() { rows } else { rows.sort(keys.iter().map(|key| ident(key).sort(true, true)).collect())? };
+    let mut batches = sorted.execute_stream().await?;
+    let mut output = Output { folder: folder.to_owned(), schema: in_file, open: None, written: Vec::new() };
+    let mut seen: HashMap<Vec<Option<String>>, ()> = HashMap::new();
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        for (values, from, rows) in runs(&batch, &places)? {
+            if output.open.as_ref().is_none_or(|open| open.values != values) {
+                output.finish()?;
+                if seen.insert(values.clone(), ()).is_some() {
+                    return Err(EngineError::internal("rows came unsorted"));
+                }
+                if seen.len() > PARTITIONS_MAX {
+                    return Err(EngineError::Execution(format!("the result has more than {PARTITIONS_MAX} partitions")));
+                }
+                output.begin(values)?;
+            }
+            let part = batch.slice(from, rows).project(&kept).map_err(EngineError::internal)?;
+            output.write(&part)?;
+        }
+    }
+    output.finish()?;
+    Ok(output.written)
+}
+
+/// Consecutive rows with the same keys: values, first row, number of rows.
+type KeyedRun = (Vec<Option<String>>, usize, usize);
+
+fn runs(batch: &RecordBatch, places: &[usize]) -> Result<Vec<KeyedRun>, EngineError> {
+    let columns = places
+        .iter()
+        .map(|place| cast(batch.column(*place), &DataType::Utf8).map_err(EngineError::internal))
+        .collect::<Result<Vec<_>, _>>()?;
+    let values_at = |row: usize| -> Vec<Option<String>> {
+        columns
+            .iter()
+            .map(|column| {
+                let texts = column.as_string::<i32>();
+                // An empty text has no folder name; Hive takes it for null.
+                (texts.is_valid(row) && !texts.value(row).is_empty()).then(|| texts.value(row).to_owned())
+            })
+            .collect()
+    };
+    let mut found: Vec<KeyedRun> = Vec::new();
+    for row in 0..batch.num_rows() {
+        if places.is_empty() && row > 0 {
+            break;
+        }
+        let values = values_at(row);
+        match found.last_mut() {
+            Some((last, _, rows)) if *last == values => *rows += 1,
+            _ => found.push((values, row, 1)),
+        }
+    }
+    if places.is_empty()
+        && let Some((_, _, rows)) = found.first_mut()
+    {
+        *rows = batch.num_rows();
+    }
+    Ok(found)
+}
+
+struct Output {
+    folder: PathBuf,
+    schema: SchemaRef,
+    open: Option<Open>,
+    written: Vec<WrittenFile>,
+}
+
+struct Open {
+    values: Vec<Option<String>>,
+    path: PathBuf,
+    rows: usize,
+    writer: ArrowWriter<File>,
+}
+
+impl Output {
+    fn begin(&mut self, values: Vec<Option<String>>) -> Result<(), EngineError> {
+        let path = self.folder.join(format!("part-{:05}", self.written.len()));
+        let file = File::create(&path).map_err(EngineError::internal)?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by("trunkline sandbox".to_owned())
+            .build();
+        let writer =
+            ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties)).map_err(EngineError::internal)?;
+        self.open = Some(Open { values, path, rows: 0, writer });
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        // Only nullability may differ between the plan's schema and the batch's.
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())
+            .map_err(EngineError::internal)?;
+        open.writer.write(&batch).map_err(EngineError::internal)?;
+        open.rows += batch.num_rows();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), EngineError> {
+        if let Some(open) = self.open.take() {
+            open.writer.close().map_err(EngineError::internal)?;
+            self.written.push(WrittenFile { values: open.values, path: open.path, rows: open.rows });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! One request: whose it is, what it calls, what the fault script makes of it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use s3s::Body;
+
+use crate::faults::Plan;
+use crate::s3::{Front, operation_name};
+use crate::sns::Sns;
+use crate::sts::Sts;
+use crate::wire::query::Form;
+use crate::wire::signature::{self, Signature};
+use crate::wire::{ApiError, CallContext, json, query};
+use crate::world::{ACCOUNT, REGION, World};
+use crate::{SandboxError, admin, athena::Athena, glue::Glue};
+
+/// All services of a sandbox.
+pub(crate) struct Services {
+    world: Arc<World>,
+    s3: Front,
+    /// Glue, also for provisioning.
+    pub glue: Arc<Glue>,
+    /// Athena, also for provisioning.
+    pub athena: Arc<Athena>,
+    /// SNS, also for provisioning.
+    pub sns: Sns,
+    sts: Sts,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Services").field("endpoint", &self.world.endpoint()).finish_non_exhaustive()
+    }
+}
+
+impl Services {
+    /// Reads what each service left at its last end, and continues what was running.
+    pub(super) async fn open(world: Arc<World>) -> Result<Self, SandboxError> {
+        let glue = Glue::open(Arc::clone(&world)).await?;
+        let athena = Athena::open(Arc::clone(&world), Arc::clone(&glue)).await?;
+        Ok(Self {
+            s3: Front::new(Arc::clone(&world)),
+            sns: Sns::open(Arc::clone(&world))?,
+            sts: Sts::open(Arc::clone(&world))?,
+            glue,
+            athena,
+            world,
+        })
+    }
+
+    /// Ends what runs in the background.
+    pub(super) async fn shutdown(&self) {
+        self.glue.shutdown().await;
+        self.athena.shutdown().await;
+    }
+
+    /// What the services share.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+}
+
+/// What a request turned out to be.
+enum Call {
+    Json { service: &'static str, operation: String },
+    Query,
+    S3 { operation: &'static str },
+    Admin,
+}
+
+/// The protocol in which a refusal must be worded.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Json,
+    Query,
+    S3,
+}
+
+/// Answers one request. An error closes the connection without an answer.
+pub(super) async fn answer(
+    services: Arc<Services>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, io::Error> {
+    let now = services.world.clock.now();
+    let query = Form::parse(request.uri().query().unwrap_or_default());
+    let signature = signature::read(request.headers(), &query);
+    let request_id = services.world.new_uuid().to_string();
+    match identify(&request, &query, signature.as_ref()) {
+        Call::Admin => Ok(admin::answer(&services, request, now).await),
+        Call::Json { service, operation } => {
+            let cx = context(service, &operation, request_id, signature.as_ref(), now);
+            json_call(&services, cx, request).await
+        }
+        Call::Query => query_call(&services, request, signature.as_ref(), request_id, now).await,
+        Call::S3 { operation } => {
+            let cx = context("s3", operation, request_id, signature.as_ref(), now);
+            let front = &services.s3;
+            let request = request.map(Body::from);
+            around(&services.world, &cx, Protocol::S3, async {
+                front
+                    .answer(request, signature.as_ref(), &query, &cx.request_id, now)
+                    .await
+                    .map_err(|error| io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error)))
+            })
+            .await
+        }
+    }
+}
+
+fn identify(request: &Request<Incoming>, query: &Form, signature: Option<&Signature>) -> Call {
+    let headers = request.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let path = request.uri().path();
+    // No bucket can have this name.
+    if path.starts_with("/_sandbox") {
+        return Call::Admin;
+    }
+    if let Some((service, operation)) = json::parse_target(text("x-amz-target")) {
+        return Call::Json { service, operation: operation.to_owned() };
+    }
+    let is_form = text("content-type").starts_with("application/x-www-form-urlencoded");
+    let for_s3 = signature.is_some_and(|signature| signature.service == "s3");
+    if request.method() == Method::POST && path == "/" && is_form && !for_s3 {
+        return Call::Query;
+    }
+    let in_host = Front::bucket_of_host(text("host")).is_some();
+    let below_bucket = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let has_key = if in_host { path.len() > 1 } else { below_bucket };
+    let lists_buckets = !in_host && path == "/" && request.method() == Method::GET;
+    let operation =
+        if lists_buckets { "ListBuckets" } else { operation_name(request.method(), has_key, query, headers) };
+    Call::S3 { operation }
+}
+
+fn context(
+    service: &str,
+    operation: &str,
+    request_id: String,
+    signature: Option<&Signature>,
+    now: Timestamp,
+) -> CallContext {
+    CallContext {
+        service: service.to_owned(),
+        operation: operation.to_owned(),
+        request_id,
+        caller: signature.map_or_else(|| "anonymous".to_owned(), |it| it.caller.clone()),
+        signed_at: signature.and_then(|signature| signature.signed_at),
+        region: signature.map_or_else(|| REGION.to_owned(), |signature| signature.region.clone()),
+        account: ACCOUNT,
+        now,
+    }
+}
+
+async fn json_call(
+    services: &Services,
+    cx: CallContext,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, io::Error> {
+    let body = read(request, json::BODY_MAX).await;
+    around(&services.world, &cx, Protocol::Json, async {
+        let result = match body.and_then(|body| json::parse_body(&body)) {
+            Ok(body) if cx.service == "glue" => services.glue.call(&cx, &cx.operation, body).await,
+            Ok(body) => services.athena.call(&cx, &cx.operation, body).await,
+            Err(error) => Err(error),
+        };
+        Ok(json::answer(&result, &cx.request_id))
+    })
+    .await
+}
+
+async fn query_call(
+    services: &Services,
+    request: Request<Incoming>,
+    signature: Option<&Signature>,
+    request_id: String,
+    now: Timestamp,
+) -> Result<Response<Body>, io::Error> {
+    let form = match read(request, query::BODY_MAX).await {
+        Ok(body) => Form::parse(&String::from_utf8_lossy(&body)),
+        Err(error) => {
+            let cx = context("sns", "Unknown", request_id, signature, now);
+            return Ok(query::answer(Err(error), &cx));
+        }
+    };
+    let operation = form.get("Action").unwrap_or("Unknown").to_owned();
+    let is_sts = match signature {
+        Some(signature) => signature.service == "sts",
+        // Web identity and SAML logins are not signed.
+        None => form.get("Version") == Some("2011-06-15"),
+    };
+    let cx = context(if is_sts { "sts" } else { "sns" }, &operation, request_id, signature, now);
+    around(&services.world, &cx, Protocol::Query, async {
+        let result = if is_sts { services.sts.call(&cx, &form) } else { services.sns.call(&cx, &form).await };
+        Ok(query::answer(result, &cx))
+    })
+    .await
+}
+
+/// Counts the call, applies the fault script and the age limit of signatures, and runs the service.
+async fn around(
+    world: &World,
+    cx: &CallContext,
+    protocol: Protocol,
+    service: impl Future<Output = Result<Response<Body>, io::Error>>,
+) -> Result<Response<Body>, io::Error> {
+    world.ledger.count(&cx.service, &cx.operation);
+    let plan = world.faults.plan(&cx.service, &cx.operation, cx.now);
+    if !plan.delay_before.is_zero() {
+        world.pause(plan.delay_before).await;
+    }
+    if let Some(refusal) = refused(world, cx, protocol, &plan) {
+        return Ok(worded(protocol, cx, refusal));
+    }
+    let answered = service.await;
+    if !plan.delay_after.is_zero() {
+        world.pause(plan.delay_after).await;
+    }
+    if plan.drop_answer {
+        return Err(io::Error::other("the fault script drops this answer"));
+    }
+    match plan.replace_answer {
+        Some(error) => Ok(worded(protocol, cx, error)),
+        None => answered,
+    }
+}
+
+fn refused(world: &World, cx: &CallContext, protocol: Protocol, plan: &Plan) -> Option<ApiError> {
+    if let Some(refusal) = &plan.refuse {
+        return Some(refusal.clone());
+    }
+    let age_max = plan.signature_age_max.unwrap_or(world.settings.signature_age_max);
+    let (status, code) = match protocol {
+        Protocol::Json => (400, "InvalidSignatureException"),
+        Protocol::Query => (403, "SignatureDoesNotMatch"),
+        // S3 starts nothing, and presigned requests are older by nature.
+        Protocol::S3 => return None,
+    };
+    // The delay before counts: the request reaches the service only now.
+    let now = world.clock.now();
+    signature::check_age(cx.signed_at?, now, age_max, code, status).err()
+}
+
+fn worded(protocol: Protocol, cx: &CallContext, error: ApiError) -> Response<Body> {
+    match protocol {
+        Protocol::Json => json::answer(&Err(error), &cx.request_id),
+        Protocol::Query => query::answer(Err(error), cx),
+        Protocol::S3 => {
+            let mut response = Front::refusal(&error);
+            if let Ok(id) = HeaderValue::from_str(&cx.request_id) {
+                response.headers_mut().insert("x-amz-request-id", id);
+            }
+            response
+        }
+    }
+}
+
+/// Reads a whole body of limited size.
+pub(crate) async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(ApiError::new(413, "RequestEntityTooLarge", format!("the body is larger than {limit} bytes")))
+        }
+        Err(error) => Err(ApiError::new(400, "IncompleteBody", error.to_string())),
+    }
+}

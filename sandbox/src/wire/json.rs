@@ -1,0 +1,74 @@
+//! The JSON protocols (1.0 and 1.1): `X-Amz-Target` names the operation, bodies are JSON both ways.
+
+use http::{HeaderValue, Response};
+use s3s::Body;
+use serde_json::{Value, json};
+
+use super::ApiError;
+
+/// The longest request body that is read. Glue's longest legal script-bearing request is far below it.
+pub(crate) const BODY_MAX: usize = 8 * 1024 * 1024;
+
+/// Splits `AWSGlue.StartJobRun` into the service of the credential scope and the operation.
+pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
+    let (prefix, operation) = target.rsplit_once('.')?;
+    let service = match prefix {
+        "AWSGlue" => "glue",
+        "AmazonAthena" => "athena",
+        _ => return None,
+    };
+    Some((service, operation))
+}
+
+/// Parses a request body; an empty one is an empty object.
+pub(crate) fn parse_body(body: &[u8]) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    match serde_json::from_slice(body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(ApiError::new(400, "SerializationException", "the request body is not a JSON object")),
+        Err(error) => Err(ApiError::new(400, "SerializationException", error.to_string())),
+    }
+}
+
+/// An answer, successful or not, in this protocol.
+pub(crate) fn answer(result: &Result<Value, ApiError>, request_id: &str) -> Response<Body> {
+    let (status, body) = match result {
+        Ok(value) => (200, value.to_string()),
+        Err(error) => {
+            let mut members = error.members.clone();
+            members.insert("__type".to_owned(), Value::from(&*error.code));
+            members.insert("Message".to_owned(), Value::from(&*error.message));
+            (error.status, Value::Object(members).to_string())
+        }
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_name_service_and_operation() {
+        assert_eq!(parse_target("AWSGlue.StartJobRun"), Some(("glue", "StartJobRun")));
+        assert_eq!(parse_target("AmazonAthena.StopQueryExecution"), Some(("athena", "StopQueryExecution")));
+        assert_eq!(parse_target("AmazonSSM.GetParameter"), None);
+        assert_eq!(parse_target("nonsense"), None);
+    }
+
+    #[test]
+    fn bodies_must_be_objects() {
+        assert_eq!(parse_body(b"").unwrap(), json!({}));
+        assert_eq!(parse_body(b"[1]").unwrap_err().code, "SerializationException");
+        assert_eq!(parse_body(b"{").unwrap_err().code, "SerializationException");
+    }
+}

@@ -1,0 +1,135 @@
+//! What every service of the sandbox shares: the folder, the clock, the ledger, the fault script, the objects.
+//!
+//! Passed as `Arc<World>`. Services keep their own state; nothing of one service's rules lives here. The only
+//! readings of the real clock, the only random numbers and the only sleeps of this crate are in this file.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::faults::Faults;
+use crate::ledger::Ledger;
+use crate::mailbox::Mailbox;
+use crate::s3::Store;
+use crate::{Options, SandboxError};
+
+/// The account that owns everything in a sandbox. Twelve zeros cannot be mistaken for a real account.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// The region of resources that are made without a signed request (by provisioning).
+pub(crate) const REGION: &str = "us-east-1";
+
+/// What the options fix for the life of the process.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Real duration per nominal duration of simulated waits.
+    pub time_scale: f64,
+    /// Age at which signed requests are refused.
+    pub signature_age_max: Duration,
+}
+
+/// The wall clock, as a value that is passed on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Clock;
+
+impl Clock {
+    /// The time now.
+    #[expect(clippy::disallowed_methods, reason = "the one reading of the wall clock in this crate")]
+    pub(crate) fn now(self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Everything the services share.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// The sandbox's folder.
+    pub root: PathBuf,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Fixed settings.
+    pub settings: Settings,
+    /// Accepted starts and the count of calls.
+    pub ledger: Ledger,
+    /// The fault script.
+    pub faults: Faults,
+    /// The objects of all buckets.
+    pub s3: Store,
+    /// Delivered mail.
+    pub mailbox: Mailbox,
+    endpoint: String,
+    /// Held as long as the world exists; the kernel releases it when the process dies, however it dies.
+    _lock: File,
+}
+
+impl World {
+    /// Opens (or makes) the folder and reads what the previous process left there.
+    pub(crate) fn open(options: Options, endpoint: String) -> Result<Self, SandboxError> {
+        if !(options.time_scale.is_finite() && options.time_scale > 0.0) {
+            return Err(SandboxError::Option { name: "time_scale", reason: "must be positive and finite" });
+        }
+        let root = options.root;
+        std::fs::create_dir_all(&root).map_err(|error| SandboxError::files("make", &root, error))?;
+        // Subprocesses run in folders of their own, so every path they are given must be absolute.
+        let root = root.canonicalize().map_err(|error| SandboxError::files("resolve", &root, error))?;
+        let lock = take_lock(&root)?;
+        let clock = Clock;
+        Ok(Self {
+            ledger: Ledger::open(&root.join("ledger.jsonl"))?,
+            faults: Faults::open(&root.join("faults.json"))?,
+            s3: Store::open(&root)?,
+            mailbox: Mailbox::open(&root.join("mailbox"))?,
+            settings: Settings {
+                time_scale: options.time_scale,
+                signature_age_max: options.signature_age_max,
+            },
+            clock,
+            root,
+            endpoint,
+            _lock: lock,
+        })
+    }
+
+    /// The URL of this sandbox, for subprocesses and presigned links.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A new random id.
+    #[expect(clippy::disallowed_methods, reason = "the one source of random ids in this crate")]
+    #[expect(clippy::unused_self, reason = "ids come from the world, so that callers cannot make their own")]
+    pub(crate) fn new_uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+
+    /// The real duration of a simulated wait.
+    pub(crate) fn scaled(&self, nominal: Duration) -> Duration {
+        nominal.mul_f64(self.settings.time_scale)
+    }
+
+    /// Waits for a real duration.
+    #[expect(clippy::disallowed_methods, reason = "simulated delays are what a sandbox is for")]
+    #[expect(clippy::unused_self, reason = "waits come from the world, so that they are easy to find")]
+    pub(crate) async fn pause(&self, real: Duration) {
+        tokio::time::sleep(real).await;
+    }
+}
+
+fn take_lock(root: &Path) -> Result<File, SandboxError> {
+    let path = root.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| SandboxError::files("open", &path, error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(SandboxError::Busy { root: root.to_owned() }),
+        Err(error) => Err(SandboxError::files("lock", &path, error.into())),
+    }
+}

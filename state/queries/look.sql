@@ -1,0 +1,18 @@
+-- What this replica could turn to, in one statement: an idle replica asks nothing else.
+select exists (
+         select 1 from run r
+           join pipeline p on p.name = r.pipeline
+           left join concurrency_group c on c.name = p.concurrency_group
+          where r.state in ('queued','running','paused','cancelling')
+            and (r.owner is null
+                 or (r.owner <> $1
+                     and not exists (select 1 from replica v
+                                      where v.replica_id = r.owner
+                                        and v.heartbeat_at > clock_timestamp() - make_interval(secs => $2))))
+            and (r.state <> 'queued' or r.has_place
+                 or (not p.paused and p.active_runs < p.max_active_runs and coalesce(c.active_runs, 0) = 0))
+       ) as "unowned!",
+       exists (select 1 from inbox i join run r using (run_id) where i.answered_at is null and r.owner = $1) as "letters!",
+       exists (select 1 from outbox o where o.state in ('pending','sending') and o.due_at <= clock_timestamp()) as "parcels!",
+       exists (select 1 from pipeline p where p.next_fire_at <= clock_timestamp() and not p.paused and not p.removed) as "fires!",
+       (select min(p.next_fire_at) from pipeline p where not p.paused and not p.removed) as "next_fire_at: jiff_sqlx::Timestamp"

@@ -1,0 +1,22 @@
+//! What a run is, what may happen next, and how it is stored.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`ids`], [`words`] | names, ids and states: one spelling each |
+//! | [`pipeline`] | a validated definition |
+//! | [`schedule`] | cron, time zones, data intervals; pure |
+//! | [`run`] | a run, its task runs and attempts, as plain data |
+//! | [`machine`] | `step`: the one function that decides; pure |
+//! | `store` | the only SQL of the product (feature `store`) |
+//!
+//! Everything but `store` compiles without sqlx and tokio (`--no-default-features`): the
+//! compiler guards the purity of the core. AWS, YAML and HTTP never come here.
+
+pub mod ids;
+pub mod machine;
+pub mod pipeline;
+pub mod run;
+pub mod schedule;
+#[cfg(feature = "store")]
+pub mod store;
+pub mod words;

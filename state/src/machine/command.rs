@@ -1,0 +1,225 @@
+//! What a person may ask of a run: clear, cancel, pause, resume, retry now, resolve. Each is
+//! done whole or refused with the reason and what to do instead.
+
+use std::collections::BTreeSet;
+
+use super::{AttemptKey, Command, Effect, Event, Refusal, Resolution, Stepper};
+use crate::{
+    run::{Failure, StopReason, TaskRun},
+    words::{AttemptState, RunState, TaskState},
+};
+
+impl Stepper<'_> {
+    pub(super) fn command(&mut self, actor: &str, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Clear { tasks, reason } => self.clear(tasks, &said(actor, reason.as_deref())),
+            Command::Cancel { task: None, reason } => self.ask_cancel_run(said(actor, reason.as_deref())),
+            Command::Cancel { task: Some(task), reason } => {
+                self.cancel_task(*task, &said(actor, reason.as_deref()))
+            }
+            Command::Pause => self.pause(actor),
+            Command::Resume => self.resume(actor),
+            Command::RetryNow { task } => self.retry_now(*task, actor),
+            Command::Resolve { task, resolution } => self.resolve(*task, resolution, actor),
+        }
+    }
+
+    fn clear(&mut self, tasks: &[usize], reason: &str) -> Result<(), Refusal> {
+        let label = self.run.label();
+        match self.run.state {
+            RunState::Queued => return refuse(format!("{label} has not started: there is nothing to clear")),
+            RunState::Cancelling => {
+                return refuse(format!("{label} is being cancelled: wait until it has ended, then clear"));
+            }
+            _ => {}
+        }
+        let cleared = clear_set(self.run, tasks);
+        if cleared.is_empty() {
+            return refuse(format!("nothing of {label} matches: no task would be cleared"));
+        }
+        for &task in &cleared {
+            let name = self.task_name(task)?;
+            if self.run.tasks[task].attempt.is_some() {
+                return refuse(format!(
+                    "task {name} of {label} is still running: `trunkline cancel {label} --task {name}` first"
+                ));
+            }
+        }
+        self.run.generation += 1;
+        for &task in &cleared {
+            if self.run.tasks[task].state != TaskState::Waiting {
+                self.set_task_state(task, TaskState::Waiting, Some(reason.to_owned()));
+            }
+            let attempts = self.run.tasks[task].attempts;
+            self.run.tasks[task] = TaskRun { attempts, ..TaskRun::new(self.run.generation) };
+            self.delta.tasks.insert(task);
+        }
+        self.settled.clear();
+        self.run.recount();
+        self.delta.run_changed = true;
+        if self.run.state.is_terminal() {
+            self.set_run_state(RunState::Queued, Some(reason.to_owned()));
+            self.run.started_at = None;
+            self.run.ended_at = None;
+            self.run.cancel_reason = None;
+            self.delta.effects.push(Effect::Admit);
+        } else {
+            for task in cleared {
+                self.evaluate(task);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_cancel_run(&mut self, reason: String) -> Result<(), Refusal> {
+        match self.run.state {
+            RunState::Queued | RunState::Running | RunState::Paused => {
+                self.cancel_run(reason);
+                Ok(())
+            }
+            RunState::Cancelling => refuse(format!("{} is already being cancelled", self.run.label())),
+            state => refuse(format!("{} has already ended: {state}", self.run.label())),
+        }
+    }
+
+    /// Cancels everything that has not ended; what runs outside is stopped and confirmed.
+    pub(super) fn cancel_run(&mut self, reason: String) {
+        let was_queued = self.run.state == RunState::Queued;
+        if !was_queued {
+            self.set_run_state(RunState::Cancelling, Some(reason.clone()));
+        }
+        for task in 0..self.run.tasks.len() {
+            match self.run.tasks[task].state {
+                TaskState::Running => self.stop_attempt(task, StopReason::Cancel, &reason),
+                state if state.is_terminal() => {}
+                _ => self.set_task_state(task, TaskState::Cancelled, None),
+            }
+        }
+        if was_queued {
+            self.set_run_state(RunState::Cancelled, Some(reason.clone()));
+        }
+        self.run.cancel_reason = Some(reason);
+        self.delta.run_changed = true;
+    }
+
+    fn cancel_task(&mut self, task: usize, reason: &str) -> Result<(), Refusal> {
+        let name = self.task_name(task)?;
+        match self.run.tasks[task].state {
+            TaskState::Running => self.stop_attempt(task, StopReason::Cancel, reason),
+            state if state.is_terminal() => {
+                return refuse(format!("task {name} of {} has already ended: {state}", self.run.label()));
+            }
+            _ => self.set_task_state(task, TaskState::Cancelled, Some(reason.to_owned())),
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, actor: &str) -> Result<(), Refusal> {
+        match self.run.state {
+            RunState::Running => {
+                self.set_run_state(RunState::Paused, Some(format!("by {actor}")));
+                Ok(())
+            }
+            state => refuse(format!("{} is {state}: only a running run can be paused", self.run.label())),
+        }
+    }
+
+    fn resume(&mut self, actor: &str) -> Result<(), Refusal> {
+        if self.run.state != RunState::Paused {
+            return refuse(format!("{} is {}, not paused", self.run.label(), self.run.state));
+        }
+        self.set_run_state(RunState::Running, Some(format!("by {actor}")));
+        for task in 0..self.run.tasks.len() {
+            if self.run.tasks[task].state == TaskState::Queued {
+                let number = self.run.tasks[task].attempts + 1;
+                self.delta.effects.push(Effect::Prepare { task, number });
+            }
+        }
+        Ok(())
+    }
+
+    fn retry_now(&mut self, task: usize, actor: &str) -> Result<(), Refusal> {
+        let name = self.task_name(task)?;
+        let entry = &self.run.tasks[task];
+        if entry.state == TaskState::Retrying {
+            self.queue(task);
+            return Ok(());
+        }
+        match &entry.attempt {
+            Some(attempt) if attempt.state == AttemptState::Starting && attempt.deferred_until.is_some() => {
+                self.start_again(AttemptKey { task, number: attempt.number });
+                Ok(())
+            }
+            _ => refuse(format!(
+                "task {name} of {} is {}: only a task that waits for its next try can be retried now ({actor})",
+                self.run.label(),
+                entry.state
+            )),
+        }
+    }
+
+    fn resolve(&mut self, task: usize, resolution: &Resolution, actor: &str) -> Result<(), Refusal> {
+        let name = self.task_name(task)?;
+        let unconfirmed = self.run.tasks[task]
+            .attempt
+            .as_ref()
+            .filter(|attempt| matches!(attempt.state, AttemptState::Starting | AttemptState::Unknown));
+        let Some(attempt) = unconfirmed else {
+            return refuse(format!(
+                "task {name} of {} has no unconfirmed start: there is nothing to resolve",
+                self.run.label()
+            ));
+        };
+        let key = AttemptKey { task, number: attempt.number };
+        let event = match resolution {
+            Resolution::Handle { handle, external_id } => Event::Accepted {
+                attempt: key,
+                handle: handle.clone(),
+                external_id: external_id.clone(),
+                reattached: true,
+            },
+            Resolution::NotStarted => Event::ProvedAbsent { attempt: key },
+            Resolution::Lost => Event::Lost {
+                attempt: key,
+                failure: Failure::new("lost", format!("declared lost by {actor}")),
+            },
+        };
+        self.apply(&event);
+        Ok(())
+    }
+
+    fn task_name(&self, task: usize) -> Result<String, Refusal> {
+        match self.run.definition.pipeline.tasks.get(task) {
+            Some(found) => Ok(found.name.to_string()),
+            None => refuse(format!("{} has no task at position {task}", self.run.label())),
+        }
+    }
+}
+
+/// The tasks that a clear of `selected` makes run again: the selected ones, and everything
+/// downstream of them that never ran because of them.
+pub fn clear_set(run: &crate::run::Run, selected: &[usize]) -> BTreeSet<usize> {
+    let mut cleared: BTreeSet<usize> = selected.iter().copied().filter(|task| *task < run.tasks.len()).collect();
+    let mut open: Vec<usize> = cleared.iter().copied().collect();
+    while let Some(task) = open.pop() {
+        for &downstream in &run.definition.downstream[task] {
+            let state = run.tasks[downstream].state;
+            let follows = matches!(state, TaskState::UpstreamFailed | TaskState::Skipped | TaskState::Cancelled);
+            if follows && cleared.insert(downstream) {
+                open.push(downstream);
+            }
+        }
+    }
+    cleared
+}
+
+fn said(actor: &str, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("by {actor}: {reason}"),
+        None => format!("by {actor}"),
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, Refusal> {
+    Err(Refusal(message))
+}

@@ -1,0 +1,174 @@
+//! Everything that can happen to a run. Facts only: what follows is decided by
+//! [`super::step`].
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::run::Failure;
+
+/// A live attempt, by its natural key. Reports about any other attempt are ignored, because
+/// answers are delivered at least once and late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AttemptKey {
+    /// The task's position.
+    pub task: usize,
+    /// The attempt's number.
+    pub number: u32,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The run got its place.
+    Admitted,
+    /// Time passed, or the run was loaded.
+    Tick,
+    /// The request of a queued task's next attempt is known.
+    Prepared {
+        /// The task.
+        task: usize,
+        /// The number that the attempt was prepared for.
+        number: u32,
+        /// The exact request.
+        request: Value,
+        /// What was remembered of the outside.
+        baseline: Value,
+    },
+    /// The request could not be made; nothing was started.
+    PrepareFailed {
+        /// The task.
+        task: usize,
+        /// The number that the attempt would have had.
+        number: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// The service holds the job.
+    Accepted {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// The external job.
+        handle: Value,
+        /// Its id as people see it.
+        external_id: String,
+        /// Whether it was found again.
+        reattached: bool,
+    },
+    /// Known not to have started; the same request may be sent again at `until`.
+    Deferred {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// When.
+        until: Timestamp,
+        /// In the service's words.
+        reason: String,
+    },
+    /// Nobody can tell whether the job exists.
+    StartUnknown {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// In the service's words.
+        reason: String,
+    },
+    /// The look-up could not tell yet.
+    NotYetKnown {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// When to look again.
+        again_at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// No job exists and none can come into being.
+    ProvedAbsent {
+        /// Of which attempt.
+        attempt: AttemptKey,
+    },
+    /// The job ended well.
+    Succeeded {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// `{outputs, warnings, cost}`.
+        outcome: Value,
+    },
+    /// The job ended badly, or the service refused it.
+    Failed {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// Why.
+        failure: Failure,
+        /// `{cost}`, as far as it is known.
+        outcome: Value,
+    },
+    /// The job was stopped.
+    Stopped {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// In the service's words.
+        failure: Failure,
+    },
+    /// It can never be known how it ended.
+    Lost {
+        /// Of which attempt.
+        attempt: AttemptKey,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What a person may ask of a run. Stored as JSON in the owner's inbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Start a new generation of these tasks, and of what follows them by itself.
+    Clear {
+        /// The tasks, by position.
+        tasks: Vec<usize>,
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Stop the run, or one task of it.
+    Cancel {
+        /// The task; none: the whole run.
+        #[serde(default)]
+        task: Option<usize>,
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Start nothing more until resumed.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Do not wait for a retry's or a deferred start's time.
+    RetryNow {
+        /// The task.
+        task: usize,
+    },
+    /// A person knows what became of an unconfirmed start.
+    Resolve {
+        /// The task.
+        task: usize,
+        /// What is known.
+        resolution: Resolution,
+    },
+}
+
+/// What a person knows about an unconfirmed start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "resolution", rename_all = "snake_case")]
+pub enum Resolution {
+    /// The job exists.
+    Handle {
+        /// Its handle, as the operator makes it.
+        handle: Value,
+        /// Its id as people see it.
+        external_id: String,
+    },
+    /// No job exists.
+    NotStarted,
+    /// It cannot be found out: the attempt ends as `lost`.
+    Lost,
+}

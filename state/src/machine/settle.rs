@@ -1,0 +1,65 @@
+//! Follows the consequences: readiness downstream, and the end of the run. Bounded by the
+//! number of task runs, because each settles at most once between two clears.
+
+use super::{Effect, NoticeOutcome, NoticeRequest, RUN_TIMEOUT_REASON, Stepper, rules};
+use crate::words::{RunState, TaskState};
+
+impl Stepper<'_> {
+    pub(super) fn settle(&mut self) {
+        while let Some(task) = self.settled.pop() {
+            let state = self.run.tasks[task].state;
+            let definition = std::sync::Arc::clone(&self.run.definition);
+            for &downstream in &definition.downstream[task] {
+                self.run.tasks[downstream].upstreams.count(state);
+                self.evaluate(downstream);
+            }
+        }
+        if self.run.open_tasks == 0 && self.run.state.is_active() {
+            self.end_run();
+        }
+    }
+
+    /// Applies the trigger rule of a waiting task.
+    pub(super) fn evaluate(&mut self, task: usize) {
+        if self.run.tasks[task].state != TaskState::Waiting
+            || !matches!(self.run.state, RunState::Running | RunState::Paused)
+        {
+            return;
+        }
+        let rule = self.run.definition.pipeline.tasks[task].trigger_rule;
+        match rules::verdict(rule, self.run.tasks[task].upstreams) {
+            rules::Verdict::Wait => {}
+            rules::Verdict::Start => self.queue(task),
+            rules::Verdict::Skip => self.set_task_state(task, TaskState::Skipped, None),
+            rules::Verdict::UpstreamFailed => self.set_task_state(task, TaskState::UpstreamFailed, None),
+        }
+    }
+
+    /// Makes a task ready; a paused run prepares nothing.
+    pub(super) fn queue(&mut self, task: usize) {
+        self.set_task_state(task, TaskState::Queued, None);
+        if self.run.state == RunState::Running {
+            let number = self.run.tasks[task].attempts + 1;
+            self.delta.effects.push(Effect::Prepare { task, number });
+        }
+    }
+
+    fn end_run(&mut self) {
+        let failed = self.run.tasks.iter().any(|task| task.state.is_failure());
+        let cancelled = self.run.tasks.iter().any(|task| task.state == TaskState::Cancelled);
+        let timed_out = self.run.cancel_reason.as_deref() == Some(RUN_TIMEOUT_REASON);
+        let to = match (self.run.state, failed, cancelled) {
+            (RunState::Cancelling, true, _) | (RunState::Cancelling, _, true) if !timed_out => RunState::Cancelled,
+            (_, true, _) | (_, _, true) => RunState::Failed,
+            (_, false, false) => RunState::Succeeded,
+        };
+        self.set_run_state(to, self.run.cancel_reason.clone());
+        let pipeline = &self.run.definition.pipeline;
+        let (outcome, count) = match to {
+            RunState::Succeeded => (NoticeOutcome::Success, pipeline.on_success.len()),
+            RunState::Failed => (NoticeOutcome::Failure, pipeline.on_failure.len()),
+            _ => return,
+        };
+        self.delta.notices.extend((0..count).map(|index| NoticeRequest { outcome, index }));
+    }
+}

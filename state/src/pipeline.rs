@@ -1,0 +1,260 @@
+//! A pipeline as a validated value: what `orchestrator::definition` builds from YAML, what
+//! the store keeps as a version, and what [`crate::machine`] decides by.
+//!
+//! Templates stay unrendered here: `settings`, `subject` and the like hold text as written,
+//! because their values are known only when a run needs them. Nothing here parses YAML.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use jiff::{Timestamp, civil};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ids::{PipelineName, TaskName},
+    schedule::{Calendar, DataInterval},
+};
+
+/// A validated pipeline. Its tasks stand in topological order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pipeline {
+    /// Its name, unique in the store.
+    pub name: PipelineName,
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// Who is asked when it fails.
+    #[serde(default)]
+    pub owner: String,
+    /// Free labels.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The environment that it was resolved for.
+    pub environment: String,
+    /// When it fires, in which zone, with which rule for DST; without one, only by hand.
+    #[serde(default)]
+    pub calendar: Option<Calendar>,
+    /// The zone in which dates are read and printed (`timezone`, an IANA name).
+    pub timezone: String,
+    /// No interval before this local date.
+    #[serde(default)]
+    pub start_date: Option<civil::Date>,
+    /// What a run covers.
+    pub data_interval: DataInterval,
+    /// What happens to fires that were missed.
+    pub catchup: Catchup,
+    /// How many of its runs may be active at once.
+    pub max_active_runs: u32,
+    /// Whole runs of one group exclude each other.
+    #[serde(default)]
+    pub concurrency_group: Option<String>,
+    /// The limit of a whole run.
+    #[serde(default)]
+    pub run_timeout: Option<Duration>,
+    /// The parameters that a run may be given.
+    #[serde(default)]
+    pub params: IndexMap<String, Param>,
+    /// The environment's `vars`, as they were when the version was made.
+    #[serde(default)]
+    pub vars: IndexMap<String, Value>,
+    /// The environment's connections by name, as `tasks` reads them; never secrets.
+    #[serde(default)]
+    pub connections: IndexMap<String, Value>,
+    /// The tasks, upstream before downstream.
+    pub tasks: Vec<Task>,
+    /// Sent when a run succeeded.
+    #[serde(default)]
+    pub on_success: Vec<Notice>,
+    /// Sent when a run failed.
+    #[serde(default)]
+    pub on_failure: Vec<Notice>,
+}
+
+/// One node of the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its name.
+    pub name: TaskName,
+    /// Which operator, e.g. `glue_job`.
+    #[serde(rename = "type")]
+    pub operator: String,
+    /// The operator's settings with templates unrendered; `file:` references already read.
+    pub settings: Value,
+    /// Positions in [`Pipeline::tasks`]; each is smaller than the task's own.
+    #[serde(default)]
+    pub depends_on: Vec<usize>,
+    /// When it may start, given the states of its upstreams.
+    pub trigger_rule: TriggerRule,
+    /// The connection that it uses.
+    pub connection: String,
+    /// How failures are repeated.
+    pub retry: RetryPolicy,
+    /// The limit of one attempt; never infinite.
+    pub timeout: Duration,
+    /// The ceiling of the adaptive poll interval.
+    pub poll_interval: Duration,
+}
+
+/// How failures are repeated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub retries: u32,
+    /// The pause before the first repetition.
+    pub delay: Duration,
+    /// The factor between one pause and the next.
+    pub backoff: f64,
+    /// No pause is longer.
+    pub delay_max: Duration,
+    /// Only these classes are repeated (words of `tasks::ErrorClass`); empty: every class but
+    /// `config`, `cancelled` and `lost`.
+    #[serde(default)]
+    pub retry_on: Vec<String>,
+}
+
+/// What happens to fires that were missed while nothing was running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Catchup {
+    /// They are forgotten.
+    None,
+    /// The last one runs.
+    Last,
+    /// Each one runs, oldest first.
+    All,
+}
+
+/// When a task may start, given the states of its upstreams. The names are Airflow's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerRule {
+    /// All succeeded.
+    AllSuccess,
+    /// All failed or could not run because of a failure upstream.
+    AllFailed,
+    /// All ended, however.
+    AllDone,
+    /// All were skipped.
+    AllSkipped,
+    /// At least one failed; does not wait for the rest.
+    OneFailed,
+    /// At least one succeeded; does not wait for the rest.
+    OneSuccess,
+    /// At least one succeeded or failed; does not wait for the rest.
+    OneDone,
+    /// None failed: each succeeded or was skipped.
+    NoneFailed,
+    /// None failed, and at least one succeeded.
+    NoneFailedMinOneSuccess,
+    /// None was skipped.
+    NoneSkipped,
+    /// Whatever the upstreams do, at once.
+    Always,
+}
+
+/// A parameter of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Param {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: ParamType,
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// Its value when the run names none; without one the run must.
+    #[serde(default)]
+    pub default: Option<Value>,
+    /// Smallest number.
+    #[serde(default)]
+    pub minimum: Option<f64>,
+    /// Largest number.
+    #[serde(default)]
+    pub maximum: Option<f64>,
+    /// The allowed values.
+    #[serde(default, rename = "enum")]
+    pub choices: Vec<Value>,
+    /// A regular expression for strings is not offered; `enum` covers what pipelines need.
+    #[serde(default)]
+    pub max_length: Option<u32>,
+}
+
+/// The types of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamType {
+    /// Text.
+    String,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A date, `2026-11-19`.
+    Date,
+}
+
+/// A message about a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The topic's ARN, as a template.
+    pub sns: String,
+    /// The connection that it is sent through.
+    pub connection: String,
+    /// The subject, as a template; without one, the default.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// The text, as a template; without one, the default.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+impl Pipeline {
+    /// The content hash that names a version: equal definitions are one version.
+    pub fn content_hash(&self) -> [u8; 32] {
+        let canonical = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(&canonical).into()
+    }
+
+    /// The task with this name and its position.
+    pub fn task(&self, name: &str) -> Option<(usize, &Task)> {
+        self.tasks.iter().enumerate().find(|(_, task)| task.name.as_str() == name)
+    }
+
+    /// For each task, the positions of the tasks that depend on it.
+    pub fn downstream(&self) -> Vec<Vec<usize>> {
+        let mut downstream = vec![Vec::new(); self.tasks.len()];
+        for (position, task) in self.tasks.iter().enumerate() {
+            for &upstream in &task.depends_on {
+                downstream[upstream].push(position);
+            }
+        }
+        downstream
+    }
+
+    /// Whether `moment` lies before `start_date` in the pipeline's zone.
+    pub fn starts_after(&self, moment: Timestamp) -> bool {
+        let Some(start) = self.start_date else { return false };
+        let Ok(zone) = jiff::tz::TimeZone::get(&self.timezone) else { return false };
+        moment.to_zoned(zone).date() < start
+    }
+}
+
+impl TriggerRule {
+    /// Every rule, in the order of the documentation.
+    pub const ALL: [Self; 11] = [
+        Self::AllSuccess,
+        Self::AllFailed,
+        Self::AllDone,
+        Self::AllSkipped,
+        Self::OneFailed,
+        Self::OneSuccess,
+        Self::OneDone,
+        Self::NoneFailed,
+        Self::NoneFailedMinOneSuccess,
+        Self::NoneSkipped,
+        Self::Always,
+    ];
+}

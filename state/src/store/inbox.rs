@@ -1,0 +1,87 @@
+//! Commands for runs that another replica owns: durable letters with an answer.
+
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+
+use super::{Store, StoreError, rows::to_json};
+use crate::{ids::RunId, machine::Command};
+
+/// A command that waits for the owner of its run.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Its id.
+    pub id: i64,
+    /// The run.
+    pub run: RunId,
+    /// What is asked.
+    pub command: Command,
+    /// By whom.
+    pub actor: String,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was carried out and committed.
+    Done,
+    /// It was not, and nothing changed.
+    Refused(String),
+}
+
+impl Store {
+    /// Leaves a command for the owner of a run. Once it returned, whoever owns the run next
+    /// will read it.
+    pub async fn post(&self, run: RunId, command: &Command, actor: &str) -> Result<i64, StoreError> {
+        let id = sqlx::query_scalar!(
+            "insert into inbox (run_id, command, actor) values ($1, $2, $3) returning inbox_id",
+            run.0,
+            to_json(command),
+            actor
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        self.hint().await?;
+        Ok(id)
+    }
+
+    /// The unanswered commands for runs that this replica owns, oldest first.
+    pub async fn letters(&self) -> Result<Vec<Letter>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select i.inbox_id, i.run_id, i.command as "command: Json<Command>", i.actor
+                 from inbox i join run r using (run_id)
+                where i.answered_at is null and r.owner = $1 order by i.inbox_id"#,
+            self.replica.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Letter { id: row.inbox_id, run: RunId(row.run_id), command: row.command.0, actor: row.actor })
+            .collect())
+    }
+
+    /// Answers a command, once its effect is committed or it was refused. A second answer
+    /// changes nothing.
+    pub async fn answer(&self, letter: i64, answer: &Answer) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update inbox set answered_at = clock_timestamp(), answer = $2 where inbox_id = $1 and answered_at is null",
+            letter,
+            to_json(answer)
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The answer to a command, once there is one.
+    pub async fn answer_to(&self, letter: i64) -> Result<Option<Answer>, StoreError> {
+        let answer = sqlx::query_scalar!(
+            r#"select answer as "answer: Json<Answer>" from inbox where inbox_id = $1 and answered_at is not null"#,
+            letter
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(answer.flatten().map(|answer| answer.0))
+    }
+}

@@ -1,0 +1,240 @@
+//! The store on Postgres: the only SQL of the product.
+//!
+//! One method is one transaction, and its doc says what is true once it returned. Statements
+//! over some 25 lines stand in `queries/`. There is no trait and no second store: everything
+//! that decides is in [`crate::machine`] and needs none.
+//!
+//! | file | what |
+//! |---|---|
+//! | `create`, `save` | the two statements of the hot path |
+//! | `own` | claiming, loading, releasing; replicas and their heartbeats |
+//! | `pipelines` | versions, deploys, schedules, pausing |
+//! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
+//! | `reads` | what people look at |
+
+mod create;
+mod error;
+mod inbox;
+mod logs;
+mod outbox;
+mod own;
+mod pipelines;
+mod reads;
+mod rows;
+mod save;
+
+use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use sqlx::{
+    PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::sync::OnceCell;
+
+pub use self::{
+    create::{Births, Created, NewRun},
+    error::StoreError,
+    inbox::{Answer, Letter},
+    logs::LogPiece,
+    outbox::Parcel,
+    own::{LiveReplica, Owned, Role, Work},
+    pipelines::{Deployed, Due, PipelineRow, StoredVersion},
+    reads::{AttemptRow, HistoryRow, RunFilter, RunRow, TaskRow},
+    save::{Batch, Commit},
+};
+use crate::{ids::ReplicaId, run::Installation};
+
+/// The schema, embedded; forward-only.
+pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// The channel of the one notification that the store sends: "look again". A hint only.
+pub const HINT_CHANNEL: &str = "trunkline";
+
+/// Oldest server that the SQL is written for.
+const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// A replica dies for others when its heartbeat is older; on the database's clock.
+pub const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// Connections of one process: commits, reads of people, the listener. Small, so that many
+/// short-lived commands fit into a default server's 100.
+const CONNECTIONS_MAX: u32 = 6;
+
+/// How long a method waits for a free connection or a new one before it reports the store as
+/// unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How often a statement that lost a deadlock or a serialisation race is sent again.
+const CONFLICT_RETRIES: u32 = 5;
+
+/// A connection to the store, acting as one replica.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+    replica: ReplicaId,
+    dead_after: Duration,
+    installation: Arc<OnceCell<Installation>>,
+}
+
+impl Store {
+    /// Connects, and checks that the server is one that the guarantees hold on: version 14 or
+    /// newer, writable, `fsync`, `full_page_writes` and `synchronous_commit` on unless
+    /// `lax_durability` (tests and benches of other things).
+    pub async fn connect(url: &str, replica: ReplicaId, lax_durability: bool) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|source| StoreError::Url { source: Box::new(source) })?
+            .application_name("trunkline")
+            .options([("statement_timeout", "30s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "15s")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(StoreError::from)?;
+        let store = Self { pool, replica, dead_after: DEAD_AFTER, installation: Arc::default() };
+        store.check_server(lax_durability).await?;
+        Ok(store)
+    }
+
+    /// The same store with another death limit; fault trials scale it down by ratio.
+    #[must_use]
+    pub fn with_dead_after(mut self, dead_after: Duration) -> Self {
+        self.dead_after = dead_after;
+        self
+    }
+
+    /// The replica that this connection acts as.
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// The pool, for benches that measure the same database's own rate.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    async fn check_server(&self, lax_durability: bool) -> Result<(), StoreError> {
+        let server = sqlx::query!(
+            r#"select current_setting('server_version_num')::int as "version!",
+                      current_setting('server_version') as "name!",
+                      pg_is_in_recovery() as "standby!",
+                      current_setting('fsync') as "fsync!",
+                      current_setting('full_page_writes') as "full_page_writes!",
+                      current_setting('synchronous_commit') as "synchronous_commit!""#
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        if server.version < SERVER_VERSION_MIN {
+            return Err(StoreError::ServerTooOld { found: server.name });
+        }
+        if server.standby {
+            return Err(StoreError::Standby);
+        }
+        let unsafe_settings: Vec<&str> = [
+            ("fsync", server.fsync.as_str()),
+            ("full_page_writes", &server.full_page_writes),
+            ("synchronous_commit", &server.synchronous_commit),
+        ]
+        .into_iter()
+        .filter(|(_, value)| *value == "off")
+        .map(|(name, _)| name)
+        .collect();
+        if !lax_durability && !unsafe_settings.is_empty() {
+            return Err(StoreError::NotDurable { settings: unsafe_settings.join(", ") });
+        }
+        Ok(())
+    }
+
+    /// Brings the schema up to date. Afterwards every method works; another process may do
+    /// the same at the same time.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        MIGRATOR.run(&self.pool).await.map_err(|source| StoreError::Migration { source: Box::new(source) })
+    }
+
+    /// Refuses a schema that this binary does not know, naming what to do.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        let newest_known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let found = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "exists!""#)
+            .fetch_one(&self.pool)
+            .await?;
+        let version = if found {
+            sqlx::query_scalar!(r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#)
+                .fetch_one(&self.pool)
+                .await?
+        } else {
+            0
+        };
+        match version {
+            version if version < newest_known => Err(StoreError::SchemaTooOld { found: version, wanted: newest_known }),
+            version if version > newest_known => Err(StoreError::SchemaTooNew { found: version, known: newest_known }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What identifies this store; read once.
+    pub async fn installation(&self) -> Result<Installation, StoreError> {
+        self.installation
+            .get_or_try_init(|| async {
+                let row = sqlx::query!("select installation_id, incarnation from installation")
+                    .fetch_one(&self.pool)
+                    .await?;
+                Ok(Installation { id: row.installation_id, incarnation: row.incarnation })
+            })
+            .await
+            .copied()
+    }
+
+    /// The database's clock.
+    pub async fn now(&self) -> Result<Timestamp, StoreError> {
+        let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!: jiff_sqlx::Timestamp""#)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(now.to_jiff())
+    }
+
+    /// Tells every replica to look again. A hint: nothing waits for it to arrive.
+    pub async fn hint(&self) -> Result<(), StoreError> {
+        sqlx::query!("select pg_notify($1, '')", HINT_CHANNEL).fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// A connection that hears hints.
+    pub async fn listen(&self) -> Result<PgListener, StoreError> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen(HINT_CHANNEL).await?;
+        Ok(listener)
+    }
+
+    /// Closes the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Sends a single-statement write again when the database asks for it (deadlock,
+    /// serialisation): it was rolled back whole.
+    async fn retrying<T, F>(&self, mut statement: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let mut tries = 0;
+        loop {
+            match statement().await {
+                Err(error) if error::is_conflict(&error) && tries < CONFLICT_RETRIES => tries += 1,
+                other => return other.map_err(StoreError::from),
+            }
+        }
+    }
+}
+
+/// Runs a transaction in a task of its own, which nothing cancels: a future that is dropped
+/// inside `begin()` would leave an open transaction in the pool (sqlx issue 4385).
+async fn uncancelled<T: Send + 'static>(
+    transaction: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::spawn(transaction).await {
+        Ok(result) => result,
+        Err(join) => Err(StoreError::Broken { message: format!("a store task ended unexpectedly: {join}") }),
+    }
+}

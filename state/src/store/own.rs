@@ -1,0 +1,361 @@
+//! Who owns which run: replicas and their heartbeats, claiming, loading, releasing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{
+    Store, StoreError,
+    rows::{AttemptRecord, TaskRecord, interval, read_option, run_ids, unknown_word, unsigned},
+};
+use crate::{
+    ids::RunId,
+    pipeline::Pipeline,
+    run::{Definition, Run, Trigger},
+    words::RunState,
+};
+
+/// What kind of process a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `trunkline serve`.
+    Serve,
+    /// A short-lived command.
+    Command,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// A live replica, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveReplica {
+    /// Its id.
+    pub id: Uuid,
+    /// Its machine.
+    pub host: String,
+    /// Its process.
+    pub pid: i32,
+    /// `serve` or `command`.
+    pub role: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Runs that it owns.
+    pub runs: i64,
+}
+
+/// What there is to do for a replica that looks around.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    /// Runs that nobody alive owns.
+    pub unowned: bool,
+    /// Commands for runs that this replica owns.
+    pub letters: bool,
+    /// Notices to send.
+    pub parcels: bool,
+    /// Pipelines whose time has come.
+    pub fires: bool,
+    /// The earliest coming fire.
+    pub next_fire_at: Option<Timestamp>,
+}
+
+/// A run in the hands of this replica.
+#[derive(Debug)]
+pub struct Owned {
+    /// The run.
+    pub run: Run,
+    /// The fence under which it is owned.
+    pub fence: i64,
+    /// Whether it holds its place although it is still queued: a crash came between.
+    pub has_place: bool,
+}
+
+impl Store {
+    /// Makes this replica known, alive from now on.
+    pub async fn register(&self, role: Role, host: &str, pid: u32, version: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into replica (replica_id, host, pid, role, version) values ($1, $2, $3, $4, $5)
+             on conflict (replica_id) do update set heartbeat_at = clock_timestamp()",
+            self.replica.0,
+            host,
+            i32::try_from(pid).unwrap_or(0),
+            role.word(),
+            version
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Shows that this replica lives. Once it returned, no other takes its runs for
+    /// `DEAD_AFTER`. Returns how many replicas live, this one included.
+    pub async fn heartbeat(&self) -> Result<u32, StoreError> {
+        let alive = sqlx::query_scalar!(
+            r#"with mine as (
+                 update replica set heartbeat_at = clock_timestamp() where replica_id = $1 returning replica_id
+               )
+               select (select count(*) from replica v
+                        where v.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+                          and v.replica_id <> $1) + (select count(*) from mine) as "alive!""#,
+            self.replica.0,
+            self.dead_after.as_secs_f64()
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(u32::try_from(alive).unwrap_or(1).max(1))
+    }
+
+    /// Leaves: every run of this replica can be claimed at once. For a graceful end.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        sqlx::query!(
+            "with released as (
+               update run set owner = null where owner = $1
+                  and state in ('queued','running','paused','cancelling')
+             ) delete from replica where replica_id = $1",
+            self.replica.0
+        )
+        .execute(&self.pool)
+        .await?;
+        self.hint().await
+    }
+
+    /// What there is to do. One statement, and nothing is changed.
+    pub async fn look(&self) -> Result<Work, StoreError> {
+        let row = sqlx::query_file!("queries/look.sql", self.replica.0, self.dead_after.as_secs_f64())
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(Work {
+            unowned: row.unowned,
+            letters: row.letters,
+            parcels: row.parcels,
+            fires: row.fires,
+            next_fire_at: read_option(row.next_fire_at),
+        })
+    }
+
+    /// Claims up to `limit` runs that nobody alive owns. Once it returned, no write of an
+    /// earlier owner of these runs succeeds any more.
+    pub async fn claim(&self, limit: i64) -> Result<Vec<Owned>, StoreError> {
+        let rows = self
+            .retrying(|| {
+                sqlx::query_file!("queries/claim.sql", self.replica.0, self.dead_after.as_secs_f64(), limit)
+                    .fetch_all(&self.pool)
+            })
+            .await?;
+        let fences: HashMap<Uuid, i64> = rows.into_iter().map(|row| (row.run_id, row.fence)).collect();
+        let ids: Vec<RunId> = fences.keys().copied().map(RunId).collect();
+        self.load(&ids, &fences).await
+    }
+
+    /// Claims one run, ended or not, if nobody else alive owns it; `None` if somebody does.
+    pub async fn claim_one(&self, run: RunId) -> Result<Option<Owned>, StoreError> {
+        let fence = self
+            .retrying(|| {
+                sqlx::query_file_scalar!(
+                    "queries/claim_one.sql",
+                    self.replica.0,
+                    run.0,
+                    self.dead_after.as_secs_f64()
+                )
+                .fetch_optional(&self.pool)
+            })
+            .await?;
+        let Some(fence) = fence else { return Ok(None) };
+        let loaded = self.load(&[run], &HashMap::from([(run.0, fence)])).await?;
+        Ok(loaded.into_iter().next())
+    }
+
+    /// Gives runs back, so that anybody can claim them at once.
+    pub async fn release(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update run set owner = null where owner = $1 and run_id = any($2)",
+            self.replica.0,
+            &run_ids(runs)
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The replicas that live.
+    pub async fn live_replicas(&self) -> Result<Vec<LiveReplica>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select v.replica_id, v.host, v.pid, v.role, v.started_at as "started_at: jiff_sqlx::Timestamp",
+                      (select count(*) from run r where r.owner = v.replica_id
+                          and r.state in ('queued','running','paused','cancelling')) as "runs!"
+                 from replica v
+                where v.heartbeat_at > clock_timestamp() - make_interval(secs => $1)
+                order by v.started_at"#,
+            self.dead_after.as_secs_f64()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| LiveReplica {
+                id: row.replica_id,
+                host: row.host,
+                pid: row.pid,
+                role: row.role,
+                started_at: row.started_at.to_jiff(),
+                runs: row.runs,
+            })
+            .collect())
+    }
+
+    /// Forgets replicas that died long ago and own nothing that moves.
+    pub async fn forget_dead_replicas(&self) -> Result<(), StoreError> {
+        sqlx::query!(
+            "delete from replica v
+              where v.heartbeat_at < clock_timestamp() - interval '1 day'
+                and not exists (select 1 from run r where r.owner = v.replica_id
+                                 and r.state in ('queued','running','paused','cancelling'))"
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn load(&self, runs: &[RunId], fences: &HashMap<Uuid, i64>) -> Result<Vec<Owned>, StoreError> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = run_ids(runs);
+        let mut tasks: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
+        for record in self.task_records(&ids).await? {
+            tasks.entry(record.run_id).or_default().push(record);
+        }
+        let mut attempts: HashMap<Uuid, Vec<AttemptRecord>> = HashMap::new();
+        for record in self.attempt_records(&ids).await? {
+            attempts.entry(record.run_id).or_default().push(record);
+        }
+        let heads = self.run_records(&ids).await?;
+        let mut loaded = Vec::with_capacity(heads.len());
+        for (mut run, has_place) in heads {
+            run.tasks = tasks
+                .remove(&run.id.0)
+                .unwrap_or_default()
+                .into_iter()
+                .map(TaskRecord::into_model)
+                .collect::<Result<_, _>>()?;
+            if run.tasks.len() != run.definition.pipeline.tasks.len() {
+                return Err(StoreError::Broken {
+                    message: format!("{} has {} task runs, its version has {} tasks", run.label(), run.tasks.len(), run.definition.pipeline.tasks.len()),
+                });
+            }
+            for record in attempts.remove(&run.id.0).unwrap_or_default() {
+                let task = unsigned(record.position) as usize;
+                let attempt = record.into_model()?;
+                if let Some(entry) = run.tasks.get_mut(task) {
+                    entry.attempt = Some(attempt);
+                }
+            }
+            run.recount();
+            let fence = fences.get(&run.id.0).copied().unwrap_or_default();
+            loaded.push(Owned { run, fence, has_place });
+        }
+        Ok(loaded)
+    }
+
+    async fn run_records(&self, ids: &[Uuid]) -> Result<Vec<(Run, bool)>, StoreError> {
+        let installation = self.installation().await?;
+        let rows = sqlx::query!(
+            r#"select r.run_id, r.run_key, r.state, r.generation, r.params, r.trigger, r.has_place, r.cancel_reason,
+                      r.version, r.pipeline,
+                      r.logical_date as "logical_date: jiff_sqlx::Timestamp",
+                      r.interval_start as "interval_start: jiff_sqlx::Timestamp",
+                      r.interval_end as "interval_end: jiff_sqlx::Timestamp",
+                      r.fire_at as "fire_at: jiff_sqlx::Timestamp",
+                      r.created_at as "created_at: jiff_sqlx::Timestamp",
+                      r.started_at as "started_at: jiff_sqlx::Timestamp",
+                      r.ended_at as "ended_at: jiff_sqlx::Timestamp"
+                 from run r where r.run_id = any($1)"#,
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut definitions: HashMap<(String, i32), Arc<Definition>> = HashMap::new();
+        let mut runs = Vec::with_capacity(rows.len());
+        for row in rows {
+            let version = (row.pipeline.clone(), row.version);
+            let definition = match definitions.get(&version) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let loaded = self.definition(&row.pipeline, row.version).await?;
+                    definitions.insert(version, Arc::clone(&loaded));
+                    loaded
+                }
+            };
+            let trigger = if row.trigger == Trigger::Schedule.word() { Trigger::Schedule } else { Trigger::Manual };
+            let params = row.params.as_object().cloned().unwrap_or_default();
+            let mut run = Run::new(
+                RunId(row.run_id),
+                definition,
+                installation,
+                row.run_key,
+                row.logical_date.to_jiff(),
+                interval(read_option(row.interval_start), read_option(row.interval_end)),
+                read_option(row.fire_at),
+                params,
+                trigger,
+                row.created_at.to_jiff(),
+            );
+            run.state = RunState::from_word(&row.state).ok_or_else(|| unknown_word("the run state", &row.state))?;
+            run.generation = unsigned(row.generation);
+            run.started_at = read_option(row.started_at);
+            run.ended_at = read_option(row.ended_at);
+            run.cancel_reason = row.cancel_reason;
+            runs.push((run, row.has_place));
+        }
+        Ok(runs)
+    }
+
+    /// A version of a pipeline, with what is derived from it.
+    pub async fn definition(&self, pipeline: &str, version: i32) -> Result<Arc<Definition>, StoreError> {
+        let spec = sqlx::query_scalar!(
+            r#"select spec as "spec: Json<Pipeline>" from pipeline_version where pipeline = $1 and version = $2"#,
+            pipeline,
+            version
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or_else(|| StoreError::NotFound { what: format!("version {version} of pipeline {pipeline}") })?;
+        Ok(Arc::new(Definition::new(spec.0, version)))
+    }
+
+    async fn task_records(&self, ids: &[Uuid]) -> Result<Vec<TaskRecord>, StoreError> {
+        Ok(sqlx::query_as!(
+            TaskRecord,
+            r#"select run_id, position, state, generation, attempts, tries,
+                      retry_at as "retry_at: jiff_sqlx::Timestamp", outputs, warnings, failure,
+                      started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp"
+                 from task_run where run_id = any($1) order by run_id, position"#,
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    async fn attempt_records(&self, ids: &[Uuid]) -> Result<Vec<AttemptRecord>, StoreError> {
+        Ok(sqlx::query_as!(
+            AttemptRecord,
+            r#"select run_id, position, number, generation, state, request, baseline,
+                      intent_at as "intent_at: jiff_sqlx::Timestamp",
+                      deferred_until as "deferred_until: jiff_sqlx::Timestamp", handle, external_id, reattached,
+                      deadline_at as "deadline_at: jiff_sqlx::Timestamp", stop_reason, note,
+                      started_at as "started_at: jiff_sqlx::Timestamp"
+                 from attempt where run_id = any($1) and ended_at is null"#,
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+}

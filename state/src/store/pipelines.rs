@@ -1,0 +1,323 @@
+//! Versions of pipelines, deploys and their rollback, schedules, pausing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    Store, StoreError,
+    rows::{at, at_option, read_option, to_json},
+    uncancelled,
+};
+use crate::pipeline::Pipeline;
+
+/// A version as it was stored.
+#[derive(Clone, Debug)]
+pub struct StoredVersion {
+    /// Its number, from 1.
+    pub version: i32,
+    /// The YAML as it was read.
+    pub source: String,
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+}
+
+/// What a deploy did to one pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// Its name.
+    pub name: String,
+    /// The version that was current before, if it was known.
+    pub before: Option<i32>,
+    /// The version that is current now; none if it was removed.
+    pub after: Option<i32>,
+}
+
+/// A pipeline as people list it.
+#[derive(Clone, Debug)]
+pub struct PipelineRow {
+    /// Its name.
+    pub name: String,
+    /// Its current version.
+    pub version: i32,
+    /// Whether it fires.
+    pub paused: bool,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// Runs that hold a place.
+    pub active_runs: i32,
+    /// Places.
+    pub max_active_runs: i32,
+    /// Its group.
+    pub concurrency_group: Option<String>,
+    /// When it fires next.
+    pub next_fire_at: Option<Timestamp>,
+    /// Fires up to here are dealt with.
+    pub fired_until: Option<Timestamp>,
+}
+
+/// A pipeline whose time has come.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// Its name.
+    pub name: String,
+    /// Its current version.
+    pub version: i32,
+    /// Fires up to here are dealt with.
+    pub fired_until: Option<Timestamp>,
+    /// Guards [`Store::fired`].
+    pub schedule_version: i64,
+}
+
+impl Store {
+    /// Stores pipelines and makes them current, all or none. Pipelines that are not named and
+    /// `prune` asks for stop firing and keep their history. Unchanged content keeps its
+    /// version.
+    pub async fn deploy(
+        &self,
+        pipelines: Vec<(Pipeline, String)>,
+        prune: bool,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Deployed>, StoreError> {
+        let (pool, actor) = (self.pool.clone(), actor.to_owned());
+        uncancelled(async move {
+            let mut tx = pool.begin().await?;
+            // One deploy at a time; held until the transaction ends.
+            sqlx::query!("select pg_advisory_xact_lock(hashtext('trunkline deploy'))").fetch_one(&mut *tx).await?;
+            let mut changes = Vec::new();
+            for (pipeline, source) in &pipelines {
+                changes.push(put_version(&mut tx, pipeline, source, &actor, now).await?);
+            }
+            if prune {
+                let names: Vec<String> = pipelines.iter().map(|(pipeline, _)| pipeline.name.to_string()).collect();
+                let removed = sqlx::query!(
+                    "update pipeline set removed = true, next_fire_at = null
+                      where not removed and not (name = any($1)) returning name, current_version",
+                    &names
+                )
+                .fetch_all(&mut *tx)
+                .await?;
+                changes.extend(removed.into_iter().map(|row| Deployed {
+                    name: row.name,
+                    before: Some(row.current_version),
+                    after: None,
+                }));
+            }
+            if changes.iter().any(|change| change.before != change.after) {
+                record_deployment(&mut tx, &actor).await?;
+            }
+            tx.commit().await?;
+            Ok(changes)
+        })
+        .await
+    }
+
+    /// Makes the versions of the deployment before the last one current again, and records
+    /// that as a deployment of its own. Live runs keep their versions.
+    pub async fn roll_back(&self, actor: &str, now: Timestamp) -> Result<Vec<Deployed>, StoreError> {
+        let deployments = sqlx::query_scalar!("select versions from deployment order by deployment_id desc limit 2")
+            .fetch_all(&self.pool)
+            .await?;
+        let [_, earlier] = deployments.as_slice() else {
+            return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
+        };
+        let versions: BTreeMap<String, i32> = serde_json::from_value(earlier.clone()).unwrap_or_default();
+        let mut pipelines = Vec::new();
+        for (name, version) in &versions {
+            let stored = self.version(name, Some(*version)).await?;
+            pipelines.push((stored.pipeline, stored.source));
+        }
+        self.deploy(pipelines, true, &format!("{actor} (rollback)"), now).await
+    }
+
+    /// A version of a pipeline; without a number, the current one.
+    pub async fn version(&self, pipeline: &str, version: Option<i32>) -> Result<StoredVersion, StoreError> {
+        let row = sqlx::query!(
+            r#"select v.version, v.spec, v.source, v.created_by, v.created_at as "created_at: jiff_sqlx::Timestamp"
+                 from pipeline p join pipeline_version v on v.pipeline = p.name
+                where p.name = $1 and v.version = coalesce($2, p.current_version)
+                  and ($2 is not null or not p.removed)"#,
+            pipeline,
+            version
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or_else(|| StoreError::NotFound { what: format!("pipeline {pipeline} in the store") })?;
+        Ok(StoredVersion {
+            version: row.version,
+            source: row.source,
+            pipeline: serde_json::from_value(row.spec)
+                .map_err(|error| StoreError::Broken { message: format!("version {} of {pipeline}: {error}", row.version) })?,
+            created_at: row.created_at.to_jiff(),
+            created_by: row.created_by,
+        })
+    }
+
+    /// All pipelines by name, removed ones too.
+    pub async fn pipelines(&self) -> Result<Vec<PipelineRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select name, current_version, paused, removed, active_runs, max_active_runs, concurrency_group,
+                      next_fire_at as "next_fire_at: jiff_sqlx::Timestamp", fired_until as "fired_until: jiff_sqlx::Timestamp"
+                 from pipeline order by name"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| PipelineRow {
+                name: row.name,
+                version: row.current_version,
+                paused: row.paused,
+                removed: row.removed,
+                active_runs: row.active_runs,
+                max_active_runs: row.max_active_runs,
+                concurrency_group: row.concurrency_group,
+                next_fire_at: read_option(row.next_fire_at),
+                fired_until: read_option(row.fired_until),
+            })
+            .collect())
+    }
+
+    /// Pauses or resumes a pipeline. Once it returned, no new run of a paused one gets a place.
+    /// Whether anything changed.
+    pub async fn set_paused(&self, pipeline: &str, paused: bool) -> Result<bool, StoreError> {
+        let before = sqlx::query_scalar!(
+            r#"with before as (select name, paused from pipeline where name = $1 for update)
+               update pipeline p set paused = $2 from before b where p.name = b.name returning b.paused as "paused!""#,
+            pipeline,
+            paused
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or_else(|| StoreError::NotFound { what: format!("pipeline {pipeline} in the store") })?;
+        Ok(before != paused)
+    }
+
+    /// Pipelines whose time has come, paused ones not.
+    pub async fn due_pipelines(&self, limit: i64) -> Result<Vec<Due>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select name, current_version, schedule_version, fired_until as "fired_until: jiff_sqlx::Timestamp"
+                 from pipeline
+                where next_fire_at <= clock_timestamp() and not paused and not removed
+                order by next_fire_at limit $1"#,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Due {
+                name: row.name,
+                version: row.current_version,
+                fired_until: read_option(row.fired_until),
+                schedule_version: row.schedule_version,
+            })
+            .collect())
+    }
+
+    /// Moves a schedule on, after the runs of its fires exist (their keys make a repetition
+    /// harmless). `false`: another replica was faster.
+    pub async fn fired(&self, due: &Due, until: Timestamp, next: Option<Timestamp>) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update pipeline set fired_until = greatest(fired_until, $3), next_fire_at = $4, schedule_version = schedule_version + 1
+              where name = $1 and schedule_version = $2",
+            due.name,
+            due.schedule_version,
+            at(until) as _,
+            at_option(next) as _
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
+
+async fn put_version(
+    tx: &mut Transaction,
+    pipeline: &Pipeline,
+    source: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Deployed, StoreError> {
+    let name = pipeline.name.to_string();
+    let sha256 = pipeline.content_hash();
+    let before = sqlx::query!("select current_version, removed from pipeline where name = $1 for update", name)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let known =
+        sqlx::query_scalar!("select version from pipeline_version where pipeline = $1 and sha256 = $2", name, &sha256[..])
+            .fetch_optional(&mut **tx)
+            .await?;
+    let version = match known {
+        Some(version) => version,
+        None => {
+            sqlx::query_scalar!(
+                r#"insert into pipeline_version (pipeline, version, sha256, spec, source, created_by)
+                   select $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5 from pipeline_version where pipeline = $1
+                   returning version"#,
+                name,
+                &sha256[..],
+                to_json(pipeline),
+                source,
+                actor
+            )
+            .fetch_one(&mut **tx)
+            .await?
+        }
+    };
+    let before = before.map(|row| (row.current_version, row.removed));
+    if before != Some((version, false)) {
+        make_current(tx, pipeline, version, now).await?;
+    }
+    Ok(Deployed { name, before: before.filter(|(_, removed)| !removed).map(|(number, _)| number), after: Some(version) })
+}
+
+async fn make_current(tx: &mut Transaction, pipeline: &Pipeline, version: i32, now: Timestamp) -> Result<(), StoreError> {
+    let name = pipeline.name.to_string();
+    if let Some(group) = &pipeline.concurrency_group {
+        sqlx::query!("insert into concurrency_group (name) values ($1) on conflict do nothing", group)
+            .execute(&mut **tx)
+            .await?;
+    }
+    let next = pipeline.calendar.as_ref().and_then(|calendar| calendar.next_after(now));
+    sqlx::query!(
+        "insert into pipeline (name, current_version, max_active_runs, concurrency_group, fired_until, next_fire_at)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict (name) do update
+            set current_version = $2, max_active_runs = $3, concurrency_group = $4, removed = false,
+                next_fire_at = case when $6::timestamptz is null then null
+                                    when pipeline.removed or pipeline.next_fire_at is null then $6
+                                    else least(pipeline.next_fire_at, $6) end,
+                fired_until = case when pipeline.removed or pipeline.next_fire_at is null then $5 else pipeline.fired_until end,
+                schedule_version = pipeline.schedule_version + 1",
+        name,
+        version,
+        i32::try_from(pipeline.max_active_runs).unwrap_or(i32::MAX),
+        pipeline.concurrency_group,
+        at(now) as _,
+        at_option(next) as _
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn record_deployment(tx: &mut Transaction, actor: &str) -> Result<(), StoreError> {
+    let rows = sqlx::query!("select name, current_version from pipeline where not removed order by name")
+        .fetch_all(&mut **tx)
+        .await?;
+    let versions: serde_json::Map<String, Value> =
+        rows.into_iter().map(|row| (row.name, json!(row.current_version))).collect();
+    sqlx::query!("insert into deployment (actor, versions) values ($1, $2)", actor, Value::Object(versions))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

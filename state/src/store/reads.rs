@@ -1,0 +1,360 @@
+//! What people look at. Never decides anything; every list is bounded.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Store, StoreError,
+    rows::{read_failure, read_option, unsigned},
+};
+use crate::{
+    ids::RunId,
+    machine::Transition,
+    run::Failure,
+};
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Of this pipeline only.
+    pub pipeline: Option<String>,
+    /// In this state only.
+    pub state: Option<String>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// A run as it is listed and shown.
+#[derive(Clone, Debug)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// Its pipeline.
+    pub pipeline: String,
+    /// The version that it runs.
+    pub version: i32,
+    /// Its key.
+    pub key: String,
+    /// Its state.
+    pub state: String,
+    /// Its generation.
+    pub generation: u32,
+    /// The start of its interval, or its fire time.
+    pub logical_date: Timestamp,
+    /// The start of what it covers.
+    pub interval_start: Option<Timestamp>,
+    /// The end of what it covers.
+    pub interval_end: Option<Timestamp>,
+    /// When its schedule fires for it.
+    pub fire_at: Option<Timestamp>,
+    /// Its parameters.
+    pub params: Value,
+    /// `schedule` or `manual`.
+    pub trigger: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// When it got its place.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why it was cancelled.
+    pub cancel_reason: Option<String>,
+    /// One letter per task.
+    pub task_states: Vec<u8>,
+    /// Whether it holds a place.
+    pub has_place: bool,
+    /// The replica that owns it.
+    pub owner: Option<Uuid>,
+    /// Whether that replica lives.
+    pub owner_lives: bool,
+    /// The number of the newest history row; grows with every commit.
+    pub event_seq: i32,
+}
+
+/// A task run as it is shown.
+#[derive(Clone, Debug)]
+pub struct TaskRow {
+    /// Its position.
+    pub position: usize,
+    /// Its name.
+    pub task: String,
+    /// Its state.
+    pub state: String,
+    /// The generation in which it last was made to run.
+    pub generation: u32,
+    /// Attempts over all generations.
+    pub attempts: u32,
+    /// Attempts in this generation.
+    pub tries: u32,
+    /// When the next try is due.
+    pub retry_at: Option<Timestamp>,
+    /// What it left.
+    pub outputs: Option<Value>,
+    /// What it warned of.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// An attempt as it is shown.
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    /// The task's position.
+    pub position: usize,
+    /// Its number.
+    pub number: u32,
+    /// Its identity.
+    pub attempt_id: Uuid,
+    /// Its generation.
+    pub generation: u32,
+    /// Its state.
+    pub state: String,
+    /// The operator.
+    pub operator: String,
+    /// The exact request.
+    pub request: Value,
+    /// What was remembered before.
+    pub baseline: Value,
+    /// When the intent was committed.
+    pub intent_at: Timestamp,
+    /// Known not to have started; sent again then.
+    pub deferred_until: Option<Timestamp>,
+    /// The external job.
+    pub handle: Option<Value>,
+    /// Its id.
+    pub external_id: Option<String>,
+    /// Whether it was found again.
+    pub reattached: bool,
+    /// When it has taken too long.
+    pub deadline_at: Timestamp,
+    /// What is known of its start.
+    pub note: Option<String>,
+    /// When the job was known to run.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Outputs, warnings, cost.
+    pub result: Option<Value>,
+}
+
+/// One commit's worth of history.
+#[derive(Clone, Debug)]
+pub struct HistoryRow {
+    /// Its number.
+    pub seq: i32,
+    /// When.
+    pub at: Timestamp,
+    /// Who made it happen.
+    pub actor: String,
+    /// What changed.
+    pub changes: Vec<Transition>,
+}
+
+/// Attempts of one run that are shown at once: a run of 5,000 tasks with some retries.
+const ATTEMPTS_MAX: i64 = 20_000;
+
+impl Store {
+    /// Runs, newest first.
+    pub async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        let rows = sqlx::query_file_as!(
+            RunRecord,
+            "queries/runs.sql",
+            filter.pipeline,
+            filter.state,
+            None::<Uuid>,
+            self.dead_after.as_secs_f64(),
+            filter.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(RunRecord::into_row).collect())
+    }
+
+    /// One run.
+    pub async fn run(&self, run: RunId) -> Result<RunRow, StoreError> {
+        let row = sqlx::query_file_as!(
+            RunRecord,
+            "queries/runs.sql",
+            None::<String>,
+            None::<String>,
+            Some(run.0),
+            self.dead_after.as_secs_f64(),
+            1
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or_else(|| StoreError::NotFound { what: format!("run {run}") })?;
+        Ok(row.into_row())
+    }
+
+    /// The task runs of a run, by position.
+    pub async fn task_runs(&self, run: RunId) -> Result<Vec<TaskRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select position, task, state, generation, attempts, tries, outputs, warnings, failure,
+                      retry_at as "retry_at: jiff_sqlx::Timestamp", started_at as "started_at: jiff_sqlx::Timestamp",
+                      ended_at as "ended_at: jiff_sqlx::Timestamp"
+                 from task_run where run_id = $1 order by position"#,
+            run.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| TaskRow {
+                position: unsigned(row.position) as usize,
+                task: row.task,
+                state: row.state,
+                generation: unsigned(row.generation),
+                attempts: unsigned(row.attempts),
+                tries: unsigned(row.tries),
+                retry_at: read_option(row.retry_at),
+                outputs: row.outputs,
+                warnings: row.warnings.and_then(|list| serde_json::from_value(list).ok()).unwrap_or_default(),
+                failure: read_failure(row.failure),
+                started_at: read_option(row.started_at),
+                ended_at: read_option(row.ended_at),
+            })
+            .collect())
+    }
+
+    /// The attempts of a run, by position and number.
+    pub async fn attempts(&self, run: RunId) -> Result<Vec<AttemptRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select position, number, attempt_id, generation, state, operator, request, baseline, handle, external_id,
+                      reattached, note, failure, result, intent_at as "intent_at: jiff_sqlx::Timestamp",
+                      deferred_until as "deferred_until: jiff_sqlx::Timestamp",
+                      deadline_at as "deadline_at: jiff_sqlx::Timestamp",
+                      started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp"
+                 from attempt where run_id = $1 order by position, number limit $2"#,
+            run.0,
+            ATTEMPTS_MAX
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| AttemptRow {
+                position: unsigned(row.position) as usize,
+                number: unsigned(row.number),
+                attempt_id: row.attempt_id,
+                generation: unsigned(row.generation),
+                state: row.state,
+                operator: row.operator,
+                request: row.request,
+                baseline: row.baseline,
+                intent_at: row.intent_at.to_jiff(),
+                deferred_until: read_option(row.deferred_until),
+                handle: row.handle,
+                external_id: row.external_id,
+                reattached: row.reattached,
+                deadline_at: row.deadline_at.to_jiff(),
+                note: row.note,
+                started_at: read_option(row.started_at),
+                ended_at: read_option(row.ended_at),
+                failure: read_failure(row.failure),
+                result: row.result,
+            })
+            .collect())
+    }
+
+    /// The history of a run, from a number on.
+    pub async fn history(&self, run: RunId, from: i32, limit: i64) -> Result<Vec<HistoryRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select seq, at as "at: jiff_sqlx::Timestamp", actor, changes from event
+                where run_id = $1 and seq >= $2 order by seq limit $3"#,
+            run.0,
+            from,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| HistoryRow {
+                seq: row.seq,
+                at: row.at.to_jiff(),
+                actor: row.actor,
+                changes: serde_json::from_value(row.changes).unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// The median duration of the last `sample` successes of a task's attempts, and of the
+    /// whole run under an empty name.
+    pub async fn usual_durations(&self, pipeline: &str, sample: i64) -> Result<Vec<(String, Duration)>, StoreError> {
+        let rows = sqlx::query_file!("queries/usual_durations.sql", pipeline, sample).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (row.task, Duration::from_secs_f64(row.seconds.max(0.0)))).collect())
+    }
+
+    /// The newest run of a pipeline that succeeded.
+    pub async fn last_success(&self, pipeline: &str) -> Result<Option<RunRow>, StoreError> {
+        let filter =
+            RunFilter { pipeline: Some(pipeline.to_owned()), state: Some("succeeded".to_owned()), limit: 1 };
+        Ok(self.runs(&filter).await?.into_iter().next())
+    }
+}
+
+struct RunRecord {
+    run_id: Uuid,
+    pipeline: String,
+    version: i32,
+    run_key: String,
+    state: String,
+    generation: i32,
+    logical_date: jiff_sqlx::Timestamp,
+    interval_start: Option<jiff_sqlx::Timestamp>,
+    interval_end: Option<jiff_sqlx::Timestamp>,
+    fire_at: Option<jiff_sqlx::Timestamp>,
+    params: Value,
+    trigger: String,
+    created_at: jiff_sqlx::Timestamp,
+    created_by: String,
+    started_at: Option<jiff_sqlx::Timestamp>,
+    ended_at: Option<jiff_sqlx::Timestamp>,
+    cancel_reason: Option<String>,
+    task_states: Vec<u8>,
+    has_place: bool,
+    owner: Option<Uuid>,
+    owner_lives: bool,
+    event_seq: i32,
+}
+
+impl RunRecord {
+    fn into_row(self) -> RunRow {
+        RunRow {
+            id: RunId(self.run_id),
+            pipeline: self.pipeline,
+            version: self.version,
+            key: self.run_key,
+            state: self.state,
+            generation: unsigned(self.generation),
+            logical_date: self.logical_date.to_jiff(),
+            interval_start: read_option(self.interval_start),
+            interval_end: read_option(self.interval_end),
+            fire_at: read_option(self.fire_at),
+            params: self.params,
+            trigger: self.trigger,
+            created_at: self.created_at.to_jiff(),
+            created_by: self.created_by,
+            started_at: read_option(self.started_at),
+            ended_at: read_option(self.ended_at),
+            cancel_reason: self.cancel_reason,
+            task_states: self.task_states,
+            has_place: self.has_place,
+            owner: self.owner,
+            owner_lives: self.owner_lives,
+            event_seq: self.event_seq,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! `athena_query`: runs one SQL statement in Amazon Athena.
+//!
+//! **Safe start**: `StartQueryExecution` takes a client token; the same token with the same
+//! request gives the same query, never a second one. The token is the SHA-256 of the attempt's
+//! id. How long Athena remembers tokens is not documented, so a lost start is settled by
+//! resending only within an hour ([`TOKEN_WINDOW`]); after that, by looking through the
+//! workgroup's history for the comment `-- trunkline:<attempt>` that ends every query.
+//!
+//! With `ResultReuseConfiguration` in `request:` the comment is left out, because it would
+//! defeat the reuse; the history is then compared by the text of the query.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
+    clients::{Clients, Purpose},
+    operator::{
+        Call, ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Rate, Request, Sent,
+        Status,
+    },
+    registry::Options,
+};
+
+mod find;
+mod poll;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a token is relied upon.
+pub(crate) const TOKEN_WINDOW: Duration = Duration::from_secs(60 * 60);
+
+/// The longest statement that Athena takes.
+const QUERY_BYTES_MAX: usize = 262_144;
+
+/// The longest that Athena lets a statement run: DML may be raised to four hours, DDL ends
+/// earlier or is quick.
+const QUERY_TIME_MAX: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// Most ids that `BatchGetQueryExecution` takes.
+const BATCH_MAX: usize = 50;
+
+/// The operator.
+#[derive(Clone, Debug)]
+pub struct AthenaQuery {
+    quarantine: Duration,
+}
+
+/// Settings of an `athena_query` task.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AthenaQueryConfig {
+    /// One SQL statement, or `file:sql/name.sql` beside the pipeline.
+    pub query: String,
+    /// The database that unqualified names mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The data catalog; without one, `AwsDataCatalog`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<String>,
+    /// The workgroup; without one, `primary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workgroup: Option<String>,
+    /// An S3 prefix for results, where the workgroup names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_location: Option<String>,
+    /// Values for the question marks in the query, in order. Texts are quoted, so a value can
+    /// never become SQL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
+    /// More of `StartQueryExecution`, in the words of the API; laid over everything above.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub request: Map<String, Value>,
+}
+
+/// A value for a question mark.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Parameter {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Number(f64),
+    /// A text; dates are texts too.
+    Text(String),
+    /// Nothing.
+    Null,
+}
+
+impl AthenaQuery {
+    /// Takes the quarantine of the options.
+    pub fn new(options: &Options) -> Self {
+        Self { quarantine: options.quarantine }
+    }
+}
+
+impl Operator for AthenaQuery {
+    const TYPE: &'static str = "athena_query";
+    const EXAMPLE: &'static str = "\
+type: athena_query
+query: SELECT count(*) FROM cdrs WHERE year = ?
+database: cdr
+workgroup: reports
+parameters: [\"2026\"]
+";
+    const GUARANTEE: &'static str = "Each attempt has its own client token: resending never makes a second \
+         query. After an hour the workgroup's history is searched instead.";
+    type Config = AthenaQueryConfig;
+
+    fn default_timeout(&self) -> Duration {
+        QUERY_TIME_MAX
+    }
+
+    fn prepare(&self, config: &AthenaQueryConfig, cx: &PrepareContext<'_>) -> Result<Request, Failure> {
+        let token = token_of(cx.attempt_id);
+        let call = start_query_execution(config, cx, &token)?;
+        let body = json!({ "StartQueryExecution": call });
+        Ok(Request { token, connection: cx.connection.to_owned(), body })
+    }
+
+    async fn send(&self, clients: &Clients, intent: &Intent<'_>) -> Sent {
+        // Signed with the intent's time like a start without a token: a frozen replica that
+        // wakes up after the token was forgotten is refused.
+        start(clients, intent.request, Some(SignedAt(intent.intent_at))).await
+    }
+
+    async fn find(&self, clients: &Clients, intent: &Intent<'_>) -> Found {
+        find::find(clients, intent, self.quarantine).await
+    }
+
+    async fn poll(&self, clients: &Clients, handles: &[Handle]) -> Vec<Status> {
+        poll::poll(clients, handles).await
+    }
+
+    async fn cancel(&self, clients: &Clients, handle: &Handle) -> Result<(), Failure> {
+        let athena = clients.athena(&handle.connection, Purpose::Read).await?;
+        let answer = athena.stop_query_execution().query_execution_id(&handle.id).send().await;
+        match answer.map_err(Trouble::from) {
+            Ok(_) => Ok(()),
+            // Athena's word for a query that has ended or was forgotten.
+            Err(trouble) if trouble.code() == "InvalidRequestException" => Ok(()),
+            Err(trouble) => Err(trouble.into_failure()),
+        }
+    }
+
+    fn batch_size(&self) -> usize {
+        BATCH_MAX
+    }
+
+    fn rate(&self, call: Call) -> Option<Rate> {
+        Some(match call {
+            Call::Start => Rate { api: "athena:StartQueryExecution".into(), per_second: 20.0, burst: 80.0 },
+            Call::Read => Rate { api: "athena:BatchGetQueryExecution".into(), per_second: 20.0, burst: 40.0 },
+        })
+    }
+
+    fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
+        let host = console_host(region);
+        let id = url_part(&handle.id);
+        Some(format!("https://{host}/athena/home?region={region}#/query-editor/history/{id}"))
+    }
+}
+
+/// The client token of an attempt.
+fn token_of(attempt_id: Uuid) -> String {
+    hex::encode(Sha256::digest(attempt_id.to_string().as_bytes()))
+}
+
+fn start_query_execution(
+    config: &AthenaQueryConfig,
+    cx: &PrepareContext<'_>,
+    token: &str,
+) -> Result<Value, Failure> {
+    let wrong = |message: String| Failure::new(ErrorClass::Config, message);
+    // Athena takes one statement and no semicolon before a comment.
+    let query = config.query.trim_end_matches(|c: char| c.is_whitespace() || c == ';');
+    if query.trim().is_empty() {
+        return Err(wrong("query: there is no statement".to_owned()));
+    }
+    let mut call = json!({ "QueryString": query });
+    if let Some(database) = &config.database {
+        call["QueryExecutionContext"]["Database"] = json!(database);
+    }
+    if let Some(catalog) = &config.catalog {
+        call["QueryExecutionContext"]["Catalog"] = json!(catalog);
+    }
+    if let Some(location) = &config.output_location {
+        if !location.starts_with("s3://") {
+            return Err(wrong(format!("output_location: `{location}` is no S3 prefix: write s3://bucket/prefix/")));
+        }
+        call["ResultConfiguration"]["OutputLocation"] = json!(location);
+    }
+    if let Some(workgroup) = &config.workgroup {
+        call["WorkGroup"] = json!(workgroup);
+    }
+    if !config.parameters.is_empty() {
+        call["ExecutionParameters"] = config.parameters.iter().map(Parameter::literal).collect();
+    }
+    merge(&mut call, &Value::Object(config.request.clone()));
+    call["ClientRequestToken"] = json!(token);
+    if call.get("ResultReuseConfiguration").is_none() {
+        let text = call["QueryString"].as_str().unwrap_or_default();
+        call["QueryString"] = json!(format!("{text}\n{}", comment(cx.attempt_id)));
+    }
+    let bytes = call["QueryString"].as_str().map_or(0, str::len);
+    if bytes > QUERY_BYTES_MAX {
+        return Err(wrong(format!("query: {bytes} bytes, Athena takes {QUERY_BYTES_MAX}")));
+    }
+    Ok(call)
+}
+
+/// The comment by which a query is found again.
+fn comment(attempt_id: Uuid) -> String {
+    format!("-- trunkline:{attempt_id}")
+}
+
+impl Parameter {
+    /// The SQL literal that Athena puts in for the question mark.
+    fn literal(&self) -> String {
+        match self {
+            Self::Boolean(value) => value.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            Self::Null => "NULL".to_owned(),
+        }
+    }
+}
+
+/// Sends the stored request, as a start or as a question about one: with a token both are the
+/// same call.
+async fn start(clients: &Clients, request: &Request, signed: Option<SignedAt>) -> Sent {
+    let athena = match clients.athena(&request.connection, Purpose::Start).await {
+        Ok(athena) => athena,
+        Err(failure) => return Sent::Refused(failure),
+    };
+    let mut config = aws_sdk_athena::config::Builder::new();
+    if let Some(signed) = signed {
+        config = config.time_source(signed);
+    }
+    let answer = athena
+        .start_query_execution()
+        .query_string("-")
+        .client_request_token(&request.token)
+        .customize()
+        .config_override(config)
+        .mutate_request(exact_body(&request.body["StartQueryExecution"]))
+        .send()
+        .await;
+    match answer.map_err(Trouble::from) {
+        Ok(answer) => match answer.query_execution_id {
+            Some(id) => Sent::Accepted(handle(request, id)),
+            None => {
+                Sent::Unknown(Failure::new(ErrorClass::System, "athena accepted the query but gave no id"))
+            }
+        },
+        Err(trouble) => trouble.into_sent(),
+    }
+}
+
+fn handle(request: &Request, id: String) -> Handle {
+    let workgroup = request.body["StartQueryExecution"]["WorkGroup"].clone();
+    Handle { connection: request.connection.clone(), id, detail: json!({ "workgroup": workgroup }) }
+}

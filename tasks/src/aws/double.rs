@@ -1,0 +1,168 @@
+//! A double of AWS for tests: an HTTP server on loopback that answers from a script and keeps
+//! what it was sent. It knows no service; a test writes the JSON itself.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use crate::clients::{Clients, ConnectionConfig};
+
+/// One scripted answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// A status and a JSON body.
+    Json(u16, Value),
+    /// A status and a body as it stands.
+    Text(u16, &'static str),
+    /// The request is read, then the connection is closed.
+    HangUp,
+}
+
+/// What the double was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// The operation in `X-Amz-Target`, without the service; the path where there is none.
+    pub(crate) operation: String,
+    /// `X-Amz-Date`.
+    pub(crate) signed_at: String,
+    /// The body as it came.
+    pub(crate) text: String,
+}
+
+impl Received {
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+}
+
+type Shared = Arc<Mutex<State>>;
+
+#[derive(Default)]
+struct State {
+    answers: VecDeque<Answer>,
+    received: Vec<Received>,
+}
+
+/// The running double; it ends when dropped.
+pub(crate) struct Double {
+    state: Shared,
+    pub(crate) clients: Clients,
+    pub(crate) endpoint: String,
+    server: JoinHandle<()>,
+}
+
+impl Double {
+    /// Starts a double that gives these answers one after the other, then 500s.
+    pub(crate) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let state: Shared = Arc::default();
+        state.lock().unwrap().answers.extend(answers);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let served = Arc::clone(&state);
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let state = Arc::clone(&served);
+                tokio::spawn(async move { while serve_one(&state, &mut stream).await.is_some() {} });
+            }
+        });
+        Self { state, clients: clients_of(&endpoint), endpoint, server }
+    }
+
+    /// Adds answers to the script.
+    pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.state.lock().unwrap().answers.extend(answers);
+    }
+
+    /// Everything that was sent so far.
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.state.lock().unwrap().received.clone()
+    }
+
+    /// The operations that were called so far.
+    pub(crate) fn operations(&self) -> Vec<String> {
+        self.received().into_iter().map(|received| received.operation).collect()
+    }
+}
+
+impl Drop for Double {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Clients with one connection, `aws`, to this endpoint.
+pub(crate) fn clients_of(endpoint: &str) -> Clients {
+    let config = ConnectionConfig::Aws {
+        region: Some("us-east-1".into()),
+        profile: None,
+        role_arn: None,
+        external_id: None,
+        endpoint: Some(endpoint.into()),
+        access_key: None,
+    };
+    Clients::new(IndexMap::from([("aws".to_owned(), config)]))
+}
+
+/// AWS's JSON form of an error.
+pub(crate) fn service_error(status: u16, code: &str, message: &str) -> Answer {
+    Answer::Json(status, serde_json::json!({ "__type": code, "message": message }))
+}
+
+async fn serve_one(state: &Shared, stream: &mut TcpStream) -> Option<()> {
+    let received = read_request(stream).await?;
+    let answer = {
+        let mut state = state.lock().unwrap();
+        state.received.push(received);
+        state.answers.pop_front().unwrap_or(Answer::Text(500, ""))
+    };
+    let (status, body) = match answer {
+        Answer::HangUp => return None,
+        Answer::Json(status, body) => (status, body.to_string()),
+        Answer::Text(status, body) => (status, body.to_owned()),
+    };
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} X\r\nx-amzn-requestid: request-1\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all((head + &body).as_bytes()).await.ok()
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<Received> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let header = |name: &str| {
+        head.lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    let length: usize = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    while bytes.len() < end + length {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let operation = header("x-amz-target").and_then(|target| Some(target.split_once('.')?.1.to_owned()));
+    Some(Received {
+        operation: operation.unwrap_or(path),
+        signed_at: header("x-amz-date").unwrap_or_default(),
+        text: String::from_utf8_lossy(&bytes[end..end + length]).into_owned(),
+    })
+}

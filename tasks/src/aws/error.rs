@@ -1,0 +1,275 @@
+//! The one place that reads errors of the AWS SDK.
+//!
+//! For a start the question is "may a job exist now?"; for a look it is "does this say anything
+//! about the job?". Both are answered by what was sent, by the HTTP status and by the service's
+//! code, and never by the wording of a message, with two exceptions that are named below.
+
+use std::error::Error as StdError;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::{
+    client::{dns::ResolveDnsError, orchestrator::HttpResponse, result::SdkError},
+    http::Headers,
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::operator::{ErrorClass, Failure, Sent, Status};
+
+/// How far a call got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// No byte of the request was written.
+    NotSent,
+    /// It was or may have been sent, and no answer came.
+    Unanswered,
+    /// The service answered with this HTTP status.
+    Answered(u16),
+}
+
+/// A call that did not give what it was made for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trouble {
+    pub(crate) reach: Reach,
+    /// The service's code, e.g. `EntityNotFoundException`.
+    pub(crate) code: Option<String>,
+    /// The service's text, or the chain of causes where no answer came.
+    pub(crate) message: String,
+    request_id: Option<String>,
+    /// Credentials could not be found at all: waiting does not help.
+    no_credentials: bool,
+}
+
+/// The service asks us to slow down.
+const THROTTLED: [&str; 12] = [
+    "Throttling",
+    "Throttled",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "SlowDown",
+    "LimitExceededException",
+];
+
+/// The service has no room for another job now.
+const NO_ROOM: [&str; 4] = [
+    "ConcurrentRunsExceededException",
+    "ResourceNumberLimitExceededException",
+    "ActiveStatementsExceededException",
+    "ExecutionLimitExceeded",
+];
+
+/// Refused for the time of the signature or the age of the credentials: nothing was looked at,
+/// and the same request may be sent again with fresh ones.
+const STALE: [&str; 5] =
+    ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"];
+
+/// Answers with a 4xx status that still leave open whether the service went on.
+const OPEN: [&str; 6] = [
+    "OperationTimeoutException",
+    "InternalServiceException",
+    "InternalServerException",
+    "InternalFailure",
+    "InternalErrorException",
+    "RequestTimeout",
+];
+
+/// The service holds nothing of this name.
+const NOT_THERE: [&str; 5] = [
+    "EntityNotFoundException",
+    "ResourceNotFoundException",
+    "NotFound",
+    "NotFoundException",
+    "NoSuchKey",
+];
+
+impl Trouble {
+    /// Reads an error of the SDK.
+    pub(crate) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let raw = error.raw_response();
+        let reach = match error {
+            SdkError::ConstructionFailure(_) => Reach::NotSent,
+            SdkError::DispatchFailure(_) if never_sent(error) => Reach::NotSent,
+            SdkError::ServiceError(_) => {
+                raw.map_or(Reach::Unanswered, |raw| Reach::Answered(raw.status().as_u16()))
+            }
+            // An answer that cannot be read: whatever its status, the service may have acted.
+            _ => match raw.map(|raw| raw.status().as_u16()) {
+                Some(status) if status >= 400 => Reach::Answered(status),
+                _ => Reach::Unanswered,
+            },
+        };
+        let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
+        let code = meta.and_then(|meta| meta.code()).map(str::to_owned);
+        let message = match (meta.and_then(|meta| meta.message()), reach) {
+            (Some(message), _) => message.to_owned(),
+            (None, Reach::Answered(status)) => match &code {
+                Some(code) => format!("{code} (HTTP {status})"),
+                None => format!("HTTP {status} without a text"),
+            },
+            (None, _) => causes(error),
+        };
+        let request_id = raw.and_then(|raw| request_id(raw.headers()));
+        let no_credentials = source_of::<CredentialsError>(error)
+            .is_some_and(|cause| matches!(cause, CredentialsError::CredentialsNotLoaded(_)));
+        Self { reach, code, message, request_id, no_credentials }
+    }
+
+    /// An answer that came and lacks what it should hold.
+    pub(crate) fn empty(message: &str) -> Self {
+        Self {
+            reach: Reach::Unanswered,
+            code: None,
+            message: message.to_owned(),
+            request_id: None,
+            no_credentials: false,
+        }
+    }
+
+    /// Whether the service does not know the operation, as doubles of AWS do.
+    pub(crate) fn is_not_offered(&self) -> bool {
+        self.reach == Reach::Answered(501)
+            || matches!(self.code(), "UnknownOperationException" | "NotImplemented" | "NotImplementedException")
+    }
+
+    /// The code, or nothing.
+    pub(crate) fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the service asked us to slow down.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.reach == Reach::Answered(429) || THROTTLED.contains(&self.code())
+    }
+
+    /// Whether the service holds nothing of the name that was asked for.
+    pub(crate) fn is_not_there(&self) -> bool {
+        self.reach == Reach::Answered(404) || NOT_THERE.contains(&self.code())
+    }
+
+    fn is_stale(&self) -> bool {
+        // The first exception to "never the wording": one code stands for a wrong secret key
+        // and for a signature that is too old.
+        STALE.contains(&self.code())
+            || (matches!(self.code(), "InvalidSignatureException" | "SignatureDoesNotMatch")
+                && self.message.contains("Signature expired"))
+    }
+
+    fn is_open(&self) -> bool {
+        match self.reach {
+            Reach::NotSent => false,
+            Reach::Unanswered => true,
+            Reach::Answered(status) => status >= 500 || status < 400 || OPEN.contains(&self.code()),
+        }
+    }
+
+    /// Its class.
+    pub(crate) fn class(&self) -> ErrorClass {
+        if self.no_credentials {
+            ErrorClass::Config
+        } else if self.is_throttled() {
+            ErrorClass::Throttled
+        } else if NO_ROOM.contains(&self.code()) {
+            ErrorClass::Capacity
+        } else if self.reach == Reach::NotSent || self.is_open() || self.is_stale() {
+            ErrorClass::System
+        } else {
+            ErrorClass::Config
+        }
+    }
+
+    /// As a failure in the service's own words.
+    pub(crate) fn into_failure(self) -> Failure {
+        let class = self.class();
+        let message = if self.no_credentials {
+            format!("no AWS credentials were found (set a profile, a role or AWS_ACCESS_KEY_ID): {}", self.message)
+        } else {
+            self.message
+        };
+        let mut failure = Failure::new(class, message);
+        failure.code = self.code;
+        failure.request_id = self.request_id;
+        failure
+    }
+
+    /// What it means for a start.
+    pub(crate) fn into_sent(self) -> Sent {
+        let open = self.is_open();
+        match self.class() {
+            // A throttle is answered before anything is done, also where it comes as a 503.
+            ErrorClass::Throttled | ErrorClass::Capacity => Sent::Throttled(self.into_failure()),
+            ErrorClass::System if open => Sent::Unknown(self.into_failure()),
+            ErrorClass::System => Sent::Throttled(self.into_failure()),
+            _ => Sent::Refused(self.into_failure()),
+        }
+    }
+
+    /// What it means for a question about a job that was once accepted. A refusal (no
+    /// permission, a mistake of ours) says nothing about the job, so it never ends one.
+    pub(crate) fn into_status(self) -> Status {
+        if self.is_throttled() {
+            Status::Throttled(self.into_failure())
+        } else if self.is_not_there() {
+            Status::Gone(self.into_failure())
+        } else {
+            Status::Unavailable(self.into_failure())
+        }
+    }
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Trouble
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        Self::of(&error)
+    }
+}
+
+/// Whether a failure to dispatch came before the first byte: no name, no connection, no TLS, no
+/// credentials to sign with.
+fn never_sent<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: StdError + 'static,
+{
+    if source_of::<ResolveDnsError>(error).is_some() || source_of::<CredentialsError>(error).is_some() {
+        return true;
+    }
+    // The second exception: the client's error type is private to it, but its words for "the
+    // connection was never made" are fixed; tests below hold them.
+    chain(error).any(|cause| cause.to_string() == "client error (Connect)")
+}
+
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
+}
+
+fn source_of<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    chain(error).find_map(|cause| cause.downcast_ref::<T>())
+}
+
+/// The chain of causes in one line, each cause once.
+fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in chain(error) {
+        let text = cause.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+fn request_id(headers: &Headers) -> Option<String> {
+    ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
+        .iter()
+        .find_map(|name| headers.get(*name))
+        .map(str::to_owned)
+}

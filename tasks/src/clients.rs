@@ -1,0 +1,403 @@
+//! Connections and the AWS SDK's clients behind them.
+//!
+//! Here stands how patient a call is, whose credentials it carries and where it goes. Each
+//! connection is resolved once, when it is first used. What is called, and what an answer
+//! means, is the operators' business.
+//!
+//! There are two kinds of client for each service, because starting and asking are different
+//! risks: a [`Purpose::Start`] client tries once and never repeats by itself, since a repeated
+//! start without a token is a second job; a [`Purpose::Read`] client repeats patiently.
+
+use std::{fmt, time::Duration};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_http_client::{
+    Builder as HttpBuilder, ConnectorBuilder,
+    proxy::ProxyConfig,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+
+use crate::operator::{ErrorClass, Failure};
+
+/// The longest that one start may take, with everything: the engine starts nothing unless it
+/// still owns the run for longer than this.
+pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The longest that connecting may take. A connection that was never made has started nothing,
+/// so finding out early is worth more than waiting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest that one try of a question may take; a question is repeated twice.
+const READ_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Tries of one question.
+const READ_ATTEMPTS: u32 = 3;
+
+/// Connections for starts are thrown away after this idle time: a start that goes out on a
+/// connection which the other side has just closed has an unknown outcome.
+const START_IDLE: Duration = Duration::from_secs(4);
+
+/// One session name for all replicas and all time: services that show a job only to the
+/// session that started it would otherwise hide it from a survivor.
+const ROLE_SESSION: &str = "trunkline";
+
+/// Where calls go if nothing names a region but an endpoint is given, as a sandbox has.
+const SANDBOX_REGION: &str = "us-east-1";
+
+/// A sandbox asks for no secret and is given none; signatures need some word.
+const SANDBOX_SECRET: &str = "sandbox";
+
+/// A named way to reach a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ConnectionConfig {
+    /// An AWS account, or something that speaks its protocols.
+    Aws {
+        /// The region; without one, what the standard AWS settings say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        /// A profile of the shared AWS configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        profile: Option<String>,
+        /// A role to assume.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role_arn: Option<String>,
+        /// The external id that a foreign account's role asks for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        external_id: Option<String>,
+        /// An endpoint other than AWS's own, such as the sandbox's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
+        /// The access key that a sandbox on this machine sees; never one of an account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access_key: Option<String>,
+    },
+}
+
+/// What a client is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Starts: one try, one time limit, no correction of the signing time.
+    Start,
+    /// Questions and cancels: repeated by the SDK.
+    Read,
+}
+
+/// Every connection of one environment, with the clients made so far.
+#[derive(Debug, Default)]
+pub struct Clients {
+    connections: IndexMap<String, Connection>,
+}
+
+/// One connection; each part is made when it is first needed.
+struct Connection {
+    config: ConnectionConfig,
+    base: OnceCell<SdkConfig>,
+    glue: PerPurpose<aws_sdk_glue::Client>,
+    athena: PerPurpose<aws_sdk_athena::Client>,
+    sns: OnceCell<aws_sdk_sns::Client>,
+    s3: OnceCell<aws_sdk_s3::Client>,
+    sts: OnceCell<aws_sdk_sts::Client>,
+}
+
+struct PerPurpose<T> {
+    start: OnceCell<T>,
+    read: OnceCell<T>,
+}
+
+impl Clients {
+    /// Clients for these connections. Nothing is resolved or connected yet.
+    pub fn new(connections: IndexMap<String, ConnectionConfig>) -> Self {
+        let connections =
+            connections.into_iter().map(|(name, config)| (name, Connection::new(config))).collect();
+        Self { connections }
+    }
+
+    /// The region that a connection's calls go to.
+    pub async fn region_of(&self, connection: &str) -> Result<String, Failure> {
+        let sdk = self.connection(connection)?.base(connection).await?;
+        Ok(sdk.region().map_or(SANDBOX_REGION, Region::as_ref).to_owned())
+    }
+
+    /// The account number behind a connection, asked of STS.
+    pub async fn account(&self, connection: &str) -> Result<String, Failure> {
+        let sts = self.sts(connection).await?;
+        let answer = sts
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| crate::aws::error::Trouble::of(&error).into_failure())?;
+        answer.account.ok_or_else(|| Failure::new(ErrorClass::System, "sts named no account"))
+    }
+
+    /// Whether a connection names an endpoint of its own, as one of a sandbox does.
+    pub fn has_endpoint(&self, connection: &str) -> bool {
+        self.connections.get(connection).is_some_and(|connection| connection.endpoint().is_some())
+    }
+
+    /// The standard variables by which a program started by us reaches the same place: the
+    /// region, the profile, the endpoint. Credentials only for a sandbox on this machine.
+    pub fn environment(&self, connection: &str) -> IndexMap<String, String> {
+        let mut variables = IndexMap::new();
+        let Some(found) = self.connections.get(connection) else { return variables };
+        let ConnectionConfig::Aws { region, profile, endpoint, .. } = &found.config;
+        let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
+        let local = endpoint.as_deref().is_some_and(is_loopback);
+        if let Some(region) = region.as_deref().or(local.then_some(SANDBOX_REGION)) {
+            set("AWS_REGION", region);
+            set("AWS_DEFAULT_REGION", region);
+        }
+        if let Some(profile) = profile {
+            set("AWS_PROFILE", profile);
+        }
+        if let Some(endpoint) = endpoint {
+            set("AWS_ENDPOINT_URL", endpoint);
+        }
+        if let Some(key) = found.sandbox_key() {
+            set("AWS_ACCESS_KEY_ID", key);
+            set("AWS_SECRET_ACCESS_KEY", SANDBOX_SECRET);
+        }
+        variables
+    }
+
+    /// Glue through a connection.
+    pub async fn glue(&self, connection: &str, purpose: Purpose) -> Result<&aws_sdk_glue::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_glue::Client::new(sdk);
+        found.glue.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
+    /// Athena through a connection.
+    pub async fn athena(
+        &self,
+        connection: &str,
+        purpose: Purpose,
+    ) -> Result<&aws_sdk_athena::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_athena::Client::new(sdk);
+        found.athena.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
+    /// SNS through a connection. Publishing is a start: the SDK repeats nothing.
+    pub async fn sns(&self, connection: &str) -> Result<&aws_sdk_sns::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_sns::Client::new(sdk);
+        found.sns.get_or_try_init(|| found.client(connection, Purpose::Start, make)).await
+    }
+
+    /// S3 through a connection, for reading.
+    pub async fn s3(&self, connection: &str) -> Result<&aws_sdk_s3::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| {
+            let path_style = sdk.endpoint_url().is_some();
+            let config = aws_sdk_s3::config::Builder::from(sdk).force_path_style(path_style).build();
+            aws_sdk_s3::Client::from_conf(config)
+        };
+        found.s3.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
+    }
+
+    async fn sts(&self, connection: &str) -> Result<&aws_sdk_sts::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_sts::Client::new(sdk);
+        found.sts.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
+    }
+
+    fn connection(&self, name: &str) -> Result<&Connection, Failure> {
+        self.connections.get(name).ok_or_else(|| {
+            let known = self.connections.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            Failure::new(
+                ErrorClass::Config,
+                format!("no connection `{name}` in this environment (there is {known}): add it to trunkline.yaml"),
+            )
+        })
+    }
+}
+
+impl<T> PerPurpose<T> {
+    const fn new() -> Self {
+        Self { start: OnceCell::const_new(), read: OnceCell::const_new() }
+    }
+
+    fn cell(&self, purpose: Purpose) -> &OnceCell<T> {
+        match purpose {
+            Purpose::Start => &self.start,
+            Purpose::Read => &self.read,
+        }
+    }
+}
+
+impl Connection {
+    fn new(config: ConnectionConfig) -> Self {
+        Self {
+            config,
+            base: OnceCell::new(),
+            glue: PerPurpose::new(),
+            athena: PerPurpose::new(),
+            sns: OnceCell::new(),
+            s3: OnceCell::new(),
+            sts: OnceCell::new(),
+        }
+    }
+
+    fn endpoint(&self) -> Option<&str> {
+        let ConnectionConfig::Aws { endpoint, .. } = &self.config;
+        endpoint.as_deref()
+    }
+
+    /// The access key of a sandbox on this machine; `None` where real credentials are needed.
+    fn sandbox_key(&self) -> Option<&str> {
+        let ConnectionConfig::Aws { profile, role_arn, endpoint, access_key, .. } = &self.config;
+        let sandbox = endpoint.as_deref().is_some_and(is_loopback) && profile.is_none() && role_arn.is_none();
+        sandbox.then(|| access_key.as_deref().unwrap_or(SANDBOX_SECRET))
+    }
+
+    async fn client<T>(
+        &self,
+        name: &str,
+        purpose: Purpose,
+        make: impl FnOnce(&SdkConfig) -> T,
+    ) -> Result<T, Failure> {
+        let base = self.base(name).await?;
+        Ok(make(&for_purpose(base, purpose)))
+    }
+
+    /// The SDK's settings of this connection, without patience.
+    async fn base(&self, name: &str) -> Result<&SdkConfig, Failure> {
+        self.base.get_or_try_init(|| self.resolve(name)).await
+    }
+
+    async fn resolve(&self, name: &str) -> Result<SdkConfig, Failure> {
+        let ConnectionConfig::Aws { region, profile, role_arn, external_id, endpoint, .. } = &self.config;
+        let local = endpoint.as_deref().is_some_and(is_loopback);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(local));
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(endpoint) = endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(region) = region.clone().or_else(|| local.then(|| SANDBOX_REGION.to_owned())) {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(key) = self.sandbox_key() {
+            let credentials = Credentials::new(key, SANDBOX_SECRET, None, None, "sandbox");
+            loader = loader.credentials_provider(credentials);
+        }
+        let sdk = with_region(loader.load().await, name)?;
+        Ok(match role_arn {
+            Some(role) => assume(&sdk, role, external_id.as_deref()).await,
+            None => sdk,
+        })
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// One pool of connections and one set of trusted roots for all clients of a connection. A
+/// proxy is meant for the way out, never for this machine.
+fn http_client(local: bool) -> aws_smithy_runtime_api::client::http::SharedHttpClient {
+    HttpBuilder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector =
+            ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector
+            .set_proxy_config(Some(if local { ProxyConfig::disabled() } else { ProxyConfig::from_env() }));
+        connector.pool_idle_timeout(START_IDLE).build()
+    })
+}
+
+fn with_region(sdk: SdkConfig, name: &str) -> Result<SdkConfig, Failure> {
+    if sdk.region().is_some() {
+        return Ok(sdk);
+    }
+    if sdk.endpoint_url().is_some() {
+        return Ok(sdk.into_builder().region(Region::new(SANDBOX_REGION)).build());
+    }
+    Err(Failure::new(
+        ErrorClass::Config,
+        format!("connection `{name}` names no region: set `region:` in trunkline.yaml, or AWS_REGION"),
+    ))
+}
+
+async fn assume(sdk: &SdkConfig, role: &str, external_id: Option<&str>) -> SdkConfig {
+    let mut builder = AssumeRoleProvider::builder(role).session_name(ROLE_SESSION).configure(sdk);
+    if let Some(id) = external_id {
+        builder = builder.external_id(id);
+    }
+    let provider = SharedCredentialsProvider::new(builder.build().await);
+    sdk.to_builder().credentials_provider(provider).build()
+}
+
+fn for_purpose(base: &SdkConfig, purpose: Purpose) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+    match purpose {
+        Purpose::Start => base
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                timeouts.operation_attempt_timeout(START_TIMEOUT).operation_timeout(START_TIMEOUT).build(),
+            )
+            // A start is signed with the time of its intent, which the SDK would take for a
+            // clock that is slow and correct.
+            .disable_clock_skew_correction(true)
+            .build(),
+        Purpose::Read => base
+            .to_builder()
+            .retry_config(RetryConfig::standard().with_max_attempts(READ_ATTEMPTS))
+            .timeout_config(timeouts.operation_attempt_timeout(READ_ATTEMPT_TIMEOUT).build())
+            .build(),
+    }
+}
+
+/// Whether an endpoint is on this machine.
+fn is_loopback(endpoint: &str) -> bool {
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for endpoint in ["http://127.0.0.1:4566", "http://localhost", "http://[::1]:80/x", "https://127.0.0.2"] {
+            assert!(is_loopback(endpoint), "{endpoint}");
+        }
+        for endpoint in ["https://glue.us-east-1.amazonaws.com", "http://127.0.0.1.example.com", "http://10.0.0.1"] {
+            assert!(!is_loopback(endpoint), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_connection_reads_as_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<ConnectionConfig>(text);
+        assert!(read(r#"{"type":"aws","region":"eu-central-1","profile":"account_a"}"#).is_ok());
+        assert!(read(r#"{"type":"aws","regoin":"eu-central-1"}"#).is_err());
+        assert!(read(r#"{"type":"azure"}"#).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_connection_is_named() {
+        let failure = Clients::default().glue("warehouse", Purpose::Read).await.unwrap_err();
+        assert_eq!(failure.class, ErrorClass::Config);
+        assert!(failure.message.contains("`warehouse`"), "{}", failure.message);
+    }
+}

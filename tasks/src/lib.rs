@@ -1,0 +1,64 @@
+//! Operators: how to start, find, poll and cancel each kind of external job.
+//!
+//! This crate is the only home of the AWS SDK. It knows connections, requests and handles; it
+//! never knows runs, graphs, schedules, SQL of the store or YAML. Who calls what and when is
+//! the engine's business; the contract between the two is [`operator`].
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `operator.rs` | the contract and the values that cross it |
+//! | `registry.rs` | from a word in YAML to an operator; keys that all tasks share |
+//! | `clients.rs` | connections and the SDK's clients behind them |
+//! | `aws/` | what all AWS operators share: error classes, exact requests, times |
+//! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
+//! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
+//! | the rest | one operator each |
+//!
+//! # How to add an operator, in six steps
+//!
+//! 1. Copy the smallest operator file, `noop.rs`, and name it like the word in YAML.
+//! 2. Write its settings as one serde struct with `deny_unknown_fields` and a doc comment on
+//!    each field: the JSON Schema and `docs/operators.md` are made of them.
+//! 3. Say in the module doc how a start is made safe at this service: which token or marker,
+//!    what a lost answer leads to, what cannot be known. If you cannot say it, the operator is
+//!    not ready.
+//! 4. Implement `prepare`, `send`, `find`, `poll` and `cancel`. List terminal states one by
+//!    one; an unknown word is not terminal. Take error classes from `aws::error`.
+//! 5. Test against a local double of the service: accepted, refused, throttled, 5xx, timeout,
+//!    a lost answer and then `find`, every state, cancelling what has ended.
+//! 6. Add the line below and run `UPDATE_DOCS=1 cargo test -p trunkline-tasks`.
+
+mod aws;
+pub mod clients;
+pub mod clock;
+pub mod duration;
+pub mod notice;
+pub mod operator;
+pub mod registry;
+mod released;
+pub mod scalar;
+
+pub use clients::{Clients, ConnectionConfig};
+pub use registry::{COMMON_KEYS, ErasedOperator, Options, Registry};
+
+/// Declares the operators: each line becomes a module, an entry of the registry and a section
+/// of `docs/operators.md`.
+macro_rules! operators {
+    ($($module:ident::$operator:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        fn register_standard(registry: &mut Registry, options: &Options) {
+            $(registry.insert($module::$operator::new(options));)*
+        }
+    };
+}
+
+operators! {
+    glue_crawler::GlueCrawler,
+    glue_job::GlueJob,
+    athena_query::AthenaQuery,
+    sns_publish::SnsPublish,
+    command::Command,
+    sleep::Sleep,
+    noop::Noop,
+}

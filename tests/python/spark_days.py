@@ -1,0 +1,13 @@
+"""Runs the shipped PySpark script for several dates in one Java process, each time as the
+program that it is. Called by test_twin.py:
+
+    python spark_days.py SCRIPT DATE,DATE… --local_root FOLDER --…
+"""
+
+import runpy
+import sys
+
+script, dates, *arguments = sys.argv[1:]
+for date in dates.split(","):
+    sys.argv = [script, "--date", date, *arguments]
+    runpy.run_path(script, run_name="__main__")
