@@ -1,2 +1,60 @@
-//! Stub.
-fn main() {}
+//! The budgets of the engine, measured as ratios against the same database's own rate in the
+//! same run, and printed as one table. Never a timed assertion: a bad ratio is a finding, not
+//! a failing test.
+//!
+//! `cargo run -p trunkline-benches` starts a private Postgres with full durability in a
+//! temporary folder (or uses `--store URL`), measures, and prints Markdown.
+
+mod baseline;
+mod flows;
+mod stage;
+mod table;
+mod validate;
+mod waiting;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{stage::Stage, table::Table};
+
+/// Measures the budgets and prints them as one table.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A Postgres of your own; its `trunkline_bench` tables are made and dropped.
+    #[arg(long)]
+    store: Option<String>,
+    /// Only rows whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// How many times longer (or shorter) each measurement takes than usual.
+    #[arg(long, default_value_t = 1.0)]
+    effort: f64,
+}
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let stage = Stage::new(arguments.store.as_deref()).await?;
+    let mut table = Table::default();
+    let wanted = |name: &str| name.contains(&arguments.only);
+    let base = baseline::measure(&stage, arguments.effort).await?;
+    base.describe(&mut table);
+    if wanted("flow") {
+        flows::three_tasks(&stage, &base, arguments.effort, &mut table).await?;
+    }
+    if wanted("chain") {
+        flows::chain_of_forty(&stage, &base, arguments.effort, &mut table).await?;
+    }
+    if wanted("fan-out") {
+        flows::fan_out(&stage, &mut table).await?;
+    }
+    if wanted("waiting") {
+        waiting::measure(&stage, arguments.effort, &mut table).await?;
+    }
+    if wanted("validate") {
+        validate::measure(&mut table)?;
+    }
+    println!("{table}");
+    stage.end().await
+}

@@ -97,7 +97,10 @@ impl Config {
 
 /// A variable of the process environment, for `${VAR}` in `trunkline.yaml`. Empty and unset
 /// are the same; so are unset and not Unicode.
-#[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the process environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of this crate that reads the process environment"
+)]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -125,7 +128,11 @@ mod tests {
         let variables = [("DATABASE_URL", "postgres://v"), ("TRUNKLINE_ENV", "dev")];
         let config = read(Flags::default(), &variables).unwrap();
         assert_eq!((config.environment.as_str(), config.store.as_deref()), ("dev", Some("postgres://v")));
-        let flags = Flags { environment: Some("prod".to_owned()), store: Some("postgres://f".to_owned()), ..Flags::default() };
+        let flags = Flags {
+            environment: Some("prod".to_owned()),
+            store: Some("postgres://f".to_owned()),
+            ..Flags::default()
+        };
         let config = read(flags, &variables).unwrap();
         assert_eq!((config.environment.as_str(), config.store.as_deref()), ("prod", Some("postgres://f")));
     }

@@ -1,3 +1,27 @@
-//! Stub.
+//! Trunkline, the program: command line, definitions, engine, service.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`cli`] | the commands: what people type and read |
+//! | [`service`] | what the commands do, without how it looks |
+//! | [`engine`] | one replica: owns runs and advances them |
+//! | [`definition`], [`project`] | YAML into validated pipelines, environments |
+//! | [`keeper`] | the background process with the private Postgres and the sandbox |
+//! | [`message`], [`graph`] | mails and pictures, as pure text |
+//! | [`generate`] | made-up source data |
+//! | [`clock`], [`config`] | the present, ids and settings, as values |
+//!
+//! What a run is and what may happen to it is decided in `trunkline-state`; how external jobs
+//! are started, in `trunkline-tasks`. No SQL and no AWS SDK here.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod definition;
+pub mod engine;
+pub mod generate;
+pub mod graph;
+pub mod keeper;
+pub mod message;
 pub mod project;
+pub mod service;

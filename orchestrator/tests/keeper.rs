@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use trunkline::keeper::{Attached, KeeperError, Launcher, Needs, Stopped, attach_with, status, stop};
+use trunkline_postgres::testing;
 
 /// Long enough for everything here on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -34,11 +35,13 @@ impl Project {
 
     fn launcher(&self, linger: &str) -> Launcher {
         let given = |name: &str, value: OsString| (name.to_owned(), value);
+        let binaries = chosen_binaries();
         Launcher {
             program: PathBuf::from(env!("CARGO_BIN_EXE_trunkline")),
             arguments: vec!["__keeper".to_owned()],
             environment: vec![
                 given("TRUNKLINE_KEEPER_LINGER", linger.into()),
+                given("TRUNKLINE_POSTGRES_BIN", binaries.unwrap_or_default()),
                 given("TRUNKLINE_POSTGRES_BASE", self.folder.path().join("base").into_os_string()),
             ],
         }
@@ -62,6 +65,12 @@ impl Drop for Project {
     }
 }
 
+/// `wheel` if the tests are to run on the pinned package.
+#[expect(clippy::disallowed_methods, reason = "tests have no other way to be told")]
+fn chosen_binaries() -> Option<OsString> {
+    std::env::var_os("TRUNKLINE_TEST_POSTGRES").filter(|value| value == "wheel")
+}
+
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let asking = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
@@ -72,24 +81,21 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok(), "never happened: {what}");
 }
 
-/// Kills a process and waits until the system has let go of its locks.
-async fn kill(pid: i32) {
-    let pid = Pid::from_raw(pid).expect("a pid");
-    rustix::process::kill_process(pid, Signal::KILL).expect("killed");
-    let stat = PathBuf::from(format!("/proc/{pid}/stat"));
-    until("the process is dead", async || {
-        std::fs::read_to_string(&stat)
-            .map_or(true, |text| text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
-    })
-    .await;
+fn kill(pid: i32) {
+    rustix::process::kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("killed");
+}
+
+/// Kills the keeper and waits until the system has let go of its locks.
+async fn kill_keeper(project: &Project, pid: i32) {
+    kill(pid);
+    until("the keeper is dead", async || keeper_pid(&project.dir()) != Some(pid)).await;
 }
 
 /// Adds a row and says how many there are; `None` while there is no server.
 async fn try_add_row(url: &str) -> Option<i64> {
-    let url = url.to_owned();
-    let sql = "create table if not exists seen (at timestamptz); insert into seen values (now()); select count(*) from seen";
-    let psql = std::process::Command::new("psql").args([&url, "-AtXq", "-c", sql]).output().ok()?;
-    String::from_utf8_lossy(&psql.stdout).trim().parse().ok().filter(|_| psql.status.success())
+    let sql = "create table if not exists seen (at timestamptz); insert into seen values (now()); \
+               select count(*) from seen";
+    testing::number(url, sql).await.ok()
 }
 
 async fn add_row(attached: &Attached) -> i64 {
@@ -135,14 +141,14 @@ async fn a_killed_keeper_costs_its_clients_nothing() {
     let project = Project::new();
     let attached = project.attach(POSTGRES).await;
     assert_eq!(add_row(&attached).await, 1);
-    kill(attached.kept.pid).await;
+    kill_keeper(&project, attached.kept.pid).await;
     assert_eq!(keeper_pid(&project.dir()), None);
     assert_eq!(add_row(&attached).await, 2);
     let next = project.attach(POSTGRES).await;
     assert_ne!(next.kept.pid, attached.kept.pid);
     assert_eq!(next.kept.postgres.pid, attached.kept.postgres.pid);
     assert_eq!(add_row(&next).await, 3);
-    kill(next.kept.pid).await;
+    kill_keeper(&project, next.kept.pid).await;
     let guard = async {
         until("the guard has started a new keeper", async || keeper_pid(&project.dir()).is_some()).await;
     };
@@ -164,7 +170,7 @@ async fn a_killed_postgres_is_started_again() {
         .await;
         assert_eq!(rows, Some(expected));
         let kept = status(&project.dir()).expect("a status").kept.expect("a keeper");
-        kill(kept.postgres.pid.expect("a postmaster")).await;
+        kill(kept.postgres.pid.expect("a postmaster"));
         until("the keeper has another one", async || {
             let now = status(&project.dir()).expect("a status").kept.expect("a keeper");
             now.postgres.pid != kept.postgres.pid
@@ -180,8 +186,8 @@ async fn after_a_kill_of_everything_the_next_command_finds_the_data() {
     for expected in 1..=3 {
         let attached = project.attach(POSTGRES).await;
         assert_eq!(add_row(&attached).await, expected);
-        kill(attached.kept.pid).await;
-        kill(attached.kept.postgres.pid.expect("a postmaster")).await;
+        kill(attached.kept.postgres.pid.expect("a postmaster"));
+        kill_keeper(&project, attached.kept.pid).await;
     }
 }
 
@@ -239,7 +245,7 @@ async fn the_sandbox_is_added_to_a_running_keeper_and_keeps_its_endpoint() {
     let second = project.attach(BOTH).await;
     assert_eq!(second.kept.pid, first.kept.pid);
     let endpoint = second.sandbox_endpoint.clone().expect("an endpoint");
-    kill(second.kept.pid).await;
+    kill_keeper(&project, second.kept.pid).await;
     let third = project.attach(BOTH).await;
     assert_eq!(third.sandbox_endpoint.as_deref(), Some(endpoint.as_str()));
     assert!(third.mailbox.is_some());

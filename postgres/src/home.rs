@@ -100,6 +100,17 @@ pub fn locate(options: &Options) -> Result<Home, PostgresError> {
     Ok(Home { data: root.join("data"), root, socket, account })
 }
 
+/// The data folder of the options' folder, if there is one; makes nothing.
+pub fn existing_data(options: &Options) -> Option<PathBuf> {
+    let folder = options.folder.canonicalize().ok()?;
+    let in_project = folder.join("postgres").join("data");
+    if owner_of(&in_project).is_some() {
+        return Some(in_project);
+    }
+    let elsewhere = recorded_home(&folder.join(POINTER), &options.root_base, &folder)?.join("data");
+    owner_of(&elsewhere).map(|_| elsewhere)
+}
+
 /// Owner and group of an existing folder.
 fn owner_of(path: &Path) -> Option<(u32, u32)> {
     std::fs::symlink_metadata(path)

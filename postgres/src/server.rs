@@ -89,7 +89,13 @@ impl Server {
 
     /// Ends the server: cleanly, or at once if that takes too long.
     pub async fn stop(mut self) -> Result<(), PostgresError> {
-        end(self.pid, &self.home, self.child.as_mut()).await
+        end(self.pid, &self.home, self.child.as_mut()).await?;
+        clear_sockets(&self.home);
+        if !self.home.socket.starts_with(&self.home.root) {
+            // In a public folder: leave nothing behind.
+            let _ = std::fs::remove_dir(&self.home.socket);
+        }
+        Ok(())
     }
 
     /// Lets go of the server without stopping it.
@@ -140,14 +146,12 @@ pub async fn prepare(options: &Options) -> Result<u32, PostgresError> {
 
 /// Ends a server that an owner left behind when it died. `false`: there was none.
 pub async fn stop_left_behind(options: &Options) -> Result<bool, PostgresError> {
-    let home = blocking({
-        let options = options.clone();
-        move || home::locate(&options)
-    })
-    .await?;
-    let Occupant::Alive(pid) = postmaster::occupant(&home.data) else { return Ok(false) };
-    let _owned = own(&home).await?;
-    end(pid, &home, None).await?;
+    let alive = home::existing_data(options).map(|data| postmaster::occupant(&data));
+    if !matches!(alive, Some(Occupant::Alive(_))) {
+        return Ok(false);
+    }
+    // Taking it over first makes sure that it has no owner.
+    start(options).await?.stop().await?;
     Ok(true)
 }
 

@@ -39,7 +39,8 @@ pub enum BinaryChoice {
 /// What the user said through environment variables.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// `TRUNKLINE_POSTGRES_BIN`: use the binaries of this folder.
+    /// `TRUNKLINE_POSTGRES_BIN`: use the binaries of this folder, or, for the word `wheel`, the pinned
+    /// package's even where others are installed.
     pub bin: Option<PathBuf>,
     /// `TRUNKLINE_POSTGRES_USER`: as root, run the server as this account.
     pub user: Option<String>,
@@ -55,6 +56,7 @@ pub struct Environment {
 
 impl Environment {
     /// Reads the variables of this process.
+    #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads settings")]
     pub fn of_process() -> Self {
         Self::of(|name| std::env::var_os(name))
     }
@@ -100,7 +102,11 @@ impl Options {
 
     /// The ordinary choice for a project.
     pub fn with(folder: &Path, environment: Environment) -> Self {
-        let binaries = environment.bin.clone().map_or(BinaryChoice::Any, BinaryChoice::Folder);
+        let binaries = match environment.bin.clone() {
+            None => BinaryChoice::Any,
+            Some(word) if word.as_os_str() == "wheel" => BinaryChoice::Wheel,
+            Some(folder) => BinaryChoice::Folder(folder),
+        };
         Self {
             folder: folder.to_owned(),
             durability: Durability::Full,

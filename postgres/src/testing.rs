@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sqlx::Connection;
+use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio::sync::Mutex;
 
 use crate::error::PostgresError;
@@ -141,6 +141,18 @@ impl TestServer {
     }
 }
 
+/// Runs statements and returns the number that the last one selects; for tests that have no driver of
+/// their own (psql is not everywhere).
+pub async fn number(url: &str, statements: &str) -> Result<i64, PostgresError> {
+    let refused = |source| PostgresError::Refused { action: format!("run {statements}"), source };
+    let mut connection = connect_to(url).await.map_err(refused)?;
+    let rows = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(&mut connection).await.map_err(refused)?;
+    let last = rows.last().ok_or_else(|| refused(sqlx::Error::RowNotFound))?;
+    let number = last.try_get(0).map_err(refused)?;
+    let _ = connection.close().await;
+    Ok(number)
+}
+
 /// Options for a server that one test has for itself, in `folder`: `fsync` off, binaries as
 /// `TRUNKLINE_TEST_POSTGRES` says. As root, `folder` must be open to other accounts (mode 0711 is enough).
 pub fn options(folder: &Path) -> Options {
@@ -156,6 +168,7 @@ pub fn options(folder: &Path) -> Options {
 }
 
 /// Which binaries the environment asks for.
+#[expect(clippy::disallowed_methods, reason = "tests have no other way to be told")]
 fn binaries_name() -> &'static str {
     match std::env::var_os("TRUNKLINE_TEST_POSTGRES").as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("installed") => "installed",

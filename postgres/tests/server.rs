@@ -200,7 +200,7 @@ async fn life_of_a_server() {
     drop(server);
     let server = started(folder.path()).await;
     assert_eq!(add_row(&server.url).await, 2);
-    if std::env::var_os(AS_OTHER_USER).is_some() {
+    if is_as_other_user() {
         assert!(!rustix::process::geteuid().is_root());
         assert!(
             server.data().starts_with(folder.path().join("server").join("postgres")),
@@ -209,6 +209,11 @@ async fn life_of_a_server() {
         );
     }
     server.stop().await.expect("stopped");
+}
+
+#[expect(clippy::disallowed_methods, reason = "how the copy of this program is told what it is")]
+fn is_as_other_user() -> bool {
+    std::env::var_os(AS_OTHER_USER).is_some()
 }
 
 /// Runs `life_of_a_server` as another user; only root can.

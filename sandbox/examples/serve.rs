@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => return Err(format!("unknown argument {name}").into()),
         }
     }
-    let sandbox = start(options).await?;
+    let sandbox = start(options).await.map_err(|error| error.to_string())?;
     let endpoint = sandbox.endpoint();
     eprintln!("sandbox on {endpoint}, mail in {}", sandbox.mailbox().display());
     if let Some(path) = port_file {

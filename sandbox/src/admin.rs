@@ -14,11 +14,15 @@ use crate::server::dispatch::{Services, read};
 use crate::wire::query::Form;
 use crate::wire::{ApiError, CallContext};
 
-/// The longest body: a template of CloudFormation's own limit (1 MB) in JSON, with room for escapes.
+/// The longest body: a template of `CloudFormation`'s own limit (1 MB) in JSON, with room for escapes.
 const BODY_MAX: usize = 4 * 1024 * 1024;
 
 /// Answers one of the sandbox's own paths.
-pub(crate) async fn answer(services: &Services, request: Request<Incoming>, now: Timestamp) -> Response<Body> {
+pub(crate) async fn answer(
+    services: &Services,
+    request: Request<Incoming>,
+    now: Timestamp,
+) -> Response<Body> {
     match route(services, request, now).await {
         Ok(value) => reply(200, &value),
         Err(error) => {

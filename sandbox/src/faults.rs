@@ -174,18 +174,30 @@ impl Faults {
     /// The age below which this listing shall not show things, if any.
     pub(crate) fn list_lag(&self, service: &str, operation: &str, now: Timestamp) -> Option<Duration> {
         let mut lag = None;
-        self.apply(service, operation, now, |kind| kind == Kind::ListLag, |rule| {
-            lag = Some(Duration::from_millis(rule.lag_ms));
-        });
+        self.apply(
+            service,
+            operation,
+            now,
+            |kind| kind == Kind::ListLag,
+            |rule| {
+                lag = Some(Duration::from_millis(rule.lag_ms));
+            },
+        );
         lag
     }
 
     /// The state to report in place of the true one, if any.
     pub(crate) fn unknown_state(&self, service: &str, operation: &str, now: Timestamp) -> Option<String> {
         let mut state = None;
-        self.apply(service, operation, now, |kind| kind == Kind::UnknownState, |rule| {
-            state = Some(rule.state.clone().unwrap_or_else(|| "PONDERING".to_owned()));
-        });
+        self.apply(
+            service,
+            operation,
+            now,
+            |kind| kind == Kind::UnknownState,
+            |rule| {
+                state = Some(rule.state.clone().unwrap_or_else(|| "PONDERING".to_owned()));
+            },
+        );
         state
     }
 
@@ -261,7 +273,7 @@ impl Rule {
     }
 }
 
-/// A number in [0, 1) that depends on its arguments only (the finaliser of the SplitMix64 generator).
+/// A number in [0, 1) that depends on its arguments only (the finaliser of the `SplitMix64` generator).
 fn dice(seed: u64, throw: u64) -> f64 {
     let mut mixed = seed.wrapping_add(throw.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -289,8 +301,9 @@ mod tests {
 
     #[test]
     fn skips_then_harms_so_many_times() {
-        let (_folder, faults) =
-            faults(r#"[{"service":"glue","operation":"StartJobRun","skip":1,"times":2,"kind":"drop_answer"}]"#);
+        let (_folder, faults) = faults(
+            r#"[{"service":"glue","operation":"StartJobRun","skip":1,"times":2,"kind":"drop_answer"}]"#,
+        );
         let dropped: Vec<bool> =
             (0..5).map(|_| faults.plan("glue", "StartJobRun", at(0)).drop_answer).collect();
         assert_eq!(dropped, [false, true, true, false, false]);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use self::jobs::Jobs;
 use crate::SandboxError;
 use crate::catalog::{self, Catalog};
+use crate::crawler::Crawlers;
 use crate::engine::Engine;
 use crate::wire::{ApiError, CallContext};
 use crate::world::World;
@@ -21,6 +22,7 @@ pub(crate) struct Glue {
     pub catalog: Arc<Catalog>,
     /// The query engine over them.
     pub engine: Arc<Engine>,
+    crawlers: Arc<Crawlers>,
     jobs: Arc<Jobs>,
 }
 
@@ -32,13 +34,17 @@ impl Glue {
         let engine = Engine::new(Arc::clone(&catalog), Arc::clone(&world), scratch.clone())
             .map_err(|error| SandboxError::files("make", &scratch, std::io::Error::other(error)))?;
         let engine = Arc::new(engine);
+        let crawlers = Crawlers::open(Arc::clone(&world), Arc::clone(&catalog))?;
         let jobs = Jobs::open(world, Arc::clone(&engine))?;
-        Ok(Arc::new(Self { catalog, engine, jobs }))
+        Ok(Arc::new(Self { catalog, engine, crawlers, jobs }))
     }
 
     /// Answers one call.
     pub(crate) async fn call(&self, cx: &CallContext, operation: &str, body: Value) -> Result<Value, ApiError> {
         if let Some(answer) = catalog::api::call(&self.catalog, cx, operation, &body) {
+            return answer;
+        }
+        if let Some(answer) = self.crawlers.call(cx, operation, &body) {
             return answer;
         }
         if let Some(answer) = self.jobs.call(cx, operation, &body) {
@@ -49,6 +55,7 @@ impl Glue {
 
     /// Stops what runs in the background.
     pub(crate) async fn shutdown(&self) {
+        self.crawlers.shutdown().await;
         self.jobs.shutdown().await;
     }
 }

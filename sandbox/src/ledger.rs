@@ -76,7 +76,7 @@ impl Ledger {
             Err(error) => return Err(fail(error)),
         };
         let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        let sequence = content.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let sequence = content[..whole].split_inclusive(|byte| *byte == b'\n').count() as u64;
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
         file.set_len(whole as u64).map_err(fail)?;
         Ok(Self {
@@ -117,8 +117,10 @@ impl Ledger {
             .lines()
             .skip(skip)
             .map(|line| {
-                serde_json::from_str(line)
-                    .map_err(|error| SandboxError::Corrupt { path: self.path.clone(), reason: error.to_string() })
+                serde_json::from_str(line).map_err(|error| SandboxError::Corrupt {
+                    path: self.path.clone(),
+                    reason: error.to_string(),
+                })
             })
             .collect()
     }
@@ -132,7 +134,10 @@ impl Ledger {
     /// Calls since this process started: service, operation, count.
     pub(crate) fn calls(&self) -> Vec<(String, String, u64)> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.iter().map(|((service, operation), count)| (service.clone(), operation.clone(), *count)).collect()
+        calls
+            .iter()
+            .map(|((service, operation), count)| (service.clone(), operation.clone(), *count))
+            .collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
 //! What lives here: the server ([`start`]), the services, the catalogue of accepted starts (the ledger), the
-//! fault script, and the provisioning from a pipeline's CloudFormation template.
+//! fault script, and the provisioning from a pipeline's `CloudFormation` template.
 //!
 //! What never lives here: anything of Trunkline's own model. The sandbox and the operators share the wire and
 //! nothing else, so that an operator that works here has said exactly what it would say to AWS.

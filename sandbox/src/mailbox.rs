@@ -87,7 +87,11 @@ impl Mail {
         header("Content-Transfer-Encoding", if quoted { "quoted-printable" } else { "8bit" });
         text.push_str("\r\n");
         for line in lines {
-            if quoted { push_quoted(&mut text, line) } else { text.push_str(line) }
+            if quoted {
+                push_quoted(&mut text, line);
+            } else {
+                text.push_str(line);
+            }
             text.push_str("\r\n");
         }
         text
@@ -166,7 +170,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mailbox = Mailbox::open(folder.path()).unwrap();
         mailbox.deliver(&mail("s", "b")).unwrap();
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["20261120T094800.000Z-5f1c-ops-example-com.eml"]);
     }
 }

@@ -51,16 +51,13 @@ pub(crate) struct Server {
 /// the endpoint's URL go on working, or else any free one.
 pub(crate) async fn bind(options: &Options) -> Result<Listener, SandboxError> {
     let remembered = options.root.join("port");
-    let socket = match options.port {
-        Some(port) => listen(port).await.map_err(|source| SandboxError::Port { port, source })?,
-        None => {
-            let previous = files::read_json::<u16>(&remembered).ok().flatten().unwrap_or(0);
-            match listen(previous).await {
-                Ok(socket) => socket,
-                Err(_) => listen(0).await.map_err(|source| SandboxError::Port { port: 0, source })?,
-            }
-        }
+    let previous = || files::read_json::<u16>(&remembered).ok().flatten().unwrap_or(0);
+    let port = options.port.unwrap_or_else(previous);
+    let socket = match listen(port).await {
+        Err(_) if options.port.is_none() => listen(0).await,
+        bound => bound,
     };
+    let socket = socket.map_err(|source| SandboxError::Port { port, source })?;
     let address = socket.local_addr().map_err(|source| SandboxError::Port { port: 0, source })?;
     Ok(Listener { socket, address })
 }

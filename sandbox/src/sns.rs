@@ -47,7 +47,7 @@ impl Sns {
     }
 
     /// Answers one call.
-    pub(crate) async fn call(&self, cx: &CallContext, form: &Form) -> Result<Xml, ApiError> {
+    pub(crate) fn call(&self, cx: &CallContext, form: &Form) -> Result<Xml, ApiError> {
         match cx.operation.as_str() {
             "CreateTopic" => self.create_topic(cx, form),
             "DeleteTopic" => self.delete_topic(form),
@@ -75,7 +75,9 @@ impl Sns {
     fn create_topic(&self, cx: &CallContext, form: &Form) -> Result<Xml, ApiError> {
         let name = form.required("Name")?;
         let attributes = form.map("Attributes");
-        if let Some((unknown, _)) = attributes.iter().find(|(name, _)| !TOPIC_ATTRIBUTES.contains(&name.as_str())) {
+        if let Some((unknown, _)) =
+            attributes.iter().find(|(name, _)| !TOPIC_ATTRIBUTES.contains(&name.as_str()))
+        {
             return Err(invalid(format!("Attributes Reason: {unknown} is not supported by the sandbox")));
         }
         let fifo = attributes.iter().any(|(name, value)| name == "FifoTopic" && value == "true");
@@ -83,7 +85,8 @@ impl Sns {
         let arn = format!("arn:aws:sns:{}:{}:{name}", cx.region, cx.account);
         self.change(|state| {
             if let Some(topic) = state.topics.get(&arn) {
-                let differs = attributes.iter().any(|(name, value)| topic.attributes.get(name) != Some(value));
+                let differs =
+                    attributes.iter().any(|(name, value)| topic.attributes.get(name) != Some(value));
                 if differs {
                     return Err(invalid("Attributes Reason: Topic already exists with different attributes"));
                 }
@@ -92,7 +95,10 @@ impl Sns {
             if state.topics.len() >= TOPICS_MAX {
                 return Err(ApiError::new(403, "TopicLimitExceeded", "too many topics in the sandbox"));
             }
-            state.topics.insert(arn.clone(), Topic { attributes: attributes.into_iter().collect(), ..Topic::default() });
+            state.topics.insert(
+                arn.clone(),
+                Topic { attributes: attributes.into_iter().collect(), ..Topic::default() },
+            );
             Ok(())
         })?;
         let mut xml = Xml::default();
@@ -165,7 +171,9 @@ impl Sns {
         let protocol = form.required("Protocol")?;
         let endpoint = form.get("Endpoint").unwrap_or_default();
         if !matches!(protocol, "email" | "email-json") {
-            return Err(invalid(format!("Protocol Reason: {protocol} is not supported by the sandbox; email and email-json are")));
+            return Err(invalid(format!(
+                "Protocol Reason: {protocol} is not supported by the sandbox; email and email-json are"
+            )));
         }
         if !endpoint.contains('@') || endpoint.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(invalid("Email address"));
@@ -210,7 +218,9 @@ impl Sns {
             }
             let topics = state.topics.iter().filter(|(arn, _)| of_topic.is_none_or(|wanted| wanted == *arn));
             let all: Vec<(&String, &Subscription)> = topics
-                .flat_map(|(arn, topic)| topic.subscriptions.iter().map(move |subscription| (arn, subscription)))
+                .flat_map(|(arn, topic)| {
+                    topic.subscriptions.iter().map(move |subscription| (arn, subscription))
+                })
                 .collect();
             let (page, next) = page(&all, form.get("NextToken"))?;
             let mut xml = Xml::default();
@@ -289,7 +299,9 @@ fn check_topic_name(name: &str, fifo: bool) -> Result<(), ApiError> {
         (1..=256).contains(&name.len()) && stem.unwrap_or(name).chars().all(legal) && stem != Some("");
     match (fifo, stem) {
         _ if !well_formed => Err(invalid("Topic Name")),
-        (true, None) => Err(invalid("Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.")),
+        (true, None) => Err(invalid(
+            "Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.",
+        )),
         (false, Some(_)) => Err(invalid("Topic Name")),
         _ => Ok(()),
     }

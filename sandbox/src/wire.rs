@@ -81,17 +81,13 @@ pub(crate) struct ApiError {
     /// Text for people, in the service's wording where it is known.
     pub message: String,
     /// Further members of the exception's shape.
-    pub members: Map<String, Value>,
+    pub members: Box<Map<String, Value>>,
 }
 
 impl ApiError {
     /// An exception without further members.
-    pub(crate) fn new(
-        status: u16,
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self { status, code: code.into(), message: message.into(), members: Map::new() }
+    pub(crate) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into(), members: Box::default() }
     }
 
     /// The same exception with one more member of its shape.

@@ -38,6 +38,7 @@ pub(crate) struct Clock;
 impl Clock {
     /// The time now.
     #[expect(clippy::disallowed_methods, reason = "the one reading of the wall clock in this crate")]
+    #[expect(clippy::unused_self, reason = "time comes from a clock that was passed in")]
     pub(crate) fn now(self) -> Timestamp {
         Timestamp::now()
     }
@@ -112,7 +113,6 @@ impl World {
 
     /// Waits for a real duration.
     #[expect(clippy::disallowed_methods, reason = "simulated delays are what a sandbox is for")]
-    #[expect(clippy::unused_self, reason = "waits come from the world, so that they are easy to find")]
     pub(crate) async fn pause(&self, real: Duration) {
         tokio::time::sleep(real).await;
     }

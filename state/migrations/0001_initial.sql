@@ -16,6 +16,8 @@ create table replica (
   replica_id   uuid primary key,
   host         text        not null,
   pid          integer     not null,
+  -- Boot and process namespace: within one machine, a process that is gone is dead at once.
+  machine      text        not null default '',
   role         text        not null check (role in ('serve', 'command')),
   version      text        not null,
   started_at   timestamptz not null default clock_timestamp(),

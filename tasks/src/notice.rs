@@ -94,7 +94,7 @@ pub(crate) async fn try_publish(
         .set_subject(subject)
         .message(fit(message, MESSAGE_BYTES_MAX.saturating_sub(spent)));
     for (name, value) in &attributes {
-        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+        let value = MessageAttributeValue::builder().data_type("String").string_value(*value).build();
         call = call.message_attributes(*name, value.map_err(|error| invalid(&error.to_string()))?);
     }
     if topic.ends_with(".fifo") {

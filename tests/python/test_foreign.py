@@ -77,8 +77,8 @@ def test_files_of_a_stranger(project, tmp_path):
         "    vars:\n      raw_crawler: cdr-daily-raw\n",
     )
     project.edit("trunkline.yaml", "processed_bucket: cdr-processed", f"processed_bucket: {PROCESSED}")
-    project.call("sandbox")
     s3 = project.client("s3")
+    s3.create_bucket(Bucket=RAW)
     made = objects()
     for key, body in made.items():
         s3.put_object(Bucket=RAW, Key=key, Body=body)

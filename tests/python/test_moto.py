@@ -60,14 +60,16 @@ def moto(environment, tmp_path):
 def set_up(endpoint):
     """What CloudFormation would make; answers the topic's ARN."""
     glue = client_of(endpoint, "glue")
-    for name, path in (("cdr-daily-raw", "cdr-raw/Amazon-Chime-Voice-Connector-CDRs"), ("cdr-daily-processed", "cdr-processed/processed_cdrs")):
-        glue.create_crawler(Name=name, Role="r", DatabaseName="cdrs", Targets={"S3Targets": [{"Path": f"s3://{path}/"}]})
-    glue.create_job(Name="cdr-daily-etl", Role="r", Command={"Name": "glueetl", "ScriptLocation": "s3://cdr-processed/x.py"})
+    paths = {
+        "cdr-daily-raw": "s3://cdr-raw/Amazon-Chime-Voice-Connector-CDRs/",
+        "cdr-daily-processed": "s3://cdr-processed/processed_cdrs/",
+    }
+    for name, path in paths.items():
+        targets = {"S3Targets": [{"Path": path}]}
+        glue.create_crawler(Name=name, Role="r", DatabaseName="cdrs", Targets=targets)
+    command = {"Name": "glueetl", "ScriptLocation": "s3://cdr-processed/cdr_etl.py"}
+    glue.create_job(Name="cdr-daily-etl", Role="r", Command=command)
     client_of(endpoint, "s3").create_bucket(Bucket="cdr-processed")
-    report = json.dumps({"outputs": {"rows": 3}, "warnings": []})
-    client_of(endpoint, "s3").put_object(
-        Bucket="cdr-processed", Key=f"_reports/daily_cdr_etl/{DATE}.json", Body=report
-    )
     return client_of(endpoint, "sns").create_topic(Name="cdr-notices")["TopicArn"]
 
 

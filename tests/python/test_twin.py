@@ -116,7 +116,8 @@ def test_both_report_the_same(by_sql, by_spark, date):
     def gist(report):  # the parser's words after the key differ, and may
         return [warning.split(": ")[0] for warning in report["warnings"]]
 
-    assert gist(sql[date]) == gist(spark[date])
+    # Which of two warnings comes first is no promise.
+    assert sorted(gist(sql[date])) == sorted(gist(spark[date]))
 
 
 def test_a_corrupt_file_is_quarantined_counted_and_named(twin, sample):

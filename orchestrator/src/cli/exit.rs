@@ -5,11 +5,15 @@ use std::process::ExitCode;
 
 use trunkline_state::store::StoreError;
 
-use crate::keeper::KeeperError;
+use crate::{
+    engine::{AskError, EngineError},
+    keeper::KeeperError,
+    service::{FindError, SandboxCallError},
+};
 
 /// How a command ended that did what it could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It did what was asked.
     Done,
     /// It did, and the run failed or was cancelled.
@@ -21,12 +25,12 @@ pub enum Exit {
 /// A person asked for something that cannot be done; says what to do instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub(crate) struct Refused(pub String);
 
 /// Everything was said already: ends a command with code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("the definition is invalid")]
-pub struct Reported;
+pub(crate) struct Reported;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -39,18 +43,33 @@ impl From<Exit> for ExitCode {
 }
 
 /// Refuses with a text.
-pub fn refuse<T>(text: impl Into<String>) -> anyhow::Result<T> {
+pub(crate) fn refuse<T>(text: impl Into<String>) -> anyhow::Result<T> {
     Err(Refused(text.into()).into())
 }
 
 /// The code for a command that gave up.
-pub fn code_of(error: &anyhow::Error) -> u8 {
-    let unreachable = error.chain().any(|cause| {
-        cause.is::<KeeperError>()
-            || cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_unreachable)
-            || cause.downcast_ref::<crate::service::SandboxCallError>().is_some_and(|call| call.is_unreachable())
-    });
-    if unreachable { 3 } else { 2 }
+pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
+    if error.chain().any(is_unreachable) { 3 } else { 2 }
+}
+
+/// Errors that show another one's words as their own hide it from the chain: looked into.
+fn is_unreachable(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let store = match (
+        cause.downcast_ref::<StoreError>(),
+        cause.downcast_ref::<EngineError>(),
+        cause.downcast_ref::<AskError>(),
+        cause.downcast_ref::<FindError>(),
+    ) {
+        (Some(store), ..) => Some(store),
+        (_, Some(EngineError::Store(store)), ..) => Some(store),
+        (_, _, Some(AskError::Store(store)), _) => Some(store),
+        (.., Some(FindError::Store(store))) => Some(store),
+        (_, _, Some(AskError::Unanswered), _) => return true,
+        _ => None,
+    };
+    store.is_some_and(StoreError::is_unreachable)
+        || cause.is::<KeeperError>()
+        || cause.downcast_ref::<SandboxCallError>().is_some_and(SandboxCallError::is_unreachable)
 }
 
 #[cfg(test)]

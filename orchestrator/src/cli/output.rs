@@ -11,14 +11,14 @@ use serde::Serialize;
 
 /// How the output looks. Cheap to copy; holds no stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(crate) struct Output {
     json: bool,
     live: bool,
 }
 
 /// One column's text and whether it is a state, to be coloured as one.
 #[derive(Clone, Debug)]
-pub enum Field {
+pub(crate) enum Field {
     /// Plain text.
     Text(String),
     /// A word of `state::words`, in its colour.
@@ -39,46 +39,46 @@ impl From<String> for Field {
 
 impl Output {
     /// For this process: moving lines only where stderr is a terminal and a person reads.
-    pub fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         Self { json, live: !json && std::io::stderr().is_terminal() }
     }
 
     /// Whether machines read stdout.
-    pub fn json(self) -> bool {
+    pub(crate) fn json(self) -> bool {
         self.json
     }
 
     /// Whether moving lines are welcome on stderr.
-    pub fn live(self) -> bool {
+    pub(crate) fn live(self) -> bool {
         self.live
     }
 
     /// Whether a question can be asked.
-    pub fn can_ask(self) -> bool {
+    pub(crate) fn can_ask(self) -> bool {
         self.live && std::io::stdin().is_terminal()
     }
 
     /// Whether stderr shows colours.
-    pub fn color(self) -> bool {
+    pub(crate) fn color(self) -> bool {
         let choice = anstream::AutoStream::choice(&std::io::stderr());
         !matches!(choice, anstream::ColorChoice::Never)
     }
 
     /// Data, for stdout, with a line break.
-    pub fn data(self, text: &str) {
+    pub(crate) fn data(self, text: &str) {
         let mut stdout = anstream::stdout().lock();
         let _ = writeln!(stdout, "{}", text.strip_suffix('\n').unwrap_or(text));
     }
 
     /// Data, for stdout, exactly as it is.
-    pub fn raw(self, text: &str) {
+    pub(crate) fn raw(self, text: &str) {
         let mut stdout = anstream::stdout().lock();
         let _ = stdout.write_all(text.as_bytes());
         let _ = stdout.flush();
     }
 
     /// A value as JSON, for stdout.
-    pub fn value(self, value: &impl Serialize) {
+    pub(crate) fn value(self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.data(&text),
             Err(error) => self.warn(&format!("the answer cannot be written as JSON: {error}")),
@@ -86,7 +86,7 @@ impl Output {
     }
 
     /// A table for stdout; without rows, `empty` on stderr.
-    pub fn table(self, header: &[&str], rows: Vec<Vec<Field>>, empty: &str) {
+    pub(crate) fn table(self, header: &[&str], rows: Vec<Vec<Field>>, empty: &str) {
         if rows.is_empty() {
             self.note(empty);
             return;
@@ -95,19 +95,19 @@ impl Output {
     }
 
     /// Something a person may want to know, for stderr.
-    pub fn note(self, text: &str) {
+    pub(crate) fn note(self, text: &str) {
         let mut stderr = anstream::stderr().lock();
         let _ = writeln!(stderr, "{text}");
     }
 
     /// Something a person should know, for stderr.
-    pub fn warn(self, text: &str) {
+    pub(crate) fn warn(self, text: &str) {
         let style = AnsiColor::Yellow.on_default().bold();
         self.note(&format!("{style}warning:{style:#} {text}"));
     }
 
     /// What went wrong, with every cause, once.
-    pub fn error(self, error: &anyhow::Error) {
+    pub(crate) fn error(self, error: &anyhow::Error) {
         let style = AnsiColor::Red.on_default().bold();
         let mut lines = vec![error.to_string()];
         for cause in error.chain().skip(1) {
@@ -174,7 +174,7 @@ fn color_of(word: &str) -> Option<Color> {
 }
 
 /// The style of a state on a terminal.
-pub fn state_style(word: &str) -> Style {
+pub(crate) fn state_style(word: &str) -> Style {
     match color_of(word) {
         Some(Color::Green) => AnsiColor::Green.on_default(),
         Some(Color::Red) => AnsiColor::Red.on_default(),
@@ -186,19 +186,19 @@ pub fn state_style(word: &str) -> Style {
 }
 
 /// A state in its colour.
-pub fn state(word: &str) -> String {
+pub(crate) fn state(word: &str) -> String {
     let style = state_style(word);
     format!("{style}{word}{style:#}")
 }
 
 /// Important words.
-pub fn bold(text: &str) -> String {
+pub(crate) fn bold(text: &str) -> String {
     let style = Style::new().bold();
     format!("{style}{text}{style:#}")
 }
 
 /// Words that step back.
-pub fn dim(text: &str) -> String {
+pub(crate) fn dim(text: &str) -> String {
     let style = Style::new().dimmed();
     format!("{style}{text}{style:#}")
 }

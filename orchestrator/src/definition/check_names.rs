@@ -16,7 +16,10 @@ use super::{
     settings::Site,
     suggest::did_you_mean,
     task::ReadTask,
-    template::check::{Fault, Names, TaskReference, check},
+    template::{
+        check::{Fault, Names, TaskReference, check},
+        vocabulary::Place,
+    },
 };
 
 /// The names that a pipeline's templates may use.
@@ -31,7 +34,7 @@ pub(super) struct NameScope<'a> {
     pub(crate) lost: &'a HashSet<String>,
 }
 
-/// Checks every template of the tasks and notices.
+/// Checks every template of the tasks and of the notices for success and for failure.
 pub(super) fn check_sites(
     reader: &mut Reader,
     sources: &Sources,
@@ -45,14 +48,14 @@ pub(super) fn check_sites(
         .iter()
         .map(|one| (one.name.as_str(), one.vars.iter().map(String::as_str).collect()))
         .collect();
-    let names = |notice: bool| Names {
+    let names = |place: Place| Names {
         data_interval: scope.data_interval,
         params: scope.params,
         environments: &environments,
-        notice,
+        place,
         shared: false,
     };
-    let of_task = names(false);
+    let of_task = names(Place::Task);
     let mut upstreams = Upstreams { tasks, graph, lost: scope.lost, above: None, positions: None };
     for (position, task) in tasks.iter().enumerate() {
         for site in &task.sites {
@@ -63,9 +66,9 @@ pub(super) fn check_sites(
             }
         }
     }
-    let of_notice = names(true);
-    for read in notices.into_iter().flatten().flatten() {
-        for site in &read.sites {
+    for (read, place) in notices.into_iter().zip([Place::OnSuccess, Place::OnFailure]) {
+        let of_notice = names(place);
+        for site in read.iter().flatten().flat_map(|one| &one.sites) {
             let checked = check(&site.text, &of_notice);
             report_faults(reader, sources, site, checked.faults);
             for reference in checked.tasks {
@@ -78,14 +81,14 @@ pub(super) fn check_sites(
 /// Reports a template's faults in the file where they stand.
 pub(crate) fn report_faults(reader: &mut Reader, sources: &Sources, site: &Site, faults: Vec<Fault>) {
     for fault in faults {
-        let span = place(sources, site, &fault.span);
+        let span = place_of(sources, site, &fault.span);
         let diagnostic =
             Diagnostic::error(site.source, span, fault.message).label(fault.label).help_maybe(fault.help);
         reader.report(diagnostic);
     }
 }
 
-fn place(sources: &Sources, site: &Site, within: &Range<usize>) -> Range<usize> {
+fn place_of(sources: &Sources, site: &Site, within: &Range<usize>) -> Range<usize> {
     match &site.scalar {
         Some(scalar) => in_file(&sources.get(site.source).text, &site.span, scalar, within),
         None => within.clone(),
@@ -110,14 +113,21 @@ impl Upstreams<'_> {
         positions.get(name).copied()
     }
 
-    fn exists(&mut self, reader: &mut Reader, sources: &Sources, site: &Site, reference: &TaskReference) -> Option<usize> {
+    fn exists(
+        &mut self,
+        reader: &mut Reader,
+        sources: &Sources,
+        site: &Site,
+        reference: &TaskReference,
+    ) -> Option<usize> {
         let found = self.position(&reference.task);
         if found.is_none() && !self.lost.contains(&reference.task) {
             let names: Vec<&str> = self.tasks.iter().map(|task| task.name.as_str()).collect();
             let help = did_you_mean(&reference.task, names, "the tasks are");
             let message = format!("there is no task `{}`", shorten(&reference.task));
-            let span = place(sources, site, &reference.span);
-            let diagnostic = Diagnostic::error(site.source, span, message).label("unknown task").help_maybe(help);
+            let span = place_of(sources, site, &reference.span);
+            let diagnostic =
+                Diagnostic::error(site.source, span, message).label("unknown task").help_maybe(help);
             reader.report(diagnostic);
         }
         found
@@ -137,12 +147,16 @@ impl Upstreams<'_> {
         if graph.cyclic || above.contains(position, found) {
             return;
         }
-        let span = place(sources, site, &reference.span);
+        let span = place_of(sources, site, &reference.span);
         let (message, help) = if found == position {
-            (format!("task `{}` reads its own outputs", task.name), "they exist only after it ended".to_owned())
+            (
+                format!("task `{}` reads its own outputs", task.name),
+                "they exist only after it ended".to_owned(),
+            )
         } else {
             let name = &reference.task;
-            let message = format!("task `{}` reads outputs of `{name}`, which is not upstream of it", task.name);
+            let message =
+                format!("task `{}` reads outputs of `{name}`, which is not upstream of it", task.name);
             (message, format!("add `{name}` to its `depends_on`"))
         };
         let diagnostic = Diagnostic::error(site.source, span, message).label("not upstream").help(help);

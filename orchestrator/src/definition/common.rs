@@ -57,7 +57,8 @@ pub const RETRY_BACKOFF_MAX: f64 = 100.0;
 
 /// The classes that may be repeated: the words of `tasks::ErrorClass` without those whose
 /// repetition nobody can want.
-pub const RETRY_CLASSES: [&str; 7] = ["throttled", "capacity", "system", "failed", "timeout", "config", "lost"];
+pub const RETRY_CLASSES: [&str; 7] =
+    ["throttled", "capacity", "system", "failed", "timeout", "config", "lost"];
 
 /// What one place says about the shared keys.
 #[derive(Clone, Debug, Default, PartialEq)]

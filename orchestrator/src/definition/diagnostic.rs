@@ -100,7 +100,12 @@ pub struct Located<'a> {
 
 impl Sources {
     /// Keeps a file.
-    pub fn add(&mut self, name: impl Into<String>, path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> SourceId {
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        path: impl Into<PathBuf>,
+        text: impl Into<Arc<str>>,
+    ) -> SourceId {
         self.files.push(SourceFile { name: name.into(), path: path.into(), text: text.into() });
         SourceId(self.files.len() - 1)
     }

@@ -1,6 +1,10 @@
 //! Tasks and their edges: names resolved, cycles found and printed, upstream before downstream.
 
-use std::{cmp::Reverse, collections::{BinaryHeap, HashMap}, ops::Range};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    ops::Range,
+};
 
 use petgraph::{
     algo::tarjan_scc,
@@ -144,7 +148,8 @@ fn shortest_cycle(first: usize, members: &[usize], upstreams: &[Vec<usize>]) -> 
 }
 
 fn report_cycle(reader: &mut Reader, tasks: &[GraphTask<'_>], cycle: &[usize]) {
-    let mut names: Vec<&str> = cycle.iter().take(CYCLE_SHOWN_MAX).map(|&position| tasks[position].name).collect();
+    let mut names: Vec<&str> =
+        cycle.iter().take(CYCLE_SHOWN_MAX).map(|&position| tasks[position].name).collect();
     if cycle.len() > CYCLE_SHOWN_MAX {
         names.push("…");
     }
@@ -176,8 +181,12 @@ fn order(upstreams: &[Vec<usize>]) -> Vec<usize> {
             downstream[upstream].push(position);
         }
     }
-    let mut ready: BinaryHeap<Reverse<usize>> =
-        waiting.iter().enumerate().filter(|(_, count)| **count == 0).map(|(position, _)| Reverse(position)).collect();
+    let mut ready: BinaryHeap<Reverse<usize>> = waiting
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count == 0)
+        .map(|(position, _)| Reverse(position))
+        .collect();
     let mut order = Vec::with_capacity(upstreams.len());
     while let Some(Reverse(next)) = ready.pop() {
         order.push(next);
@@ -237,9 +246,15 @@ mod tests {
 
     #[test]
     fn ancestors_are_transitive() {
-        let graph = Graph { upstreams: vec![vec![], vec![0], vec![1], vec![]], order: vec![0, 1, 2, 3], cyclic: false };
+        let graph = Graph {
+            upstreams: vec![vec![], vec![0], vec![1], vec![]],
+            order: vec![0, 1, 2, 3],
+            cyclic: false,
+        };
         let above = graph.ancestors();
-        assert!(above.contains(2, 0) && above.contains(2, 1) && !above.contains(0, 2) && !above.contains(2, 3));
+        assert!(
+            above.contains(2, 0) && above.contains(2, 1) && !above.contains(0, 2) && !above.contains(2, 3)
+        );
     }
 
     #[test]

@@ -62,14 +62,13 @@ pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Ope
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, (SourceId, Range<usize>)> = HashMap::new();
     for file in files {
+        let before = loaded.diagnostics.items.len();
         let Some((source, node)) = read_tree(file, root, &mut loaded.diagnostics) else { continue };
         let folder = file.parent().unwrap_or(root);
         let folder_name = shown(folder, root);
         let place = Place { source, folder: Some(folder), folder_name: &folder_name };
-        let Some(Lowered { pipeline, name_span }) = lower(&node, place, scope, operators, &mut loaded.diagnostics)
-        else {
-            continue;
-        };
+        let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, before));
+        let Some(Lowered { pipeline, name_span }) = lowered else { continue };
         let name = pipeline.name.to_string();
         if let Some((first, span)) = names.get(&name) {
             let message = format!("there are two pipelines named `{name}`");
@@ -92,16 +91,41 @@ pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Ope
 /// Reads a pipeline from text that was never a file: tests, an editor's buffer.
 pub fn load_text(name: &str, text: &[u8], scope: &Scope, operators: &Operators<'_>) -> Loaded {
     let mut loaded = Loaded::default();
-    let source = loaded.diagnostics.sources.add(name, name, String::from_utf8_lossy(text).as_ref());
-    if let Some(node) = parse_into(text, source, &mut loaded.diagnostics) {
+    if let Some((source, node)) = parse_text(name, Path::new(name), text, &mut loaded.diagnostics) {
         let place = Place { source, folder: None, folder_name: "" };
-        if let Some(lowered) = lower(&node, place, scope, operators, &mut loaded.diagnostics) {
+        let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, 0));
+        if let Some(lowered) = lowered {
             let (folder, file) = (PathBuf::new(), PathBuf::from(name));
             loaded.pipelines.push(LoadedPipeline { pipeline: lowered.pipeline, folder, file, source });
         }
     }
     loaded.diagnostics.sort();
     loaded
+}
+
+/// Lowers a tree whose YAML may have mistakes of its own (those from `before` on): a value that
+/// the YAML spoilt is not blamed a second time, and no pipeline comes out.
+fn lower_once(
+    node: &Node,
+    place: Place<'_>,
+    scope: &Scope,
+    operators: &Operators<'_>,
+    (out, before): (&mut Diagnostics, usize),
+) -> Option<Lowered> {
+    let own: Vec<Range<usize>> =
+        out.items[before..].iter().filter_map(|item| Some(item.place.as_ref()?.1.clone())).collect();
+    let from = out.items.len();
+    let lowered = lower(node, place, scope, operators, out);
+    if own.is_empty() {
+        return lowered;
+    }
+    let meant = out.items.split_off(from).into_iter().filter(|item| {
+        let Some((source, span)) = &item.place else { return true };
+        *source != place.source
+            || !own.iter().any(|spoilt| spoilt.start < span.end && span.start < spoilt.end)
+    });
+    out.items.extend(meant);
+    None
 }
 
 /// The pipeline files below a folder, in the order of their names. Links are not followed.
@@ -143,8 +167,13 @@ pub fn read_tree(file: &Path, root: &Path, out: &mut Diagnostics) -> Option<(Sou
             return None;
         }
     };
-    let source = out.sources.add(name, file, String::from_utf8_lossy(&bytes).as_ref());
-    parse_into(&bytes, source, out).map(|node| (source, node))
+    parse_text(&name, file, &bytes, out)
+}
+
+/// Reads YAML into its tree; what is wrong goes to `out`.
+pub fn parse_text(name: &str, path: &Path, bytes: &[u8], out: &mut Diagnostics) -> Option<(SourceId, Node)> {
+    let source = out.sources.add(name, path, String::from_utf8_lossy(bytes).as_ref());
+    parse_into(bytes, source, out).map(|node| (source, node))
 }
 
 /// One byte more than is allowed, so that the reader can tell.
@@ -162,8 +191,9 @@ fn parse_into(bytes: &[u8], source: SourceId, out: &mut Diagnostics) -> Option<N
         out.items.push(Diagnostic::error(source, 0..0, "the file is empty").label("nothing here").help(help));
     }
     for problem in parsed.problems {
-        let mut diagnostic =
-            Diagnostic::error(source, problem.span, problem.message).label(problem.label).help_maybe(problem.help);
+        let mut diagnostic = Diagnostic::error(source, problem.span, problem.message)
+            .label(problem.label)
+            .help_maybe(problem.help);
         if let Some((span, label)) = problem.related {
             diagnostic = diagnostic.related(source, span, label);
         }

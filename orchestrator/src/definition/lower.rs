@@ -60,7 +60,17 @@ pub const PIPELINE_KEYS: [&str; 19] = [
 ];
 /// Keys that are planned.
 pub const LATER_PIPELINE_KEYS: [&str; 11] = [
-    "deadline", "triggers", "trigger", "on_retry", "on_late", "secrets", "pool", "priority", "for_each", "end_date", "retention",
+    "deadline",
+    "triggers",
+    "trigger",
+    "on_retry",
+    "on_late",
+    "secrets",
+    "pool",
+    "priority",
+    "for_each",
+    "end_date",
+    "retention",
 ];
 
 /// What the project says to every pipeline.
@@ -121,7 +131,13 @@ pub fn lower(
     operators: &Operators<'_>,
     out: &mut Diagnostics,
 ) -> Option<Lowered> {
-    let mut lowering = Lowering { reader: Reader::new(place.source), scope, operators, sources: &mut out.sources, lost: HashSet::new() };
+    let mut lowering = Lowering {
+        reader: Reader::new(place.source),
+        scope,
+        operators,
+        sources: &mut out.sources,
+        lost: HashSet::new(),
+    };
     let lowered = lowering.pipeline(root, place);
     let found = lowering.reader.found;
     let sound = !found.iter().any(|item| item.severity == Severity::Error);
@@ -153,7 +169,10 @@ impl Lowering<'_> {
         let Kind::Mapping(top) = &root.kind else {
             let diagnostic = self
                 .reader
-                .error(&root.span, format!("a pipeline file holds names with values, not {}", root.describe()))
+                .error(
+                    &root.span,
+                    format!("a pipeline file holds names with values, not {}", root.describe()),
+                )
                 .label("expected `name:`, `tasks:` …")
                 .help("begin with name: my_pipeline");
             self.reader.report(diagnostic);
@@ -246,7 +265,8 @@ impl Lowering<'_> {
         let Some(entry) = top.get("tags") else { return (description, owner, Vec::new()) };
         let tags = self.reader.texts(entry);
         if let Some((_, span)) = tags.get(TAGS_MAX) {
-            let diagnostic = self.reader.error(span, format!("there are more than {TAGS_MAX} tags")).label("one too many");
+            let diagnostic =
+                self.reader.error(span, format!("there are more than {TAGS_MAX} tags")).label("one too many");
             self.reader.report(diagnostic);
         }
         (description, owner, tags.into_iter().map(|(tag, _)| tag).collect())
@@ -255,7 +275,8 @@ impl Lowering<'_> {
     fn limits(&mut self, top: &Mapping) -> (Option<std::time::Duration>, Option<String>, u32) {
         let run_timeout = top.get("run_timeout").and_then(|entry| self.reader.positive_duration(entry));
         let group = top.get("concurrency_group").and_then(|entry| self.reader.text(entry));
-        let active = top.get("max_active_runs").and_then(|entry| self.reader.integer(entry, 1..=ACTIVE_RUNS_MAX));
+        let active =
+            top.get("max_active_runs").and_then(|entry| self.reader.integer(entry, 1..=ACTIVE_RUNS_MAX));
         (run_timeout, group, active.unwrap_or(1))
     }
 
@@ -279,7 +300,13 @@ impl Lowering<'_> {
         params
     }
 
-    fn tasks(&mut self, top: &Mapping, whole: &Range<usize>, defaults: &Common, place: Place<'_>) -> Vec<ReadTask> {
+    fn tasks(
+        &mut self,
+        top: &Mapping,
+        whole: &Range<usize>,
+        defaults: &Common,
+        place: Place<'_>,
+    ) -> Vec<ReadTask> {
         let Some(entry) = top.get("tasks") else {
             let start = whole.start..whole.start;
             let diagnostic = self
@@ -301,13 +328,16 @@ impl Lowering<'_> {
         }
         let Some(mapping) = self.reader.mapping(&entry.value, "tasks") else { return Vec::new() };
         if mapping.entries.is_empty() {
-            let diagnostic =
-                self.reader.error(&entry.value.span, "the pipeline has no task").label("at least one is needed");
+            let diagnostic = self
+                .reader
+                .error(&entry.value.span, "the pipeline has no task")
+                .label("at least one is needed");
             self.reader.report(diagnostic);
         }
         if let Some(extra) = mapping.entries.get(TASKS_MAX) {
             let message = format!("the pipeline has more than {TASKS_MAX} tasks");
-            let diagnostic = self.reader.error(&extra.key_span, message).label("one too many").help("split it");
+            let diagnostic =
+                self.reader.error(&extra.key_span, message).label("one too many").help("split it");
             self.reader.report(diagnostic);
         }
         let mut scope = TaskScope {
@@ -340,7 +370,11 @@ impl Lowering<'_> {
     fn graph(&mut self, tasks: &[ReadTask]) -> super::graph::Graph {
         let nodes: Vec<GraphTask<'_>> = tasks
             .iter()
-            .map(|task| GraphTask { name: task.name.as_str(), span: &task.name_span, depends_on: &task.depends_on })
+            .map(|task| GraphTask {
+                name: task.name.as_str(),
+                span: &task.name_span,
+                depends_on: &task.depends_on,
+            })
             .collect();
         graph(&mut self.reader, &nodes)
     }
@@ -366,7 +400,9 @@ impl Lowering<'_> {
             }
         }
         for read in notices.into_iter().flatten().flatten() {
-            check_connection(&mut self.reader, &read.notice.connection, &read.place, environments, "notice: ");
+            if let Some(place) = &read.place {
+                check_connection(&mut self.reader, &read.notice.connection, place, environments, "notice: ");
+            }
         }
     }
 
@@ -397,17 +433,20 @@ pub(crate) fn check_connection(
     environments: &[EnvironmentNames],
     user: &str,
 ) {
-    for environment in environments {
-        if environment.connections.iter().any(|known| known == name) {
-            continue;
-        }
-        let message =
-            format!("{user}environment `{}` has no connection `{}`", environment.name, shorten(name));
-        let help = did_you_mean(name, environment.connections.iter().map(String::as_str), "its connections are");
+    let lacking = || environments.iter().filter(|one| !one.connections.iter().any(|known| known == name));
+    let everywhere = environments.len() > 1 && lacking().count() == environments.len();
+    for environment in lacking().take(if everywhere { 1 } else { usize::MAX }) {
+        let message = if everywhere {
+            format!("{user}no environment has a connection `{}`", shorten(name))
+        } else {
+            format!("{user}environment `{}` has no connection `{}`", environment.name, shorten(name))
+        };
+        let help =
+            did_you_mean(name, environment.connections.iter().map(String::as_str), "its connections are");
         let help = help.unwrap_or_else(|| {
             format!("add it under `environments.{}.connections` in trunkline.yaml", environment.name)
         });
-        let diagnostic = reader.error(span, message).label("unknown there").help(help);
+        let diagnostic = reader.error(span, message).label("unknown").help(help);
         reader.report(diagnostic);
     }
 }

@@ -24,8 +24,8 @@ const NOTICES_MAX: usize = 10;
 pub(crate) struct ReadNotice {
     /// The notice.
     pub(crate) notice: Notice,
-    /// Where its connection is named, or the notice itself.
-    pub(crate) place: Range<usize>,
+    /// Where its connection is to blame; `None` where a default, checked elsewhere, names it.
+    pub(crate) place: Option<Range<usize>>,
     /// Its templates.
     pub(crate) sites: Vec<Site>,
 }
@@ -38,7 +38,8 @@ pub(crate) fn notices(reader: &mut Reader, entry: &Entry, connection: Option<&st
     };
     if let Some(extra) = nodes.get(NOTICES_MAX) {
         let message = format!("`{}` has more than {NOTICES_MAX} notices", entry.key);
-        let diagnostic = reader.error(&extra.span, message).label("one too many").help("subscribe them to one topic");
+        let diagnostic =
+            reader.error(&extra.span, message).label("one too many").help("subscribe them to one topic");
         reader.report(diagnostic);
     }
     nodes.iter().take(NOTICES_MAX).filter_map(|node| notice(reader, node, &entry.key, connection)).collect()
@@ -65,7 +66,11 @@ fn notice(reader: &mut Reader, node: &Node, of: &str, connection: Option<&str>) 
     let subject = text(reader, "subject");
     let message = text(reader, "message");
     let named = mapping.get("connection");
-    let place = named.map_or_else(|| node.span.clone(), |entry| entry.value.span.clone());
+    let place = match (named, connection) {
+        (Some(entry), _) => Some(entry.value.span.clone()),
+        (None, Some(_)) => None,
+        (None, None) => Some(node.span.clone()),
+    };
     let connection = named
         .and_then(|entry| reader.text(entry))
         .or_else(|| connection.map(ToOwned::to_owned))

@@ -19,7 +19,8 @@ pub const PARAMS_MAX: usize = 100;
 /// The longest text of a parameter, unless it names its own `max_length`, in characters.
 pub const TEXT_LENGTH_MAX: u32 = 4096;
 /// The keys of a declaration.
-pub const PARAM_KEYS: [&str; 7] = ["type", "description", "default", "minimum", "maximum", "enum", "max_length"];
+pub const PARAM_KEYS: [&str; 7] =
+    ["type", "description", "default", "minimum", "maximum", "enum", "max_length"];
 /// Keys of JSON Schema that are planned.
 const LATER_KEYS: [&str; 3] = ["pattern", "min_length", "required"];
 
@@ -122,38 +123,59 @@ fn typed(param: &Param, text: &str) -> Result<Value, String> {
 
 /// Whether a value fits the declaration; the value as it is kept.
 pub fn check(param: &Param, value: Value) -> Result<Value, String> {
+    match misfit(param, &value) {
+        Some(misfit) => Err(misfit.reason),
+        None => Ok(value),
+    }
+}
+
+/// Why a value does not fit.
+struct Misfit {
+    /// The key of the declaration that refuses it, other than `type`.
+    rule: Option<&'static str>,
+    /// The reason, without the parameter's name.
+    reason: String,
+}
+
+fn misfit(param: &Param, value: &Value) -> Option<Misfit> {
+    let because = |rule, reason| Some(Misfit { rule, reason });
     let shown = || shorten(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned));
     let fits = match param.kind {
         ParamType::String => value.is_string(),
         ParamType::Integer => value.is_i64() || value.is_u64(),
         ParamType::Number => value.is_number(),
         ParamType::Boolean => value.is_boolean(),
-        ParamType::Date => value.as_str().is_some_and(|text| text.len() == 10 && text.parse::<Date>().is_ok()),
+        ParamType::Date => {
+            value.as_str().is_some_and(|text| text.len() == 10 && text.parse::<Date>().is_ok())
+        }
     };
     if !fits {
-        return Err(format!("must be {}, not `{}`", article(param.kind), shown()));
+        return because(None, format!("must be {}, not `{}`", article(param.kind), shown()));
     }
     if let Some(number) = value.as_f64() {
         if let Some(minimum) = param.minimum.filter(|minimum| number < *minimum) {
-            return Err(format!("must be at least {minimum}, not {number}"));
+            return because(Some("minimum"), format!("must be at least {minimum}, not {number}"));
         }
         if let Some(maximum) = param.maximum.filter(|maximum| number > *maximum) {
-            return Err(format!("must be at most {maximum}, not {number}"));
+            return because(Some("maximum"), format!("must be at most {maximum}, not {number}"));
         }
     }
     if let Some(text) = value.as_str() {
         let most = param.max_length.unwrap_or(TEXT_LENGTH_MAX);
         let length = text.chars().count();
         if u32::try_from(length).map_or(true, |length| length > most) {
-            return Err(format!("has {length} characters; at most {most} are taken"));
+            return because(Some("max_length"), format!("has {length} characters; at most {most} are taken"));
         }
     }
-    if !param.choices.is_empty() && !param.choices.contains(&value) {
-        let words: Vec<String> =
-            param.choices.iter().map(|choice| choice.as_str().map_or_else(|| choice.to_string(), ToOwned::to_owned)).collect();
-        return Err(format!("must be one of {}, not `{}`", words.join(", "), shown()));
+    if !param.choices.is_empty() && !param.choices.contains(value) {
+        let words: Vec<String> = param
+            .choices
+            .iter()
+            .map(|choice| choice.as_str().map_or_else(|| choice.to_string(), ToOwned::to_owned))
+            .collect();
+        return because(Some("enum"), format!("must be one of {}, not `{}`", words.join(", "), shown()));
     }
-    Ok(value)
+    None
 }
 
 fn article(kind: ParamType) -> &'static str {
@@ -204,7 +226,8 @@ pub(super) fn declaration(reader: &mut Reader, entry: &Entry) -> Option<Param> {
         choices: Vec::new(),
         max_length: None,
     };
-    if let Some(length) = mapping.get("max_length").filter(|entry| applies(reader, entry, textual, "string")) {
+    if let Some(length) = mapping.get("max_length").filter(|entry| applies(reader, entry, textual, "string"))
+    {
         param.max_length = reader.integer(length, 1..=1_000_000);
     }
     if let (Some(minimum), Some(maximum)) = (param.minimum, param.maximum)
@@ -217,7 +240,7 @@ pub(super) fn declaration(reader: &mut Reader, entry: &Entry) -> Option<Param> {
     }
     choices(reader, mapping, &mut param);
     if let Some(default) = mapping.get("default") {
-        param.default = fitting(reader, &default.value, &param, "the default");
+        param.default = fitting(reader, &default.value, (&param, mapping), "the default");
     }
     Some(param)
 }
@@ -230,7 +253,8 @@ fn bound(reader: &mut Reader, mapping: &Mapping, key: &str, numeric: bool) -> Op
 fn applies(reader: &mut Reader, entry: &Entry, does: bool, kinds: &str) -> bool {
     if !does {
         let message = format!("`{}` belongs to a param of type {kinds}", entry.key);
-        let diagnostic = reader.error(&entry.key_span, message).label("has no meaning here").help("leave it out");
+        let diagnostic =
+            reader.error(&entry.key_span, message).label("has no meaning here").help("leave it out");
         reader.report(diagnostic);
     }
     does
@@ -247,12 +271,18 @@ fn choices(reader: &mut Reader, mapping: &Mapping, param: &mut Param) {
         reader.report(diagnostic);
     }
     // Not yet among the choices: the choices must not be checked against themselves.
-    let values: Vec<Value> = items.iter().filter_map(|item| fitting(reader, item, param, "a choice")).collect();
+    let values: Vec<Value> =
+        items.iter().filter_map(|item| fitting(reader, item, (param, mapping), "a choice")).collect();
     param.choices = values;
 }
 
 /// A value in a declaration, in the declared type.
-fn fitting(reader: &mut Reader, node: &Node, param: &Param, what: &str) -> Option<Value> {
+fn fitting(
+    reader: &mut Reader,
+    node: &Node,
+    (param, declared): (&Param, &Mapping),
+    what: &str,
+) -> Option<Value> {
     let Some(scalar) = node.as_scalar() else {
         reader.mismatch(node, what, article(param.kind));
         return None;
@@ -265,14 +295,13 @@ fn fitting(reader: &mut Reader, node: &Node, param: &Param, what: &str) -> Optio
         ParamType::String | ParamType::Date => Value::from(scalar.text.as_str()),
         _ => scalar.core.to_json(&scalar.text),
     };
-    match check(param, value) {
-        Ok(value) => Some(value),
-        Err(reason) => {
-            let diagnostic = reader.error(&node.span, format!("{what} {reason}")).label("does not fit");
-            reader.report(diagnostic);
-            None
-        }
+    let Some(misfit) = misfit(param, &value) else { return Some(value) };
+    let mut diagnostic = reader.error(&node.span, format!("{what} {}", misfit.reason)).label("does not fit");
+    if let Some(rule) = misfit.rule.and_then(|rule| declared.get(rule)) {
+        diagnostic = diagnostic.related(reader.source, rule.value.span.clone(), "because of this");
     }
+    reader.report(diagnostic);
+    None
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -286,7 +315,15 @@ mod tests {
     use super::*;
 
     fn param(kind: ParamType) -> Param {
-        Param { kind, description: String::new(), default: None, minimum: None, maximum: None, choices: vec![], max_length: None }
+        Param {
+            kind,
+            description: String::new(),
+            default: None,
+            minimum: None,
+            maximum: None,
+            choices: vec![],
+            max_length: None,
+        }
     }
 
     #[test]

@@ -11,7 +11,12 @@ use super::tree::{Scalar, Style};
 ///
 /// `span` is where the scalar stands in `file`. Where the two cannot be aligned, the whole
 /// scalar is meant.
-pub(super) fn in_file(file: &str, span: &Range<usize>, scalar: &Scalar, within: &Range<usize>) -> Range<usize> {
+pub(super) fn in_file(
+    file: &str,
+    span: &Range<usize>,
+    scalar: &Scalar,
+    within: &Range<usize>,
+) -> Range<usize> {
     let Some(raw) = file.get(span.clone()) else { return span.clone() };
     if raw == scalar.text {
         return clamp(span, span.start + within.start, span.start + within.end);

@@ -76,13 +76,14 @@ impl Reader {
         let key = &entry.key;
         let Keys { of, known, later } = keys;
         let diagnostic = if later.contains(&key.as_str()) {
-            self.error(&entry.key_span, format!("`{key}` is not supported yet")).label("not yet").help(format!(
-                "leave it out; this version reads: {}",
-                known.join(", ")
-            ))
+            self.error(&entry.key_span, format!("`{key}` is not supported yet"))
+                .label("not yet")
+                .help(format!("leave it out; this version reads: {}", known.join(", ")))
         } else {
             let help = did_you_mean(key, known.iter().copied(), &format!("{of} has"));
-            self.error(&entry.key_span, format!("{of} has no key `{key}`")).label("unknown key").help_maybe(help)
+            self.error(&entry.key_span, format!("{of} has no key `{key}`"))
+                .label("unknown key")
+                .help_maybe(help)
         };
         self.report(diagnostic);
     }
@@ -101,7 +102,8 @@ impl Reader {
             _ if node.is_null() => Some(format!("give it a value, or leave `{what}` out")),
             _ => None,
         };
-        let diagnostic = self.error(&node.span, message).label(format!("expected {expected}")).help_maybe(help);
+        let diagnostic =
+            self.error(&node.span, message).label(format!("expected {expected}")).help_maybe(help);
         self.report(diagnostic);
     }
 
@@ -130,7 +132,9 @@ impl Reader {
     /// Text that may hold templates.
     pub(crate) fn template(&mut self, entry: &Entry) -> Option<String> {
         match &entry.value.kind {
-            Kind::Scalar(scalar) if scalar.core != Core::Null && !scalar.text.is_empty() => Some(scalar.text.clone()),
+            Kind::Scalar(scalar) if scalar.core != Core::Null && !scalar.text.is_empty() => {
+                Some(scalar.text.clone())
+            }
             _ => {
                 self.mismatch(&entry.value, &entry.key, "text");
                 None
@@ -205,7 +209,8 @@ impl Reader {
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == scalar.text) {
             return Some(*value);
         }
-        let help = nearest(&scalar.text, listed.iter().copied()).map(|word| format!("did you mean `{word}`?"));
+        let help =
+            nearest(&scalar.text, listed.iter().copied()).map(|word| format!("did you mean `{word}`?"));
         let message = format!("`{}` cannot be `{}`", entry.key, shorten(&scalar.text));
         let diagnostic = self
             .error(&entry.value.span, message)

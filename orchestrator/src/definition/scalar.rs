@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 
 /// A scalar's meaning where no schema asks for anything else.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Core {
+pub enum Core {
     /// `null`, `~` or nothing.
     Null,
     /// `true` or `false`.
@@ -75,9 +75,7 @@ impl Core {
             Self::Bool(value) => Value::Bool(value),
             Self::Integer(value) => Value::from(value),
             Self::Unsigned(value) => Value::from(value),
-            Self::Float(value) => {
-                Number::from_f64(value).map_or_else(|| Value::from(text), Value::Number)
-            }
+            Self::Float(value) => Number::from_f64(value).map_or_else(|| Value::from(text), Value::Number),
             Self::Text => Value::from(text),
         }
     }

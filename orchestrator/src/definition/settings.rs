@@ -67,14 +67,13 @@ impl<'a> Settings<'a> {
                 self.reader.report(diagnostic);
                 continue;
             }
-            let inner = match (properties.and_then(|all| all.get(&entry.key)), extra) {
-                (Some(inner), _) => inner,
-                (None, Some(Value::Bool(false))) => {
+            let inner = match properties.and_then(|all| all.get(&entry.key)).or(extra) {
+                Some(Value::Bool(false)) => {
                     self.unknown(&entry.key, &entry.key_span, properties, owner.0);
                     continue;
                 }
-                (None, Some(inner)) => inner,
-                (None, None) => &ANY,
+                Some(inner) => inner,
+                None => &ANY,
             };
             let value = self.value(&entry.value, inner, &entry.key);
             object.insert(entry.key.clone(), value);
@@ -108,18 +107,23 @@ impl<'a> Settings<'a> {
         properties: Option<&Map<String, Value>>,
         owner: &str,
     ) {
-        let names: Vec<&str> = properties
-            .map(|all| all.keys().map(String::as_str).collect())
-            .unwrap_or_default();
+        let names: Vec<&str> =
+            properties.map(|all| all.keys().map(String::as_str).collect()).unwrap_or_default();
         let later = super::common::LATER_TASK_KEYS.contains(&key);
         let diagnostic = if later {
-            self.reader.error(span, format!("`{key}` is not supported yet")).label("not yet").help("leave it out")
+            self.reader
+                .error(span, format!("`{key}` is not supported yet"))
+                .label("not yet")
+                .help("leave it out")
         } else {
             let common = trunkline_tasks::COMMON_KEYS;
             let close = super::suggest::nearest(key, names.iter().copied().chain(common));
             let help = close.map(|name| format!("did you mean `{name}`?"));
             let help = help.or_else(|| did_you_mean(key, names, &format!("{owner} takes")));
-            self.reader.error(span, format!("{owner} has no setting `{key}`")).label("unknown setting").help_maybe(help)
+            self.reader
+                .error(span, format!("{owner} has no setting `{key}`"))
+                .label("unknown setting")
+                .help_maybe(help)
         };
         self.reader.report(diagnostic);
     }
@@ -175,8 +179,10 @@ impl<'a> Settings<'a> {
     }
 
     fn not_allowed(&mut self, node: &Node, scalar: &Scalar, allowed: &[Value], name: &str) -> Value {
-        let words: Vec<String> =
-            allowed.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)).collect();
+        let words: Vec<String> = allowed
+            .iter()
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))
+            .collect();
         let help = did_you_mean(&scalar.text, words.iter().map(String::as_str), "it is one of");
         let message = format!("`{name}` cannot be `{}`", shorten(&scalar.text));
         let diagnostic = self.reader.error(&node.span, message).label("unknown word").help_maybe(help);
@@ -211,7 +217,8 @@ impl<'a> Settings<'a> {
         if let (Some(choice), None) = (same.next(), same.next()) {
             return self.value(node, choice, name);
         }
-        let listed: Vec<String> = resolved.iter().copied().map(expected).filter(|text| text != "nothing").collect();
+        let listed: Vec<String> =
+            resolved.iter().copied().map(expected).filter(|text| text != "nothing").collect();
         self.reader.mismatch(node, name, &listed.join(" or "));
         Value::Null
     }
@@ -269,6 +276,11 @@ fn fit(scalar: &Scalar, core: &Value, schema: &Value) -> Option<Value> {
         return Some(core.clone());
     }
     let whole = matches!(scalar.core, Core::Integer(_) | Core::Unsigned(_));
+    // Where text is as welcome as a number, `1.10` stays what was written.
+    let canonical = core.to_string();
+    if allows(schema, "string") && scalar.core != Core::Null && canonical != scalar.text {
+        return Some(Value::from(scalar.text.as_str()));
+    }
     match scalar.core {
         Core::Null if allows(schema, "null") => Some(Value::Null),
         Core::Null => None,
@@ -292,7 +304,8 @@ fn outside(value: &Value, schema: &Value) -> Option<String> {
     }
     let text = value.as_str()?;
     let length = text.chars().count();
-    let limit = |key: &str| schema.get(key).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
+    let limit =
+        |key: &str| schema.get(key).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
     if limit("minLength").is_some_and(|least| length < least) {
         return Some("cannot be empty".to_owned());
     }
@@ -321,7 +334,8 @@ fn expected(schema: &Value) -> String {
         }
         _ => match constants(schema) {
             Some(values) => {
-                let words: Vec<String> = values.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+                let words: Vec<String> =
+                    values.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
                 format!("one of {}", words.join(", "))
             }
             None => "a value".to_owned(),

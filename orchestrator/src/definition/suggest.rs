@@ -4,7 +4,7 @@
 /// word, two in a long one.
 const SIMILARITY_MIN: f64 = 0.78;
 /// At most so many names are listed where none is alike.
-const LISTED_MAX: usize = 12;
+const LISTED_MAX: usize = 20;
 
 /// The candidate that the word was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -191,7 +191,13 @@ fn blamed(mapping: &Mapping, objection: &str) -> Option<Range<usize>> {
 }
 
 /// Replaces `file:…` by the file's text.
-fn inline(reader: &mut Reader, entry: &Entry, text: &mut String, sites: &mut Vec<Site>, scope: &mut TaskScope<'_>) {
+fn inline(
+    reader: &mut Reader,
+    entry: &Entry,
+    text: &mut String,
+    sites: &mut Vec<Site>,
+    scope: &mut TaskScope<'_>,
+) {
     let Some(name) = files::reference(text).map(ToOwned::to_owned) else { return };
     let Some(folder) = scope.folder else { return };
     if super::template::is_template(&name) {

@@ -19,18 +19,22 @@ const FIRES_LOOKED_AT: usize = 8;
 
 /// Reads the keys that say when a pipeline runs.
 pub(super) fn read_timing(reader: &mut Reader, top: &Mapping) -> Timing {
-    let timezone = top.get("timezone").and_then(|entry| zone(reader, entry)).unwrap_or_else(|| "UTC".to_owned());
+    let timezone =
+        top.get("timezone").and_then(|entry| zone(reader, entry)).unwrap_or_else(|| "UTC".to_owned());
     let dst = top.get("dst").and_then(|entry| {
         reader.word(entry, &[("skip", DstRule::Skip), ("run_at_gap_end", DstRule::RunAtGapEnd)])
     });
     let schedule = top.get("schedule");
     let calendar = schedule.and_then(|entry| calendar(reader, entry, &timezone, dst.unwrap_or_default()));
     let interval_entry = top.get("data_interval");
-    let data_interval = interval_entry.and_then(|entry| interval(reader, entry)).unwrap_or(DataInterval::None);
+    let data_interval =
+        interval_entry.and_then(|entry| interval(reader, entry)).unwrap_or(DataInterval::None);
     let words = [("none", Catchup::None), ("last", Catchup::Last), ("all", Catchup::All)];
     let catchup = top.get("catchup").and_then(|entry| reader.word(entry, &words));
-    if let (Some(entry), Some(Catchup::All), DataInterval::None) = (top.get("catchup"), catchup, data_interval)
-        && interval_entry.is_none_or(|entry| entry.value.as_scalar().is_some_and(|scalar| scalar.text == "none"))
+    if let (Some(entry), Some(Catchup::All), DataInterval::None) =
+        (top.get("catchup"), catchup, data_interval)
+        && interval_entry
+            .is_none_or(|entry| entry.value.as_scalar().is_some_and(|scalar| scalar.text == "none"))
     {
         let diagnostic = reader
             .error(&entry.value.span, "`catchup: all` needs a data interval")
@@ -55,7 +59,7 @@ fn calendar(reader: &mut Reader, entry: &Entry, timezone: &str, dst: DstRule) ->
     match Calendar::parse(&text, timezone, dst) {
         Ok(calendar) => Some(calendar),
         // Reported at `timezone`.
-        Err(CalendarError::Zone(_)) => None,
+        Err(CalendarError::Zone { .. }) => None,
         Err(error) => {
             let diagnostic = reader
                 .error(&entry.value.span, error.to_string())
@@ -85,15 +89,12 @@ fn interval(reader: &mut Reader, entry: &Entry) -> Option<DataInterval> {
 
 fn zone(reader: &mut Reader, entry: &Entry) -> Option<String> {
     let text = reader.text(entry)?;
-    if trunkline_state::schedule::zone(&text).is_ok() {
-        return Some(text);
-    }
-    let available: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-    let help = nearest(&text, available.iter().map(String::as_str)).map(|zone| format!("did you mean `{zone}`?"));
-    let diagnostic = reader
-        .error(&entry.value.span, format!("there is no time zone `{}`", shorten(&text)))
-        .label("unknown zone")
-        .help(help.unwrap_or_else(|| "write an IANA name such as UTC or Europe/Berlin".to_owned()));
+    let Err(error) = trunkline_state::schedule::zone(&text) else { return Some(text) };
+    let (message, help) = match error {
+        CalendarError::Zone { name, hint } => (format!("there is no time zone `{name}`"), Some(hint)),
+        other => (other.to_string(), None),
+    };
+    let diagnostic = reader.error(&entry.value.span, message).label("unknown zone").help_maybe(help);
     reader.report(diagnostic);
     None
 }

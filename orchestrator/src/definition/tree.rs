@@ -6,9 +6,13 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, options};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, options};
+use serde_json::Value;
 
-use super::scalar::{Core, core_value};
+use super::{
+    reader::shorten,
+    scalar::{Core, core_value},
+};
 
 /// The longest file: the text of 5,000 tasks fits several times.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -16,6 +20,8 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 pub const DEPTH_MAX: usize = 32;
 /// The most values and keys of one file: 5,000 tasks with 20 settings each.
 pub const NODES_MAX: usize = 250_000;
+/// Up to so many entries are compared one by one to find a name that is given twice.
+const SMALL_MAPPING: usize = 16;
 /// After so many mistakes of one file the rest says nothing new.
 const PROBLEMS_MAX: usize = 100;
 
@@ -134,17 +140,25 @@ impl Node {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.core == Core::Null)
     }
 
+    /// The plain values, as an editor's schema sees them.
+    pub fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(scalar) => scalar.core.to_json(&scalar.text),
+            Kind::Sequence(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Kind::Mapping(mapping) => {
+                let entries = mapping.entries.iter();
+                Value::Object(entries.map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
+            }
+        }
+    }
+
     /// What it is, for a message.
     pub fn describe(&self) -> String {
         match &self.kind {
             Kind::Sequence(_) => "a list".to_owned(),
             Kind::Mapping(_) => "a mapping".to_owned(),
-            Kind::Scalar(scalar) => match scalar.core {
-                Core::Null => "nothing".to_owned(),
-                Core::Bool(value) => format!("`{value}`"),
-                Core::Integer(_) | Core::Unsigned(_) | Core::Float(_) => "a number".to_owned(),
-                Core::Text => "text".to_owned(),
-            },
+            Kind::Scalar(scalar) if scalar.core == Core::Null => "nothing".to_owned(),
+            Kind::Scalar(scalar) => format!("`{}`", shorten(&scalar.text)),
         }
     }
 }
@@ -195,12 +209,14 @@ struct Builder<'a> {
     root: Option<Node>,
     nodes: usize,
     documents: usize,
+    /// Where the last event ended: what the parser chokes on begins after it.
+    consumed: usize,
     problems: Vec<Problem>,
 }
 
 impl<'a> Builder<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, open: Vec::new(), root: None, nodes: 0, documents: 0, problems: Vec::new() }
+        Self { text, open: Vec::new(), root: None, nodes: 0, documents: 0, consumed: 0, problems: Vec::new() }
     }
 
     fn run(mut self) -> Parsed {
@@ -234,6 +250,7 @@ impl<'a> Builder<'a> {
     /// `Err` ends the reading of this file.
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), ()> {
         let range = self.range(span);
+        self.consumed = self.consumed.max(range.end);
         if let Some(tag) = span.tag_span() {
             let tag = self.range(&tag);
             self.problem(tag, "tags are not used in this file", "tag", "write the value without it")?;
@@ -242,7 +259,12 @@ impl<'a> Builder<'a> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.problem(range, "a file holds one document", "second document", "give it its own file")?;
+                    self.problem(
+                        range,
+                        "a file holds one document",
+                        "second document",
+                        "give it its own file",
+                    )?;
                     return Err(());
                 }
             }
@@ -346,11 +368,13 @@ impl<'a> Builder<'a> {
                 if node.span.is_empty() {
                     node.span = key_span.clone();
                 }
-                if let Some(&first) = seen.get(&name) {
+                if let Some(first) = earlier(entries, seen, &name) {
                     let first = entries[first].key_span.clone();
                     return self.duplicate(&name, key_span, first);
                 }
-                seen.insert(name.clone(), entries.len());
+                if entries.len() >= SMALL_MAPPING {
+                    seen.insert(name.clone(), entries.len());
+                }
                 entries.push(Entry { key: name, key_span, value: node });
                 Ok(())
             }
@@ -397,17 +421,77 @@ impl<'a> Builder<'a> {
             let help = "put the value in quotes: \"{{ … }}\"";
             return self.problem(span, "a template outside quotes is read as a mapping", "template", help);
         }
-        self.problem(span, "a name must be text, not a list or a mapping", "not a name", "name it in one word")
+        self.problem(
+            span,
+            "a name must be text, not a list or a mapping",
+            "not a name",
+            "name it in one word",
+        )
     }
 
     fn syntax(&mut self, error: &ScanError) {
         let at = self.boundary(error.marker().byte_offset().unwrap_or(0));
         let line_start = self.text[..at].rfind('\n').map_or(0, |found| found + 1);
         let line_end = self.text[at..].find('\n').map_or(self.text.len(), |found| at + found);
-        let end = self.text[at..].chars().next().filter(|c| !c.is_control()).map_or(at, |c| at + c.len_utf8());
+        let end =
+            self.text[at..].chars().next().filter(|c| !c.is_control()).map_or(at, |c| at + c.len_utf8());
         let line = &self.text[line_start..line_end];
         let (label, help) = advice(error, line);
+        let related = self.opening(error.kind(), at);
         let _ = self.problem(at..end, &syntax_message(error), label, help);
+        if let Some(problem) = self.problems.last_mut() {
+            problem.related = related.filter(|(span, _)| span.start != at);
+        }
+    }
+
+    /// The quote or bracket that is still open where the parser gives up: the mistake is more
+    /// often there than here.
+    fn opening(&self, kind: &ErrorKind, at: usize) -> Option<(Range<usize>, String)> {
+        let from = self.boundary(self.consumed.min(at));
+        let quoted = matches!(
+            kind,
+            ErrorKind::UnclosedQuotedScalar
+                | ErrorKind::InvalidQuotedScalarIndent
+                | ErrorKind::InvalidTrailingDoubleQuotedScalar
+                | ErrorKind::InvalidTrailingSingleQuotedScalar
+                | ErrorKind::DocumentIndicatorInQuotedScalar
+                | ErrorKind::UnknownQuotedScalarEscape
+                | ErrorKind::TabInIndentation
+        );
+        if let Some(found) = self.text[from..at].find(['"', '\'']).filter(|_| quoted) {
+            return Some((from + found..from + found + 1, "the quoted text begins here".to_owned()));
+        }
+        let flow = self.open.iter().rev().find_map(|open| match open {
+            Open::Sequence { span, flow: true, .. } | Open::Mapping { span, flow: true, .. } => {
+                Some(span.start)
+            }
+            _ => None,
+        });
+        // A bracket that was read but not yet reported as an event.
+        let flow = flow.or_else(|| self.text[from..at].find(['[', '{']).map(|found| from + found));
+        if let Some(start) = flow {
+            return Some((start..start + 1, "this bracket is still open".to_owned()));
+        }
+        self.outer_line(at).map(|line| (line, "read as part of what begins here".to_owned()))
+    }
+
+    /// The nearest line above that is less indented: the block that the line at `at` is read
+    /// as a part of. A wrong indentation shows only where the block goes on.
+    fn outer_line(&self, at: usize) -> Option<Range<usize>> {
+        let start = self.text[..at].rfind('\n').map_or(0, |found| found + 1);
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let own = at - start - self.text[start..at].trim_start().len();
+        let mut end = start;
+        while end > 0 {
+            let from = self.text[..end - 1].rfind('\n').map_or(0, |found| found + 1);
+            let line = self.text[from..end].trim_end();
+            let content = line.trim_start();
+            if !content.is_empty() && !content.starts_with('#') && indent(line) < own {
+                return Some(from + indent(line)..from + line.len());
+            }
+            end = from;
+        }
+        None
     }
 
     fn problem(&mut self, span: Range<usize>, message: &str, label: &str, help: &str) -> Result<(), ()> {
@@ -442,20 +526,34 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The position of an entry with this name. The first few are compared one by one, the rest
+/// stand in the index.
+fn earlier(entries: &[Entry], index: &HashMap<String, usize>, name: &str) -> Option<usize> {
+    let few = entries.iter().take(SMALL_MAPPING).position(|entry| entry.key == name);
+    few.or_else(|| index.get(name).copied())
+}
+
 fn collection_span(start: &Range<usize>, flow: bool, last: usize, end: usize) -> Range<usize> {
     let end = if flow { end } else { last };
     start.start..end.max(start.start)
 }
 
 fn syntax_message(error: &ScanError) -> String {
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        return format!("values are nested deeper than {DEPTH_MAX} levels");
+    }
     let info = error.info();
     let info = info.trim();
-    if info.is_empty() { "the YAML cannot be read".to_owned() } else { format!("the YAML cannot be read: {info}") }
+    if info.is_empty() {
+        "the YAML cannot be read".to_owned()
+    } else {
+        format!("the YAML cannot be read: {info}")
+    }
 }
 
 /// What people most often mean where the parser gives up.
 fn advice(error: &ScanError, line: &str) -> (&'static str, &'static str) {
-    use granit_parser::ErrorKind as K;
+    use ErrorKind as K;
     let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start();
     if value.starts_with("{{") || value.starts_with("{%") {
         return ("read as far as here", "put a value that holds a template in quotes: \"{{ … }}\"");
@@ -464,13 +562,16 @@ fn advice(error: &ScanError, line: &str) -> (&'static str, &'static str) {
         K::TabNotAllowed | K::TabInBlockIndentation | K::TabInIndentation | K::TabAtBlockScalarStart => {
             ("tab", "indent with spaces")
         }
-        K::UnclosedQuotedScalar => ("a quote is open here", "close the quote"),
+        K::UnclosedQuotedScalar | K::InvalidQuotedScalarIndent => {
+            ("a quote is still open here", "close the quote")
+        }
         K::MappingValueNotAllowed | K::InvalidColonPlacement => {
             ("this colon does not fit", "put text that holds `: ` in quotes, or check the indentation")
         }
-        K::ExpectedBlockMappingKey | K::InvalidIndentation | K::SimpleKeyExpected => {
-            ("read as far as here", "check the indentation of this line and the one before; a name ends with `:`")
-        }
+        K::ExpectedBlockMappingKey | K::InvalidIndentation | K::SimpleKeyExpected => (
+            "read as far as here",
+            "check the indentation of this line and the one before; a name ends with `:`",
+        ),
         K::UnexpectedCharacter { .. } => ("this character", "put the text in quotes"),
         K::DirectiveDisallowed => ("directive", "leave out lines that start with `%`"),
         _ => ("read as far as here", "check the indentation, quotes and brackets up to here"),

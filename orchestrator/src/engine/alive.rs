@@ -33,3 +33,21 @@ pub(super) fn boot_time() -> Duration {
         .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
         .unwrap_or_else(|| FIRST.get_or_init(std::time::Instant::now).elapsed())
 }
+
+/// What tells this boot of this machine, and this process namespace, from all others; empty
+/// where the system does not say.
+pub(super) fn machine() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    match (boot.trim(), namespace.to_string_lossy()) {
+        ("", _) => String::new(),
+        (boot, namespace) => format!("{boot} {namespace}"),
+    }
+}
+
+/// Whether a process of this machine exists; only asked where [`machine`] is known.
+pub(super) fn is_process_alive(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A zombie has ended; it only waits for its parent to notice.
+    status.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}

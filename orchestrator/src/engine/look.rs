@@ -18,16 +18,31 @@ const HINT_EVERY: Duration = Duration::from_millis(100);
 pub(super) async fn beat(shared: &Shared) -> bool {
     let sent_at = alive::boot_time();
     match shared.store.heartbeat().await {
-        Ok(replicas) => {
+        Ok(Some(replicas)) => {
             shared.replicas.store(replicas, Ordering::Relaxed);
             shared.pulse.committed(sent_at);
+            // Others of this machine may have been killed: no need to wait for their time.
+            if replicas > 1
+                && let Err(error) = shared.store.bury(&shared.place.machine, alive::is_process_alive).await
+            {
+                return no_heartbeat(&error);
+            }
             true
         }
-        Err(error) => {
-            tracing::warn!("no heartbeat: {}", super::chain(&error));
-            false
-        }
+        Ok(None) => match shared.store.register(shared.role, &shared.place).await {
+            Ok(()) => {
+                shared.pulse.committed(sent_at);
+                true
+            }
+            Err(error) => no_heartbeat(&error),
+        },
+        Err(error) => no_heartbeat(&error),
     }
+}
+
+fn no_heartbeat(error: &StoreError) -> bool {
+    tracing::warn!("no heartbeat: {}", super::chain(error));
+    false
 }
 
 /// Shows every few seconds that this replica lives.

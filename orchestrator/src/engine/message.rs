@@ -80,6 +80,8 @@ pub(super) enum Message {
     RemoteStates(RunId, oneshot::Sender<HashMap<usize, String>>),
     /// Whether the run is still in hand.
     IsOwned(RunId, oneshot::Sender<bool>),
+    /// Tell when the run is not in hand any more.
+    WhenGone(RunId, oneshot::Sender<()>),
     /// What became of a group commit.
     Saved(Result<Vec<RunId>, StoreError>),
     /// What became of a batch of new runs.

@@ -24,6 +24,7 @@
 mod alive;
 mod budget;
 mod convert;
+pub mod crash;
 mod cron;
 mod look;
 mod message;
@@ -53,7 +54,7 @@ use trunkline_state::{
     machine::{AttemptKey, Command, Event},
     pipeline::Pipeline,
     run::Definition,
-    store::{Answer, Created, Role, Store},
+    store::{Answer, Created, Place, Role, Store},
 };
 use trunkline_tasks::{
     clients::{Clients, ConnectionConfig},
@@ -130,6 +131,8 @@ pub(crate) struct Shared {
     pub(crate) timing: Timing,
     pub(crate) environment: String,
     pub(crate) is_server: bool,
+    role: Role,
+    place: Place,
     pub(crate) actor: String,
     sandbox_endpoint: Option<String>,
     owner: mpsc::UnboundedSender<Message>,
@@ -170,7 +173,14 @@ impl Engine {
         let store = store.with_dead_after(options.timing.dead_after);
         let installation = store.installation().await?;
         let sent_at = alive::boot_time();
-        store.register(options.role, &options.host, std::process::id(), env!("CARGO_PKG_VERSION")).await?;
+        let place = Place {
+            host: options.host,
+            pid: std::process::id(),
+            machine: alive::machine(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        store.bury(&place.machine, alive::is_process_alive).await?;
+        store.register(options.role, &place).await?;
         let (owner, owner_inbox) = mpsc::unbounded_channel();
         let (poller, poller_inbox) = mpsc::unbounded_channel();
         let replica = store.replica().0.simple().to_string();
@@ -182,6 +192,8 @@ impl Engine {
             timing: options.timing,
             environment: options.environment,
             is_server: options.role == Role::Serve,
+            role: options.role,
+            place,
             actor: format!("replica:{}", &replica[..8]),
             sandbox_endpoint: options.sandbox_endpoint,
             owner,
@@ -284,6 +296,14 @@ impl EngineHandle {
         let (reply, answer) = oneshot::channel();
         self.shared.send(Message::RemoteStates(run, reply));
         answer.await.unwrap_or_default()
+    }
+
+    /// Returns when the run is not in hand any more: it ended, and its end is committed, or
+    /// another replica has it.
+    pub async fn ended(&self, run: RunId) {
+        let (reply, gone) = oneshot::channel();
+        self.shared.send(Message::WhenGone(run, reply));
+        let _ = gone.await;
     }
 
     /// Takes a run over, if nobody alive owns it. Whether it is in hand now.

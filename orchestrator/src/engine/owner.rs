@@ -27,7 +27,7 @@ use trunkline_state::{
 };
 
 use super::{
-    Shared,
+    Shared, crash,
     message::{Asked, EngineError, Message, RunRequest},
     pace, perform, prepare,
 };
@@ -50,6 +50,8 @@ struct Held {
     waiting: Vec<oneshot::Sender<Asked>>,
     /// Letters that the next commit answers.
     letters: Vec<i64>,
+    /// Dropped, and so answered, when the run is not in hand any more.
+    gone: Vec<oneshot::Sender<()>>,
     /// Dropped when an attempt is not watched any more: polls of it end.
     watches: HashMap<AttemptKey, Arc<()>>,
     wake_at: Option<Timestamp>,
@@ -171,6 +173,12 @@ impl Owner {
             Message::IsOwned(run, reply) => {
                 let _ = reply.send(self.held.contains_key(&run));
             }
+            Message::WhenGone(run, reply) => {
+                if let Some(held) = self.held.get_mut(&run) {
+                    held.gone.push(reply);
+                }
+                // Otherwise the reply is dropped, which tells the same.
+            }
             Message::Saved(result) => self.saved(result),
             Message::Born(result) => self.born(result),
             Message::Release(run, reply) => self.release(run, reply),
@@ -209,6 +217,7 @@ impl Owner {
             actor: self.shared.actor.clone(),
             waiting: Vec::new(),
             letters: Vec::new(),
+            gone: Vec::new(),
             watches: HashMap::new(),
             wake_at: None,
         };
@@ -369,7 +378,9 @@ impl Owner {
         self.saving = true;
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
+            crash::point("before_commit", "");
             let result = shared.store.save(&batch).await;
+            crash::point("after_commit", "");
             shared.send(Message::Saved(result));
         });
     }

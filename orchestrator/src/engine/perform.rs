@@ -13,7 +13,7 @@ use trunkline_state::{
 use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
 
 use super::{
-    Shared, convert,
+    Shared, convert, crash,
     message::Message,
     pace,
     polls::Watch,
@@ -206,6 +206,7 @@ impl Job {
         if !self.shared.may_start().await {
             return self.deferred(self.shared.timing.store_retry, "the store cannot be reached".to_owned());
         }
+        crash::point("after_intent", &self.operator);
         let intent = self.intent();
         let limit = self.shared.timing.start_limit;
         let sent = match tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await {
@@ -215,6 +216,7 @@ impl Job {
                 return Event::StartUnknown { attempt, reason };
             }
         };
+        crash::point("after_send", &self.operator);
         self.answered(operator.rate(Call::Start), &sent).await;
         match sent {
             Sent::Accepted(handle) => Event::Accepted {
@@ -241,7 +243,9 @@ impl Job {
         let Some(operator) = self.shared.registry.get(&self.operator) else { return };
         self.shared.budget(operator.rate(Call::Read), &self.clients, &self.request.connection).await;
         let attempt = self.key;
+        crash::point("before_find", &self.operator);
         let found = operator.find(&self.clients, &self.intent()).await;
+        crash::point("after_find", &self.operator);
         self.report(match found {
             Found::Found(handle) => Event::Accepted {
                 attempt,

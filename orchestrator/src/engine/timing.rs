@@ -36,7 +36,7 @@ impl Default for Timing {
         Self {
             heartbeat_every: Duration::from_secs(5),
             dead_after: trunkline_state::store::DEAD_AFTER,
-            start_limit: trunkline_tasks::START_TIMEOUT,
+            start_limit: trunkline_tasks::clients::START_TIMEOUT,
             look_every: Duration::from_secs(4),
             poll_min: Duration::from_millis(250),
             defer_min: Duration::from_secs(1),

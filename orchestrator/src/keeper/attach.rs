@@ -41,7 +41,7 @@ pub struct Launcher {
     pub program: PathBuf,
     /// What makes it a keeper.
     pub arguments: Vec<String>,
-    /// Environment variables for it, over this process's own.
+    /// Environment variables for it, over this process's own; of one name, the last counts.
     pub environment: Vec<(String, OsString)>,
 }
 
@@ -54,9 +54,10 @@ impl Launcher {
     }
 
     /// The Postgres that a keeper started so will use.
+    #[expect(clippy::disallowed_methods, reason = "a keeper inherits this process's environment")]
     fn postgres_options(&self, places: &Places) -> Options {
         let given = |name: &str| {
-            self.environment.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone())
+            self.environment.iter().rfind(|(given, _)| given == name).map(|(_, value)| value.clone())
         };
         let environment = Environment::of(|name| given(name).or_else(|| std::env::var_os(name)));
         Options::with(places.dir(), environment)

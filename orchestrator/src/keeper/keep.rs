@@ -64,6 +64,7 @@ pub struct KeepOptions {
 
 impl KeepOptions {
     /// For a folder, with the time to linger from `TRUNKLINE_KEEPER_LINGER` (seconds, may be a fraction).
+    #[expect(clippy::disallowed_methods, reason = "the keeper is a process of its own, and this is its edge")]
     pub fn for_dir(dir: &Path, sandbox: Option<SandboxStart>) -> Self {
         let said = std::env::var_os("TRUNKLINE_KEEPER_LINGER").and_then(|value| value.into_string().ok());
         let seconds = said.and_then(|text| text.parse().ok());

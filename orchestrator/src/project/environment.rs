@@ -119,12 +119,16 @@ pub(super) fn environments(
     }
     if !found && chosen == LOCAL {
         result.names.push(built_in.names());
-    } else if !found {
-        let span = entry.map_or(0..0, |entry| entry.key_span.clone());
+    } else if let (false, Some(entry)) = (found, entry) {
         let names: Vec<&str> = result.names.iter().map(|one| one.name.as_str()).collect();
         let help = did_you_mean(chosen, names, "there are");
-        let message = format!("there is no environment `{}` in {PROJECT_FILE}", shorten(chosen));
-        let diagnostic = reader.error(&span, message).label("not among these").help_maybe(help);
+        let message = format!("there is no environment `{}` under `environments`", shorten(chosen));
+        let diagnostic = reader.error(&entry.key_span, message).label("not among these").help_maybe(help);
+        reader.report(diagnostic);
+    } else if !found {
+        let message =
+            format!("there is no environment `{}`: {PROJECT_FILE} has no `environments`", shorten(chosen));
+        let diagnostic = reader.error(&(0..0), message).label("nowhere").help("add `environments`");
         reader.report(diagnostic);
     }
     result
@@ -152,7 +156,8 @@ fn environment(reader: &mut Reader, entry: &Entry, lookup: Option<Lookup<'_>>) -
     reader.check_keys(mapping, Keys { of: "an environment", known: &ENVIRONMENT_KEYS, later: &LATER_KEYS });
     let mut values = Values { reader, lookup };
     if let Some(store) = mapping.get("store") {
-        environment.store = values.reader.text(store).and_then(|text| values.complete(&text, &store.value.span));
+        environment.store =
+            values.reader.text(store).and_then(|text| values.complete(&text, &store.value.span));
     }
     if let Some(vars) = mapping.get("vars") {
         environment.vars = values.named(vars);
@@ -197,9 +202,15 @@ impl Values<'_, '_> {
             }
             Kind::Scalar(scalar) => {
                 let completed = self.complete(&scalar.text, &node.span)?;
-                if completed == scalar.text { Some(scalar.core.to_json(&completed)) } else { Some(Value::from(completed)) }
+                if completed == scalar.text {
+                    Some(scalar.core.to_json(&completed))
+                } else {
+                    Some(Value::from(completed))
+                }
             }
-            Kind::Sequence(items) => items.iter().map(|item| self.value(item)).collect::<Option<Vec<_>>>().map(Value::Array),
+            Kind::Sequence(items) => {
+                items.iter().map(|item| self.value(item)).collect::<Option<Vec<_>>>().map(Value::Array)
+            }
             Kind::Mapping(mapping) => {
                 let mut object = Map::new();
                 for entry in &mapping.entries {
@@ -216,7 +227,8 @@ impl Values<'_, '_> {
             Ok(text) => Some(text),
             Err(error) => {
                 let help = "set it, or give a default: ${NAME:-default}; $$ is one $";
-                let diagnostic = self.reader.error(span, error.to_string()).label("looked up here").help(help);
+                let diagnostic =
+                    self.reader.error(span, error.to_string()).label("looked up here").help(help);
                 self.reader.report(diagnostic);
                 None
             }
@@ -271,7 +283,8 @@ impl Values<'_, '_> {
         };
         let word = self.reader.text(kind)?;
         let variant = self.variant(kind, &word, schema)?;
-        let mut settings = crate::definition::settings::Settings { reader: self.reader, schema, sites: Vec::new() };
+        let mut settings =
+            crate::definition::settings::Settings { reader: self.reader, schema, sites: Vec::new() };
         let owner = format!("connection `{}`", entry.key);
         settings.object(mapping, variant, (&owner, &entry.key_span), &|_| false);
         for inner in &mapping.entries {
@@ -291,7 +304,9 @@ impl Values<'_, '_> {
         }
         let span = &kind.value.span;
         let diagnostic = if LATER_TYPES.contains(&word) {
-            self.reader.error(span, format!("connections of type `{word}` are not supported yet")).label("not yet")
+            self.reader
+                .error(span, format!("connections of type `{word}` are not supported yet"))
+                .label("not yet")
         } else {
             let help = did_you_mean(word, variants.iter().filter_map(name), "the types are");
             let message = format!("there is no connection type `{}`", shorten(word));

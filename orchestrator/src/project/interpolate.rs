@@ -15,7 +15,10 @@ pub(super) enum InterpolateError {
 }
 
 /// Replaces each `${NAME}` and `${NAME:-default}`; `$$` is one `$`.
-pub(super) fn interpolate(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, InterpolateError> {
+pub(super) fn interpolate(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, InterpolateError> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

@@ -22,11 +22,14 @@ use crate::definition::{
     check_names::report_faults,
     common::Common,
     diagnostic::SourceId,
-    load::{find_files, load_files, read_tree, shown},
+    load::{find_files, load_files, parse_text, read_tree, shown},
     lower::check_connection,
     notices::{ReadNotice, notices},
     reader::{Keys, Reader},
-    template::check::{Names, check},
+    template::{
+        check::{Names, check},
+        vocabulary::Place,
+    },
     tree::{Mapping, Node},
 };
 
@@ -37,7 +40,8 @@ pub const PIPELINES_FOLDER: &str = "pipelines";
 /// The environment of those who name none.
 pub const LOCAL: &str = "local";
 /// The keys of the project file.
-pub const PROJECT_KEYS: [&str; 6] = ["pipelines", "defaults", "on_success", "on_failure", "environments", "$schema"];
+pub const PROJECT_KEYS: [&str; 6] =
+    ["pipelines", "defaults", "on_success", "on_failure", "environments", "$schema"];
 /// Keys that are planned.
 const LATER_KEYS: [&str; 4] = ["retention", "pools", "secrets", "name"];
 /// A project lies at most so many folders above the one that a command is called in.
@@ -82,7 +86,8 @@ impl Project {
         match fs::symlink_metadata(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if environment != LOCAL {
-                    let message = format!("there is no environment `{environment}`: the project has no {PROJECT_FILE}");
+                    let message =
+                        format!("there is no environment `{environment}`: the project has no {PROJECT_FILE}");
                     let help = format!("write {PROJECT_FILE} with `environments: {{ {environment}: … }}`");
                     out.items.push(Diagnostic::general(message).help(help));
                 }
@@ -95,6 +100,18 @@ impl Project {
                     None => project.scope.environments.clear(),
                 }
             }
+        }
+        out.sort();
+        (project, out)
+    }
+
+    /// Reads a project file from text that was never a file.
+    pub fn load_text(root: &Path, text: &[u8], environment: &str, lookup: Lookup<'_>) -> (Self, Diagnostics) {
+        let mut out = Diagnostics::default();
+        let mut project = Self::built_in(root, environment);
+        match parse_text(PROJECT_FILE, &root.join(PROJECT_FILE), text, &mut out) {
+            Some((source, tree)) => project.read(source, &tree, lookup, &mut out),
+            None => project.scope.environments.clear(),
         }
         out.sort();
         (project, out)
@@ -124,12 +141,12 @@ impl Project {
                 check_connection(&mut reader, name, span, &environments.names, "");
             }
             let connection = defaults.connection.as_ref().map(|(name, _)| name.clone());
-            let mut shared = |key: &str| {
+            let mut shared = |key: &str, place: Place| {
                 let read = top.get(key).map(|entry| notices(&mut reader, entry, connection.as_deref()));
-                check_notices(&mut reader, read.unwrap_or_default(), &environments.names, out)
+                check_notices(&mut reader, read.unwrap_or_default(), place, &environments.names, out)
             };
-            let on_success = shared("on_success");
-            let on_failure = shared("on_failure");
+            let on_success = shared("on_success", Place::OnSuccess);
+            let on_failure = shared("on_failure", Place::OnFailure);
             let environments = environments.names;
             self.scope = Scope { environments, defaults, on_success, on_failure, ..self.environment.scope() };
         }
@@ -157,7 +174,11 @@ pub fn load_pipelines(project: &Project, registry: &Registry) -> Loaded {
         Ok(files) => load_files(&files, &project.root, &project.scope, &Operators::new(registry)),
         Err(error) => {
             let folder = shown(&project.pipelines, &project.root);
-            let reason = if error.kind() == io::ErrorKind::NotFound { "it does not exist".to_owned() } else { error.to_string() };
+            let reason = if error.kind() == io::ErrorKind::NotFound {
+                "it does not exist".to_owned()
+            } else {
+                error.to_string()
+            };
             let message = format!("the pipelines folder `{folder}` cannot be read: {reason}");
             let diagnostic = Diagnostic::general(message).help("`trunkline init` makes a project");
             let mut loaded = Loaded::default();
@@ -203,6 +224,7 @@ pub fn load_paths(project: &Project, paths: &[PathBuf], registry: &Registry) -> 
 fn check_notices(
     reader: &mut Reader,
     read: Vec<ReadNotice>,
+    place: Place,
     environments: &[EnvironmentNames],
     out: &Diagnostics,
 ) -> Vec<Notice> {
@@ -210,13 +232,15 @@ fn check_notices(
         .iter()
         .map(|one| (one.name.as_str(), one.vars.iter().map(String::as_str).collect()))
         .collect();
-    let names = Names { data_interval: true, params: &[], environments: &vars, notice: true, shared: true };
+    let names = Names { data_interval: true, params: &[], environments: &vars, place, shared: true };
     for one in &read {
         for site in &one.sites {
             let checked = check(&site.text, &names);
             report_faults(reader, &out.sources, site, checked.faults);
         }
-        check_connection(reader, &one.notice.connection, &one.place, environments, "notice: ");
+        if let Some(place) = &one.place {
+            check_connection(reader, &one.notice.connection, place, environments, "notice: ");
+        }
     }
     read.into_iter().map(|one| one.notice).collect()
 }

@@ -45,7 +45,10 @@ fn without_a_project_file_everything_is_local() {
 
 #[test]
 fn an_environment_is_chosen_and_its_variables_are_filled_in() {
-    let root = folder(&[("trunkline.yaml", PROJECT), ("pipelines/a/pipeline.yaml", "name: a\ntasks: { x: { type: noop } }\n")]);
+    let root = folder(&[
+        ("trunkline.yaml", PROJECT),
+        ("pipelines/a/pipeline.yaml", "name: a\ntasks: { x: { type: noop } }\n"),
+    ]);
     let registry = Registry::standard(&Options::for_looking());
     let (project, loaded) = load(root.path(), "prod", &lookup, &registry);
     assert_eq!(loaded.diagnostics.render(false), "");

@@ -36,9 +36,8 @@ pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindErro
         selected.insert(task(pipeline, name)?);
     }
     if choice.failed {
-        let broken = |state| {
-            matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled)
-        };
+        let broken =
+            |state| matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled);
         selected.extend((0..run.tasks.len()).filter(|position| broken(run.tasks[*position].state)));
     }
     if choice.tasks.is_empty() && !choice.failed {

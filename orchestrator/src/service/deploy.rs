@@ -48,19 +48,29 @@ pub struct PipelineChange {
 
 /// Compares the project's pipelines with what is current in the store. Pipelines that only
 /// the store has are removed if `prune`.
-pub async fn compare(store: &Store, wanted: &[&Pipeline], prune: bool) -> Result<Vec<PipelineChange>, StoreError> {
+pub async fn compare(
+    store: &Store,
+    wanted: &[&Pipeline],
+    prune: bool,
+) -> Result<Vec<PipelineChange>, StoreError> {
     let rows = store.pipelines().await?;
     let live = live_runs(store).await?;
     let live_of = |name: &str| {
         let of = live.iter().filter(|run| run.pipeline == name);
-        of.map(|run| format!("{}@{} ({}, version {})", run.pipeline, run.key, run.state, run.version)).collect()
+        of.map(|run| format!("{}@{} ({}, version {})", run.pipeline, run.key, run.state, run.version))
+            .collect()
     };
     let mut changes = Vec::new();
     for pipeline in wanted {
         let name = pipeline.name.to_string();
         let row = rows.iter().find(|row| row.name == name && !row.removed);
-        let mut change =
-            PipelineChange { pipeline: name.clone(), action: Action::Add, version: None, changes: Vec::new(), live_runs: live_of(&name) };
+        let mut change = PipelineChange {
+            pipeline: name.clone(),
+            action: Action::Add,
+            version: None,
+            changes: Vec::new(),
+            live_runs: live_of(&name),
+        };
         if let Some(row) = row {
             let stored = store.version(&name, Some(row.version)).await?.pipeline;
             change.version = Some(row.version);
@@ -70,7 +80,9 @@ pub async fn compare(store: &Store, wanted: &[&Pipeline], prune: bool) -> Result
         }
         changes.push(change);
     }
-    let gone = rows.iter().filter(|row| !row.removed && !wanted.iter().any(|pipeline| pipeline.name.as_str() == row.name));
+    let gone = rows
+        .iter()
+        .filter(|row| !row.removed && !wanted.iter().any(|pipeline| pipeline.name.as_str() == row.name));
     for row in gone.filter(|_| prune) {
         changes.push(PipelineChange {
             pipeline: row.name.clone(),
@@ -95,10 +107,13 @@ async fn live_runs(store: &Store) -> Result<Vec<RunRow>, StoreError> {
 /// A pipeline as a tree in which tasks go by name, so that a new task is one difference.
 fn comparable(pipeline: &Pipeline) -> Value {
     let mut tree = serde_json::to_value(pipeline).unwrap_or_default();
-    let Some(tasks) = tree.get_mut("tasks").and_then(Value::as_array_mut).map(std::mem::take) else { return tree };
+    let Some(tasks) = tree.get_mut("tasks").and_then(Value::as_array_mut).map(std::mem::take) else {
+        return tree;
+    };
     let mut by_name = serde_json::Map::new();
     for (task, mut entry) in pipeline.tasks.iter().zip(tasks) {
-        let names = task.depends_on.iter().map(|&position| Value::from(pipeline.tasks[position].name.to_string()));
+        let names =
+            task.depends_on.iter().map(|&position| Value::from(pipeline.tasks[position].name.to_string()));
         entry["depends_on"] = Value::Array(names.collect());
         by_name.insert(task.name.to_string(), entry);
     }
@@ -168,8 +183,12 @@ mod tests {
 
     #[test]
     fn long_lists_are_cut() {
-        let before: Value = (0..50).map(|number| (format!("k{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
+        let before: Value =
+            (0..50).map(|number| (format!("k{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
         let lines = differences(&before, &json!({}));
-        assert_eq!((lines.len(), lines.last().map(String::as_str)), (CHANGES_SHOWN_MAX + 1, Some("and 30 more")));
+        assert_eq!(
+            (lines.len(), lines.last().map(String::as_str)),
+            (CHANGES_SHOWN_MAX + 1, Some("and 30 more"))
+        );
     }
 }

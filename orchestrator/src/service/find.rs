@@ -59,9 +59,10 @@ pub async fn run(store: &Store, text: &str) -> Result<RunId, FindError> {
     if let Ok(id) = text.parse::<Uuid>() {
         return match store.run(RunId(id)).await {
             Ok(row) => Ok(row.id),
-            Err(StoreError::NotFound { .. }) => {
-                Err(FindError::Run { text: text.to_owned(), help: "list them with `trunkline runs`".to_owned() })
-            }
+            Err(StoreError::NotFound { .. }) => Err(FindError::Run {
+                text: text.to_owned(),
+                help: "list them with `trunkline runs`".to_owned(),
+            }),
             Err(error) => Err(error.into()),
         };
     }
@@ -106,7 +107,11 @@ pub async fn pipeline(store: &Store, name: &str) -> Result<PipelineRow, FindErro
 }
 
 /// The refusal for a pipeline that is not among `known`.
-pub fn unknown_pipeline<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, place: &str) -> FindError {
+pub fn unknown_pipeline<'a>(
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+    place: &str,
+) -> FindError {
     let help = did_you_mean(name, known, place);
     FindError::Pipeline { name: name.to_owned(), help: help.unwrap_or_else(|| format!("{place} none")) }
 }

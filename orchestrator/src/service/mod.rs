@@ -11,6 +11,7 @@
 //! | `why.rs` | one sentence: why is it not further |
 //! | `plan.rs` | the exact requests that a run would make |
 //! | `deploy.rs` | what a deploy changes, and for which live runs |
+//! | `resolve.rs` | the handle of a job that a person found |
 //! | `sandbox.rs`, `provision.rs` | the sandbox's own paths, and what a pipeline needs there |
 //!
 //! No SQL, no terminal, no reading of the process environment.
@@ -21,13 +22,10 @@ pub mod find;
 pub mod plan;
 pub mod provision;
 pub mod request;
+pub mod resolve;
 pub mod sandbox;
 pub mod snapshot;
 pub mod views;
 pub mod why;
 
-pub use self::{
-    find::FindError,
-    sandbox::SandboxCallError,
-    snapshot::Snapshot,
-};
+pub use self::{find::FindError, sandbox::SandboxCallError, snapshot::Snapshot};

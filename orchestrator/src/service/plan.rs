@@ -77,7 +77,8 @@ pub fn plan(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Time
         now,
     );
     let templates = Templates::for_pipeline(pipeline);
-    let tasks = pipeline.tasks.iter().map(|task| planned(pipeline, task, &run, &templates, registry)).collect();
+    let tasks =
+        pipeline.tasks.iter().map(|task| planned(pipeline, task, &run, &templates, registry)).collect();
     Plan {
         run: wanted.label.clone(),
         covers: wanted.covers.clone(),
@@ -87,11 +88,21 @@ pub fn plan(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Time
     }
 }
 
-fn planned(pipeline: &Pipeline, task: &Task, run: &Run, templates: &Templates, registry: &Registry) -> PlannedTask {
+fn planned(
+    pipeline: &Pipeline,
+    task: &Task,
+    run: &Run,
+    templates: &Templates,
+    registry: &Registry,
+) -> PlannedTask {
     let mut planned = PlannedTask {
         task: task.name.to_string(),
         operator: task.operator.clone(),
-        depends_on: task.depends_on.iter().map(|&upstream| pipeline.tasks[upstream].name.to_string()).collect(),
+        depends_on: task
+            .depends_on
+            .iter()
+            .map(|&upstream| pipeline.tasks[upstream].name.to_string())
+            .collect(),
         trigger_rule: json!(task.trigger_rule),
         connection: task.connection.clone(),
         attempts: task.retry.retries.saturating_add(1),

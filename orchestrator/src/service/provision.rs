@@ -51,7 +51,8 @@ pub async fn provision(
     };
     let folder = folder.canonicalize().map_err(|source| unreadable(folder, source))?;
     let print = fingerprint(&folder, parameters).map_err(|source| unreadable(&folder, source))?;
-    let record = records.join(format!("{}.sha256", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..8])));
+    let record = records
+        .join(format!("{}.sha256", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..8])));
     if fs::read_to_string(&record).is_ok_and(|known| known == print) {
         return Ok(Provisioned::Unchanged);
     }

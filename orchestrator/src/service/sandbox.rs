@@ -40,6 +40,8 @@ pub enum SandboxCallError {
         what: String,
         /// Its words.
         message: String,
+        /// Its code.
+        code: Option<String>,
     },
     /// A file for the call could not be read.
     #[error("{path} cannot be read: {source}")]
@@ -79,7 +81,12 @@ impl SandboxCaller {
     }
 
     /// A call to one of the sandbox's own paths.
-    pub async fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, SandboxCallError> {
+    pub async fn call(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, SandboxCallError> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let (status, answer) = self.send(method, path, "", body.as_bytes()).await?;
         let value: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
@@ -88,24 +95,46 @@ impl SandboxCaller {
         }
         let message = value.pointer("/error/message").and_then(Value::as_str);
         let message = message.map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned);
-        Err(SandboxCallError::Refused { what: format!("{method} {path}"), message })
+        let code = value.pointer("/error/code").and_then(Value::as_str).map(ToOwned::to_owned);
+        Err(SandboxCallError::Refused { what: format!("{method} {path}"), message, code })
     }
 
-    /// Puts an object into a bucket, signed in the sandbox's sense: with a name and a time.
-    pub async fn put(&mut self, bucket: &str, key: &str, body: &[u8], now: Timestamp) -> Result<(), SandboxCallError> {
-        let path = format!("/{bucket}/{}", escaped(key));
+    /// Makes a bucket; one that is there already is left as it is.
+    pub async fn make_bucket(&mut self, bucket: &str, now: Timestamp) -> Result<(), SandboxCallError> {
+        match self.put_path(&format!("/{bucket}"), &[], now).await {
+            Err(SandboxCallError::Refused { code: Some(code), .. }) if code.starts_with("BucketAlready") => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Puts an object into a bucket.
+    pub async fn put(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), SandboxCallError> {
+        self.put_path(&format!("/{bucket}/{}", escaped(key)), body, now).await
+    }
+
+    /// A PUT to S3, signed in the sandbox's sense: with a name and a time.
+    async fn put_path(&mut self, path: &str, body: &[u8], now: Timestamp) -> Result<(), SandboxCallError> {
         let (day, moment) = (now.strftime("%Y%m%d"), now.strftime("%Y%m%dT%H%M%SZ"));
         let headers = format!(
             "x-amz-date: {moment}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\nauthorization: AWS4-HMAC-SHA256 \
              Credential=sandbox/{day}/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00\r\n"
         );
-        let (status, answer) = self.send("PUT", &path, &headers, body).await?;
+        let (status, answer) = self.send("PUT", path, &headers, body).await?;
         if (200..300).contains(&status) {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&answer);
         let message = between(&text, "<Message>", "</Message>").unwrap_or("no reason given");
-        Err(SandboxCallError::Refused { what: format!("s3://{bucket}/{key}"), message: message.to_owned() })
+        let code = between(&text, "<Code>", "</Code>").map(ToOwned::to_owned);
+        Err(SandboxCallError::Refused { what: format!("PUT {path}"), message: message.to_owned(), code })
     }
 
     async fn send(
@@ -122,7 +151,13 @@ impl SandboxCaller {
             .map_err(|source| SandboxCallError::Unreachable { endpoint: self.endpoint.clone(), source })
     }
 
-    async fn exchange(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    async fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> io::Result<(u16, Vec<u8>)> {
         let authority = self.endpoint.trim_start_matches("http://").trim_end_matches('/');
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {authority}\r\n{headers}content-length: {}\r\n\r\n",
@@ -167,7 +202,12 @@ impl SandboxCaller {
 }
 
 /// One call on a connection of its own.
-pub async fn call(endpoint: &str, method: &str, path: &str, body: Option<&Value>) -> Result<Value, SandboxCallError> {
+pub async fn call(
+    endpoint: &str,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, SandboxCallError> {
     SandboxCaller::connect(endpoint).await?.call(method, path, body).await
 }
 

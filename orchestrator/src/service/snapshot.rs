@@ -122,7 +122,9 @@ impl Snapshot {
         );
         run.state = self.state().unwrap_or(RunState::Queued);
         for row in &self.tasks {
-            if let (Some(task), Some(state)) = (run.tasks.get_mut(row.position), TaskState::from_word(&row.state)) {
+            if let (Some(task), Some(state)) =
+                (run.tasks.get_mut(row.position), TaskState::from_word(&row.state))
+            {
                 task.state = state;
             }
         }
@@ -161,7 +163,10 @@ mod tests {
     fn durations_have_two_figures() {
         let text = |seconds| duration_text(Duration::from_secs(seconds));
         assert_eq!(duration_text(Duration::from_millis(850)), "850 ms");
-        assert_eq!((text(12).as_str(), text(60).as_str(), text(185).as_str()), ("12 s", "1 min", "3 min 5 s"));
+        assert_eq!(
+            (text(12).as_str(), text(60).as_str(), text(185).as_str()),
+            ("12 s", "1 min", "3 min 5 s")
+        );
         assert_eq!((text(7_860).as_str(), text(273_600).as_str()), ("2 h 11 min", "3 d 4 h"));
     }
 }

@@ -50,7 +50,8 @@ impl Situation {
                     RunFilter { pipeline: None, state: Some(state.word().to_owned()), limit: LIVE_RUNS_MAX };
                 let rows = store.runs(&filter).await?;
                 holders.extend(
-                    rows.into_iter().filter(|row| row.has_place && row.id != snapshot.run.id && rivals(&row.pipeline)),
+                    rows.into_iter()
+                        .filter(|row| row.has_place && row.id != snapshot.run.id && rivals(&row.pipeline)),
                 );
             }
         }
@@ -67,7 +68,10 @@ impl Situation {
                 format!("{label} is paused: nothing new starts until `trunkline resume {label}`")
             }
             Some(RunState::Cancelling) => {
-                format!("{label} is being cancelled: it waits until {} confirmed to have stopped", self.open_tasks())
+                format!(
+                    "{label} is being cancelled: it waits until {} confirmed to have stopped",
+                    self.open_tasks()
+                )
             }
             Some(RunState::Running) => match self.nobody_works() {
                 Some(reason) => format!("{label} is running, but {reason}"),
@@ -77,7 +81,9 @@ impl Situation {
                 Some(position) => self.task(position),
                 None => format!("{label} failed{}", said(run.cancel_reason.as_deref())),
             },
-            Some(RunState::Cancelled) => format!("{label} was cancelled{}", said(run.cancel_reason.as_deref())),
+            Some(RunState::Cancelled) => {
+                format!("{label} was cancelled{}", said(run.cancel_reason.as_deref()))
+            }
             Some(RunState::Succeeded) => {
                 let took = self.snapshot.elapsed(self.now).map(duration_text);
                 format!("{label} succeeded{}", took.map(|text| format!(" after {text}")).unwrap_or_default())
@@ -106,10 +112,11 @@ impl Situation {
             Some(TaskState::Failed) => format!("failed after {}: {}", tries(row), failure(row)),
             Some(TaskState::UpstreamFailed) => {
                 let names = self.upstreams(position, TaskState::is_failure);
-                format!("did not run because {names} failed")
+                format!("did not run because of {names} before it")
             }
             Some(TaskState::Skipped) => {
-                let rule = self.snapshot.definition.pipeline.tasks.get(position).map(|task| task.trigger_rule);
+                let rule =
+                    self.snapshot.definition.pipeline.tasks.get(position).map(|task| task.trigger_rule);
                 let rule = rule.and_then(|rule| serde_json::to_value(rule).ok());
                 let rule = rule.as_ref().and_then(serde_json::Value::as_str).unwrap_or("its rule");
                 format!("was skipped: its trigger_rule `{rule}` was not met")
@@ -131,7 +138,8 @@ impl Situation {
         if pipeline.paused {
             return format!("pipeline {0} is paused, `trunkline resume {0}`", pipeline.name);
         }
-        let names: Vec<String> = self.holders.iter().map(|row| format!("{}@{}", row.pipeline, row.key)).collect();
+        let names: Vec<String> =
+            self.holders.iter().map(|row| format!("{}@{}", row.pipeline, row.key)).collect();
         let own = self.holders.iter().filter(|row| row.pipeline == pipeline.name).count();
         if own > 0 && pipeline.active_runs >= pipeline.max_active_runs {
             let limit = pipeline.max_active_runs;
@@ -156,7 +164,11 @@ impl Situation {
                 .map(|row| row.position)
                 .collect();
             if let Some(first) = found.first() {
-                let more = if found.len() > 1 { format!(" (and {} more {state})", found.len() - 1) } else { String::new() };
+                let more = if found.len() > 1 {
+                    format!(" (and {} more {state})", found.len() - 1)
+                } else {
+                    String::new()
+                };
                 return format!("{}{more}", self.task(*first));
             }
         }
@@ -171,9 +183,13 @@ impl Situation {
         }
         let serves = self.replicas.iter().any(|replica| replica.role == "serve");
         Some(match (run.owner, serves) {
-            (_, true) => "nobody works on it at this moment: a live `trunkline serve` takes it within seconds".to_owned(),
+            (_, true) => {
+                "nobody works on it at this moment: a live `trunkline serve` takes it within seconds"
+                    .to_owned()
+            }
             (Some(_), false) => {
-                "the process that worked on it died: start `trunkline serve`, which finds its jobs again".to_owned()
+                "the process that worked on it died: start `trunkline serve`, which finds its jobs again"
+                    .to_owned()
             }
             (None, false) => "nobody works on it: start `trunkline serve`".to_owned(),
         })
@@ -192,7 +208,9 @@ impl Situation {
         let note = attempt.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
         match AttemptState::from_word(&attempt.state) {
             Some(AttemptState::Starting) => match attempt.deferred_until {
-                Some(until) => format!("has not started yet; it is tried again at {}{note}", clock(&zone, until)),
+                Some(until) => {
+                    format!("has not started yet; it is tried again at {}{note}", clock(&zone, until))
+                }
                 None => format!("is being started since {}{note}", clock(&zone, attempt.intent_at)),
             },
             Some(AttemptState::Unknown) => {
@@ -208,9 +226,11 @@ impl Situation {
                 format!("is being stopped: waiting for the service to confirm{}", job(attempt))
             }
             _ => {
-                let elapsed = self.snapshot.task_elapsed(position, self.now).map(duration_text).unwrap_or_default();
+                let elapsed =
+                    self.snapshot.task_elapsed(position, self.now).map(duration_text).unwrap_or_default();
                 let usual = self.snapshot.usual.get(&row.task);
-                let usual = usual.map(|usual| format!(", usually {}", duration_text(*usual))).unwrap_or_default();
+                let usual =
+                    usual.map(|usual| format!(", usually {}", duration_text(*usual))).unwrap_or_default();
                 format!("runs for {elapsed}{usual}{}", job(attempt))
             }
         }

@@ -1,13 +1,14 @@
 //! Functions that DataFusion lacks, or that mean something else in the dialect of a session.
 
 mod spark;
+mod trino;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -19,7 +20,7 @@ use super::session::Dialect;
 pub(super) fn register(context: &SessionContext, dialect: Dialect) {
     match dialect {
         Dialect::Spark => spark::register(context),
-        Dialect::Trino => {}
+        Dialect::Trino => trino::register(context),
     }
 }
 
@@ -31,13 +32,36 @@ type Body = fn(&[ArrayRef]) -> Result<ArrayRef>;
 struct Plain {
     name: &'static str,
     signature: Signature,
-    result: DataType,
+    result: ResultType,
     body: Body,
+}
+
+/// What a function gives.
+#[derive(Debug)]
+enum ResultType {
+    Fixed(DataType),
+    /// What the argument at this place is.
+    SameAs(usize),
 }
 
 impl Plain {
     /// A function for each of the given lists of argument types; other arguments are converted if they can be.
     fn new(name: &'static str, arguments: &[&[DataType]], result: DataType, body: Body) -> ScalarUDF {
+        Self::made(name, arguments, ResultType::Fixed(result), body)
+    }
+
+    /// The same, giving what its argument at a place is.
+    fn same_as(name: &'static str, arguments: &[&[DataType]], place: usize, body: Body) -> ScalarUDF {
+        Self::made(name, arguments, ResultType::SameAs(place), body)
+    }
+
+    /// A function of any number of arguments of one type.
+    fn variadic(name: &'static str, argument: DataType, result: DataType, body: Body) -> ScalarUDF {
+        let signature = Signature::variadic(vec![argument], Volatility::Immutable);
+        ScalarUDF::new_from_impl(Self { name, signature, result: ResultType::Fixed(result), body })
+    }
+
+    fn made(name: &'static str, arguments: &[&[DataType]], result: ResultType, body: Body) -> ScalarUDF {
         let exact = arguments
             .iter()
             .map(|types| datafusion::logical_expr::TypeSignature::Exact(types.to_vec()))
@@ -71,8 +95,13 @@ impl ScalarUDFImpl for Plain {
         &self.signature
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(self.result.clone())
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        match &self.result {
+            ResultType::Fixed(result) => Ok(result.clone()),
+            ResultType::SameAs(place) => arguments.get(*place).cloned().ok_or_else(|| {
+                DataFusionError::Plan(format!("{} needs {} arguments", self.name, place + 1))
+            }),
+        }
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -150,11 +150,11 @@ impl<'a> Build<'a> {
         self.values.iter().map(|value| value.filter(|value| !value.is_null()))
     }
 
-    fn each<T: 'a>(
+    fn each<T>(
         &self,
         wanted: &str,
-        read: impl Fn(&'a Value) -> Option<T> + 'a,
-    ) -> Result<impl Iterator<Item = Option<T>> + use<'a, T>, BadJson> {
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<std::vec::IntoIter<Option<T>>, BadJson> {
         let mut read_values = Vec::with_capacity(self.values.len());
         for value in self.present() {
             let fits = value.and_then(&read);

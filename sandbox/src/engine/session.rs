@@ -1,24 +1,24 @@
 //! A session: one query or one script over the catalog.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::common::TableReference;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext, cast, ident};
 use datafusion::sql::parser::Statement;
 
 use super::read::CatalogTable;
+use super::sql_text::{Kind, tokens};
 use super::table::{DeclaredTable, Reading, Strictness};
-use super::types::hive_type;
+use super::types::{arrow_type, hive_type};
 use super::write::{WrittenFile, partitioned_parquet};
-use super::{EngineError, functions, prune};
+use super::{EngineError, functions, prune, trino};
 use crate::catalog::{Catalog, Column};
 use crate::world::World;
 
@@ -109,7 +109,6 @@ fn context(dialect: Dialect, runtime: Arc<RuntimeEnv>) -> SessionContext {
 }
 
 /// One query or one script.
-#[derive(Debug)]
 pub(crate) struct Session {
     context: SessionContext,
     catalog: Arc<Catalog>,
@@ -118,12 +117,22 @@ pub(crate) struct Session {
     database: Option<String>,
 }
 
+/// The rows of a query that is planned and not yet run.
+pub(crate) type QueryRows = DataFrame;
+
+/// A planned query of Athena.
+pub(crate) struct Planned {
+    /// The rows.
+    pub rows: DataFrame,
+    /// The columns' names as Athena shows them.
+    pub names: Vec<String>,
+}
+
 /// A query's result, held in memory.
 #[derive(Debug)]
 pub(crate) struct Rows {
     /// Name and Hive type of each column.
     pub columns: Vec<Column>,
-    schema: SchemaRef,
     batches: Vec<RecordBatch>,
 }
 
@@ -137,6 +146,39 @@ impl Session {
     pub(crate) fn parse(&self, sql: &str) -> Result<Statement, EngineError> {
         let dialect = self.context.copied_config().options().sql_parser.dialect;
         Ok(self.context.state().sql_to_statement(sql, &dialect)?)
+    }
+
+    /// Plans a query in Athena's SQL.
+    pub(crate) async fn athena_query(&self, sql: &str) -> Result<Planned, EngineError> {
+        let as_written = self.parse(sql)?;
+        trino::check(&as_written)?;
+        // Athena's names are the same whatever their case, also quoted ones.
+        let mut statement = self.parse(&lower_quoted(sql))?;
+        trino::rewrite(&mut statement)?;
+        let rows = self.query_statement(statement).await?;
+        trino::check_types(rows.logical_plan())?;
+        let planned: Vec<_> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+        Ok(Planned { names: trino::names(&as_written, &planned), rows })
+    }
+
+    /// The same rows under other names, converted to the types of columns.
+    pub(crate) fn shaped(&self, rows: DataFrame, columns: &[Column]) -> Result<DataFrame, EngineError> {
+        let renamed = numbered(rows)?;
+        let chosen = columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                let data_type = arrow_type(&column.hive_type)?;
+                Ok(cast(ident(format!("c{at}")), data_type).alias(&column.name))
+            })
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        Ok(renamed.select(chosen)?)
+    }
+
+    /// Names and types of a query's columns.
+    pub(crate) fn columns_of(&self, rows: &DataFrame) -> Result<Vec<Column>, EngineError> {
+        let fields = rows.schema().fields();
+        fields.iter().map(|field| Ok(Column::new(field.name(), hive_type(field.data_type())?))).collect()
     }
 
     /// Plans a query without running it.
@@ -156,12 +198,7 @@ impl Session {
 
     /// Runs a query and keeps at most `rows_max` rows in memory; more is an error.
     pub(crate) async fn collect(&self, rows: DataFrame, rows_max: usize) -> Result<Rows, EngineError> {
-        let schema: SchemaRef = Arc::new(rows.schema().as_arrow().clone());
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| Ok(Column::new(field.name(), hive_type(field.data_type())?)))
-            .collect::<Result<Vec<_>, EngineError>>()?;
+        let columns = self.columns_of(&rows)?;
         let mut stream = rows.execute_stream().await?;
         let mut batches = Vec::new();
         let mut count = 0;
@@ -173,7 +210,7 @@ impl Session {
             }
             batches.push(batch);
         }
-        Ok(Rows { columns, schema, batches })
+        Ok(Rows { columns, batches })
     }
 
     /// Runs a query and writes its rows as Parquet files into a local folder.
@@ -209,12 +246,6 @@ impl Session {
     ) -> Result<Vec<bool>, EngineError> {
         let keys: Vec<_> = keys.iter().map(|key| (key.clone(), DataType::Utf8)).collect();
         prune::matching(&self.context, expression, &keys, rows)
-    }
-
-    /// The tables of the catalog that a statement names, as database and table.
-    pub(crate) fn tables_of(&self, statement: &Statement) -> Result<BTreeSet<(String, String)>, EngineError> {
-        let references = self.context.state().resolve_table_references(statement)?;
-        Ok(references.iter().filter_map(|reference| self.place_of(reference)).collect())
     }
 
     fn place_of(&self, reference: &TableReference) -> Option<(String, String)> {
@@ -262,16 +293,32 @@ impl Session {
     }
 }
 
-impl Rows {
-    /// Number of rows.
-    pub(crate) fn count(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
+/// The same columns named `c0`, `c1`…, so that equal names do not matter.
+fn numbered(rows: DataFrame) -> Result<DataFrame, EngineError> {
+    let chosen = rows
+        .schema()
+        .columns()
+        .into_iter()
+        .enumerate()
+        .map(|(at, column)| datafusion::logical_expr::Expr::Column(column).alias(format!("c{at}")))
+        .collect::<Vec<_>>();
+    Ok(rows.select(chosen)?)
+}
 
+/// A statement with its quoted names in lower case.
+fn lower_quoted(sql: &str) -> String {
+    tokens(sql)
+        .into_iter()
+        .map(|token| if token.kind == Kind::Quoted { token.text.to_lowercase() } else { token.text.to_owned() })
+        .collect()
+}
+
+impl Rows {
     /// Calls `row` with the texts of each row; nulls are `None`.
     pub(crate) fn each(&self, mut row: impl FnMut(Vec<Option<String>>)) -> Result<(), EngineError> {
         let options = FormatOptions::default()
             .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.3f"))
+            .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.3f UTC"))
             .with_date_format(Some("%Y-%m-%d"));
         for batch in &self.batches {
             let formatters = batch
@@ -288,10 +335,5 @@ impl Rows {
             }
         }
         Ok(())
-    }
-
-    /// The Arrow schema.
-    pub(super) fn schema(&self) -> &SchemaRef {
-        &self.schema
     }
 }

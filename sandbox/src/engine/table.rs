@@ -112,7 +112,7 @@ fn folders_of(catalog: &Catalog, record: &TableRecord, keys: usize) -> Result<Ve
         let (bucket, prefix) = parse_uri(uri).ok_or_else(|| {
             EngineError::Analysis(format!("table {}.{} has no S3 location: `{uri}`", record.database, record.name))
         })?;
-        Ok((bucket.to_owned(), as_folder(prefix)))
+        Ok::<_, EngineError>((bucket.to_owned(), as_folder(prefix)))
     };
     if keys == 0 {
         let (bucket, prefix) = place(record.location())?;

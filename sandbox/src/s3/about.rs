@@ -77,7 +77,9 @@ impl About {
         let is_md5 = !self.etag.contains('-');
         if *self == plain && is_md5 && of.len() <= COMPUTED_ANYWHERE_MAX {
             return match fs::remove_file(path) {
-                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(error)
+                    if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+                {
                     Err(error)
                 }
                 _ => Ok(()),
@@ -129,8 +131,7 @@ impl EtagCache {
         if known.len() >= CACHE_MAX {
             known.clear();
         }
-        let entry =
-            Known { size: metadata.len(), modified_ns: modified_ns(metadata), etag: etag.to_owned() };
+        let entry = Known { size: metadata.len(), modified_ns: modified_ns(metadata), etag: etag.to_owned() };
         known.insert(path.to_owned(), entry);
     }
 

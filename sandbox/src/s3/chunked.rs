@@ -143,7 +143,9 @@ fn broken(reason: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn decode(input: &[u8], step: usize) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    type Decoded = (Vec<u8>, Vec<(String, String)>);
+
+    fn decode(input: &[u8], step: usize) -> io::Result<Decoded> {
         let mut decoder = Decoder::default();
         let mut output = Vec::new();
         for piece in input.chunks(step) {
@@ -160,7 +162,8 @@ mod tests {
 
     #[test]
     fn decodes_however_it_is_cut() {
-        let input = b"5\r\nhello\r\n6;chunk-signature=ab12\r\n world\r\n0\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n";
+        let input =
+            b"5\r\nhello\r\n6;chunk-signature=ab12\r\n world\r\n0\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n";
         for step in 1..input.len() {
             let (data, trailers) = decode(input, step).unwrap();
             assert_eq!(data, b"hello world");

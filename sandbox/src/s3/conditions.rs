@@ -8,6 +8,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 
 /// What must hold of an object that is there.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the names of the headers, which all begin with if")]
 pub(super) struct Conditions {
     /// The object's tag must be this (or there must be an object).
     pub if_match: Option<ETagCondition>,

@@ -137,7 +137,21 @@ mod tests {
     #[test]
     fn every_key_comes_back() {
         let long = format!("{}%{}", "é".repeat(99), "x".repeat(450));
-        for key in ["", "/", "a/", "a//b", "..", "../../etc/passwd", "./a", "100%", "%2E", "a%object", "%", "x\0y", &long] {
+        for key in [
+            "",
+            "/",
+            "a/",
+            "a//b",
+            "..",
+            "../../etc/passwd",
+            "./a",
+            "100%",
+            "%2E",
+            "a%object",
+            "%",
+            "x\0y",
+            &long,
+        ] {
             assert_eq!(back(key), key);
         }
     }

@@ -141,8 +141,7 @@ impl Upload {
                 return Err(S3Error::new(S3ErrorCode::EntityTooSmall));
             }
             md5s.update(&hex::decode(&part.md5).unwrap_or_default());
-            let mut input =
-                File::open(self.part_path(store, *number)).map_err(S3Error::internal_error)?;
+            let mut input = File::open(self.part_path(store, *number)).map_err(S3Error::internal_error)?;
             io::copy(&mut input, &mut output).map_err(S3Error::internal_error)?;
         }
         let mut about = self.about.clone();
@@ -171,10 +170,9 @@ impl From<StoreError> for S3Error {
             }
             StoreError::BucketName(_) => s3_error!(InvalidBucketName, "The specified bucket is not valid."),
             StoreError::KeyTooLong(_) => s3_error!(KeyTooLongError, "Your key is too long"),
-            StoreError::Precondition => s3_error!(
-                PreconditionFailed,
-                "At least one of the pre-conditions you specified did not hold"
-            ),
+            StoreError::Precondition => {
+                s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
+            }
             StoreError::Files { .. } => S3Error::internal_error(error),
         }
     }

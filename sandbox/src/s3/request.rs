@@ -37,7 +37,8 @@ pub(super) fn check_expiry(
 ) -> Result<(), ApiError> {
     let expired = || ApiError::new(403, "AccessDenied", "Request has expired");
     if let Some(Signature { signed_at: Some(signed_at), expires_after: Some(life), .. }) = signature {
-        let end = signed_at.as_millisecond().saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
+        let end =
+            signed_at.as_millisecond().saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
         return if now.as_millisecond() > end { Err(expired()) } else { Ok(()) };
     }
     if query.has("Signature") && query.has("AWSAccessKeyId") {
@@ -70,7 +71,12 @@ pub(super) fn unwrap(request: Request<Body>) -> Result<Request<Body>, ApiError> 
 
 /// The operation that a request most likely is, for the count of calls and the fault script. The protocol
 /// layer decides by itself what it really is.
-pub(crate) fn operation_name(method: &Method, has_key: bool, query: &Form, headers: &HeaderMap) -> &'static str {
+pub(crate) fn operation_name(
+    method: &Method,
+    has_key: bool,
+    query: &Form,
+    headers: &HeaderMap,
+) -> &'static str {
     let copies = headers.contains_key("x-amz-copy-source");
     match (method.as_str(), has_key) {
         ("GET", true) if query.has("uploadId") => "ListParts",
@@ -151,8 +157,11 @@ fn unframe_headers(headers: &mut HeaderMap) {
     headers.remove("x-amz-content-sha256");
     let encoding = headers.remove(http::header::CONTENT_ENCODING);
     let encoding = encoding.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let left: Vec<&str> =
-        encoding.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "aws-chunked").collect();
+    let left: Vec<&str> = encoding
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && *name != "aws-chunked")
+        .collect();
     if let (false, Ok(value)) = (left.is_empty(), HeaderValue::from_str(&left.join(","))) {
         headers.insert(http::header::CONTENT_ENCODING, value);
     }
@@ -174,7 +183,9 @@ mod tests {
     #[test]
     fn expiry_ends_presigned_urls_of_both_versions() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let query = Form::parse("X-Amz-Credential=k/20260101/us-east-1/s3/aws4_request&X-Amz-Date=19700101T000000Z&X-Amz-Expires=60");
+        let query = Form::parse(
+            "X-Amz-Credential=k/20260101/us-east-1/s3/aws4_request&X-Amz-Date=19700101T000000Z&X-Amz-Expires=60",
+        );
         let signature = crate::wire::signature::read(&HeaderMap::new(), &query);
         assert!(check_expiry(signature.as_ref(), &query, at(60)).is_ok());
         assert_eq!(check_expiry(signature.as_ref(), &query, at(61)).unwrap_err().status, 403);

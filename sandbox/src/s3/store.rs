@@ -37,7 +37,9 @@ pub(crate) enum StoreError {
     #[error("bucket {0} is not empty")]
     BucketNotEmpty(String),
     /// A bucket's name is not one that S3 takes.
-    #[error("bucket name {0:?} is not valid: 3 to 63 of a-z, 0-9, `-` and `.`, beginning and ending with a letter or digit")]
+    #[error(
+        "bucket name {0:?} is not valid: 3 to 63 of a-z, 0-9, `-` and `.`, beginning and ending with a letter or digit"
+    )]
     BucketName(String),
     /// A key is longer than S3 takes.
     #[error("key of {0} bytes is longer than 1024")]
@@ -257,8 +259,7 @@ impl Store {
 
     /// An object's entity tag alone, for listings.
     pub(super) fn etag(&self, bucket: &str, object: &ObjectMeta) -> Result<String, StoreError> {
-        let metadata =
-            fs::metadata(&object.path).map_err(|error| StoreError::files(&object.path, error))?;
+        let metadata = fs::metadata(&object.path).map_err(|error| StoreError::files(&object.path, error))?;
         self.about(bucket, &object.key, &object.path, &metadata).map(|about| about.etag)
     }
 
@@ -269,7 +270,10 @@ impl Store {
     }
 
     /// Runs a check and a placement so that no other conditional write comes between them.
-    pub(super) fn exclusively<T>(&self, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn exclusively<T>(
+        &self,
+        act: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let _held = self.conditional.lock().unwrap_or_else(PoisonError::into_inner);
         act()
     }

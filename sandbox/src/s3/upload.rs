@@ -101,7 +101,10 @@ impl Claims {
         if let Some(claimed) = &self.md5 {
             let claimed = STANDARD.decode(claimed).map_err(|_| S3Error::new(S3ErrorCode::InvalidDigest))?;
             if claimed != md5 {
-                return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
+                return Err(s3_error!(
+                    BadDigest,
+                    "The Content-MD5 you specified did not match what we received."
+                ));
             }
         }
         let trailers = self.trailers.values();
@@ -146,8 +149,7 @@ pub(super) async fn receive(
             hasher.update(&chunk);
             size = size.saturating_add(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
             if large.is_none() && small.len() + chunk.len() > MEMORY_MAX {
-                let mut spilled =
-                    tokio::fs::File::create(&file.0).await.map_err(S3Error::internal_error)?;
+                let mut spilled = tokio::fs::File::create(&file.0).await.map_err(S3Error::internal_error)?;
                 spilled.write_all(&small).await.map_err(S3Error::internal_error)?;
                 small = Vec::new();
                 large = Some(spilled);

@@ -79,7 +79,8 @@ impl Visit<'_> {
         entries.sort_unstable_by(|one, other| one.sort_key.cmp(&other.sort_key));
         for entry in entries {
             let path = folder.join(&entry.name);
-            let flow = if entry.is_folder { self.subfolder(&path, &entry)? } else { self.object(&path, entry)? };
+            let flow =
+                if entry.is_folder { self.subfolder(&path, &entry)? } else { self.object(&path, entry)? };
             if flow.is_break() {
                 return Ok(flow);
             }

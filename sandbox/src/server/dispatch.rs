@@ -31,6 +31,8 @@ pub(crate) struct Services {
     /// SNS, also for provisioning.
     pub sns: Sns,
     sts: Sts,
+    /// Held by the one provisioning at a time.
+    pub provisioning: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Services {
@@ -48,6 +50,7 @@ impl Services {
             s3: Front::new(Arc::clone(&world)),
             sns: Sns::open(Arc::clone(&world))?,
             sts: Sts::open(Arc::clone(&world))?,
+            provisioning: tokio::sync::Mutex::new(()),
             glue,
             athena,
             world,
@@ -103,10 +106,9 @@ pub(super) async fn answer(
             let front = &services.s3;
             let request = request.map(Body::from);
             around(&services.world, &cx, Protocol::S3, async {
-                front
-                    .answer(request, signature.as_ref(), &query, &cx.request_id, now)
-                    .await
-                    .map_err(|error| io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error)))
+                front.answer(request, signature.as_ref(), &query, &cx.request_id, now).await.map_err(
+                    |error| io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error)),
+                )
             })
             .await
         }
@@ -196,7 +198,7 @@ async fn query_call(
     };
     let cx = context(if is_sts { "sts" } else { "sns" }, &operation, request_id, signature, now);
     around(&services.world, &cx, Protocol::Query, async {
-        let result = if is_sts { services.sts.call(&cx, &form) } else { services.sns.call(&cx, &form).await };
+        let result = if is_sts { services.sts.call(&cx, &form) } else { services.sns.call(&cx, &form) };
         Ok(query::answer(result, &cx))
     })
     .await

@@ -71,7 +71,11 @@ impl Sns {
         self.read(|state| state.topic(arn).map(drop))?;
         let total: usize = entries.iter().map(|entry| Message::read(entry).size()).sum();
         if total > MESSAGE_MAX {
-            return Err(ApiError::new(400, "BatchRequestTooLong", "The length of all the messages put together is more than the limit."));
+            return Err(ApiError::new(
+                400,
+                "BatchRequestTooLong",
+                "The length of all the messages put together is more than the limit.",
+            ));
         }
         let results: Vec<(String, Result<Published, ApiError>)> = entries
             .iter()
@@ -82,7 +86,8 @@ impl Sns {
             .collect();
         let mut xml = Xml::default();
         xml.nest("Successful", |xml| {
-            for (id, published) in results.iter().filter_map(|(id, result)| Some((id, result.as_ref().ok()?))) {
+            for (id, published) in results.iter().filter_map(|(id, result)| Some((id, result.as_ref().ok()?)))
+            {
                 xml.nest("member", |xml| {
                     xml.leaf("Id", id);
                     published.write(xml);
@@ -193,7 +198,9 @@ impl Message {
         }
         if !topic.is_fifo() {
             return if self.deduplication.is_some() {
-                Err(invalid("MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type"))
+                Err(invalid(
+                    "MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type",
+                ))
             } else {
                 Ok(())
             };
@@ -202,13 +209,16 @@ impl Message {
             return Err(invalid("The MessageGroupId parameter is required for FIFO topics"));
         }
         if self.deduplication.is_none() && !topic.dedupes_by_content() {
-            return Err(invalid("The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"));
+            return Err(invalid(
+                "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+            ));
         }
         Ok(())
     }
 
     fn size(&self) -> usize {
-        let attributes = self.attributes.iter().map(|(name, kind, value)| name.len() + kind.len() + value.len());
+        let attributes =
+            self.attributes.iter().map(|(name, kind, value)| name.len() + kind.len() + value.len());
         self.text.len() + attributes.sum::<usize>()
     }
 
@@ -284,34 +294,46 @@ fn is_subject(subject: &str) -> bool {
 fn check_attribute(name: &str, kind: &str, value: &str) -> Result<(), ApiError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let refuse = |reason: &str| {
-        Err(ApiError::new(
-            400,
-            "ParameterValueInvalid",
-            format!("The message attribute '{name}' {reason}"),
-        ))
+        Err(ApiError::new(400, "ParameterValueInvalid", format!("The message attribute '{name}' {reason}")))
     };
     if name.is_empty() || name.len() > 256 || !name.chars().all(legal) {
         return refuse("contains a character that is not allowed: use letters, digits, '_', '-' and '.'");
     }
     if !matches!(kind.split('.').next(), Some("String" | "Number" | "Binary")) {
-        return refuse("has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String.");
+        return refuse(
+            "has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String.",
+        );
     }
     if value.is_empty() {
-        return refuse(&format!("must contain non-empty message attribute value for message attribute type '{kind}'."));
+        return refuse(&format!(
+            "must contain non-empty message attribute value for message attribute type '{kind}'."
+        ));
     }
     Ok(())
 }
 
 fn check_batch(entries: &[Form]) -> Result<(), ApiError> {
     if entries.is_empty() {
-        return Err(ApiError::new(400, "EmptyBatchRequest", "The batch request doesn't contain any entries."));
+        return Err(ApiError::new(
+            400,
+            "EmptyBatchRequest",
+            "The batch request doesn't contain any entries.",
+        ));
     }
     if entries.len() > BATCH_MAX {
-        return Err(ApiError::new(400, "TooManyEntriesInBatchRequest", "The batch request contains more entries than permissible (more than 10)."));
+        return Err(ApiError::new(
+            400,
+            "TooManyEntriesInBatchRequest",
+            "The batch request contains more entries than permissible (more than 10).",
+        ));
     }
     let ids: BTreeSet<&str> = entries.iter().filter_map(|entry| entry.get("Id")).collect();
     if ids.len() < entries.len() {
-        return Err(ApiError::new(400, "BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id."));
+        return Err(ApiError::new(
+            400,
+            "BatchEntryIdsNotDistinct",
+            "Two or more batch entries in the request have the same Id.",
+        ));
     }
     Ok(())
 }
@@ -385,6 +407,9 @@ mod tests {
         let long = Message { text: "x".repeat(MESSAGE_MAX), ..Message::default() };
         assert!(long.check(&Topic::default()).is_ok());
         let longer = Message { attributes: vec![("a".into(), "String".into(), "v".into())], ..long };
-        assert_eq!(longer.check(&Topic::default()).unwrap_err().message, "Invalid parameter: Message too long");
+        assert_eq!(
+            longer.check(&Topic::default()).unwrap_err().message,
+            "Invalid parameter: Message too long"
+        );
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn answer(result: &Result<Value, ApiError>, request_id: &str) -> Resp
     let (status, body) = match result {
         Ok(value) => (200, value.to_string()),
         Err(error) => {
-            let mut members = error.members.clone();
+            let mut members = (*error.members).clone();
             members.insert("__type".to_owned(), Value::from(&*error.code));
             members.insert("Message".to_owned(), Value::from(&*error.message));
             (error.status, Value::Object(members).to_string())

@@ -97,16 +97,9 @@ pub(crate) fn percent_decode(text: &str) -> String {
             .filter(|_| byte == b'%')
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escape {
-            Some(value) => {
-                decoded.push(value);
-                at += 3;
-            }
-            None => {
-                decoded.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
+        let plain = if byte == b'+' { b' ' } else { byte };
+        decoded.push(escape.unwrap_or(plain));
+        at += if escape.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&decoded).into_owned()
 }
@@ -227,7 +220,9 @@ mod tests {
 
     #[test]
     fn reads_lists_and_maps_in_index_order() {
-        let form = Form::parse("A.entry.10.key=j&A.entry.10.value=10&A.entry.2.key=b&A.entry.2.value=2&L.member.1=x");
+        let form = Form::parse(
+            "A.entry.10.key=j&A.entry.10.value=10&A.entry.2.key=b&A.entry.2.value=2&L.member.1=x",
+        );
         assert_eq!(form.map("A"), [("b".into(), "2".into()), ("j".into(), "10".into())]);
         assert_eq!(form.list("L")[0].get(""), Some("x"));
     }

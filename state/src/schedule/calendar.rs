@@ -24,7 +24,7 @@ pub enum DstRule {
     /// It fires when the skipped hour ends, so that no day is left out.
     #[default]
     RunAtGapEnd,
-    /// It does not fire; EventBridge's rule.
+    /// It does not fire; `EventBridge`'s rule.
     Skip,
 }
 
@@ -144,7 +144,7 @@ fn similar_zone(name: &str) -> Option<String> {
 }
 
 impl Calendar {
-    /// Reads a schedule: five-field cron, `cron(…)` or `rate(…)` as EventBridge writes them,
+    /// Reads a schedule: five-field cron, `cron(…)` or `rate(…)` as `EventBridge` writes them,
     /// or a word like `@daily`; in the zone with this IANA name.
     ///
     /// Refuses what would never fire.

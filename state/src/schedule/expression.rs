@@ -1,4 +1,4 @@
-//! The text of a schedule: five-field cron, `cron(…)` and `rate(…)` as EventBridge writes
+//! The text of a schedule: five-field cron, `cron(…)` and `rate(…)` as `EventBridge` writes
 //! them, and the `@daily` words. Reads text; the zone and its clock changes come later.
 
 use croner::{
@@ -51,7 +51,7 @@ impl CivilRule {
         self.cron.find_previous_occurrence(&carrier, true).ok().map(|found: Zoned| found.datetime())
     }
 
-    fn compile(fields: [String; 6]) -> Result<Self, CalendarError> {
+    fn compile(fields: &[String; 6]) -> Result<Self, CalendarError> {
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
         let text = format!("0 {}", fields.join(" "));
         let cron = parser.parse(&text).map_err(|error| CalendarError::Cron(error.to_string()))?;
@@ -95,7 +95,7 @@ impl Rule {
             }
         }
         let read = |field, text| canonical(field, Dialect::Cron, text);
-        let rule = CivilRule::compile([
+        let rule = CivilRule::compile(&[
             read(Field::Minute, minute)?,
             read(Field::Hour, hour)?,
             read(Field::DayOfMonth, day)?,
@@ -122,7 +122,7 @@ impl Rule {
             }
             canonical(field, Dialect::EventBridge, text)
         };
-        let rule = CivilRule::compile([
+        let rule = CivilRule::compile(&[
             read(Field::Minute, minute)?,
             read(Field::Hour, hour)?,
             read(Field::DayOfMonth, day)?,

@@ -54,7 +54,7 @@ impl Calendar {
             let instant = stretch.instant(found)?;
             match stretch.end {
                 Some(end) if instant >= end => {
-                    position = end.max(utc(found)?.checked_sub(OFFSET_BOUND).ok()?)
+                    position = end.max(utc(found)?.checked_sub(OFFSET_BOUND).ok()?);
                 }
                 _ => return Some(instant),
             }

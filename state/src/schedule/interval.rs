@@ -3,7 +3,11 @@
 //! Units tile the time line without gap or overlap, over clock changes too: a day may have 23
 //! or 25 hours, an hour that the clock repeats exists twice.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+    time::Duration,
+};
 
 use jiff::{
     SignedDuration, Timestamp, ToSpan,
@@ -155,7 +159,7 @@ pub fn span_text(span: Duration) -> String {
     let mut text = String::new();
     for (seconds, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')] {
         if rest >= seconds {
-            text.push_str(&format!("{}{unit}", rest / seconds));
+            let _ = write!(text, "{}{unit}", rest / seconds);
             rest %= seconds;
         }
     }
@@ -188,7 +192,7 @@ fn back(instant: Timestamp, span: Duration) -> Option<Timestamp> {
 }
 
 fn aligned(span: Duration, instant: Timestamp) -> Option<Interval> {
-    let span = SignedDuration::try_from(span).ok().filter(|span| span.is_positive())?;
+    let span = SignedDuration::try_from(span).ok().filter(SignedDuration::is_positive)?;
     let length = span.as_nanos();
     let start = instant.as_nanosecond().div_euclid(length).checked_mul(length)?;
     let start = Timestamp::from_nanosecond(start).ok()?;

@@ -14,9 +14,10 @@
 use jiff::{Timestamp, ToSpan, Unit, civil::DateTime, tz::TimeZone};
 
 use super::{
+    date_text::DateText,
     interval::{DataInterval, Interval, interval_at},
     local::{Stretch, is_repeated},
-    select::{DateText, SelectError},
+    select::SelectError,
 };
 
 /// What a run key says.

@@ -12,6 +12,7 @@
 //! - [`describe_interval`], [`describe_range`]: the same line wherever a run is shown.
 
 mod calendar;
+mod date_text;
 mod display;
 mod due;
 mod expression;

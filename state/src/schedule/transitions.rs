@@ -38,7 +38,7 @@ const LINES: [(&str, &str); 40] = [
     ("1,31", "2"),
     ("0-10", "2"),
     ("5", "1,13"),
-    ("*", "*"),
+    ("*/5", "*"),
     ("0", "*"),
     ("30", "*"),
     ("*/20", "*"),
@@ -57,7 +57,7 @@ const LINES: [(&str, &str); 40] = [
 ];
 
 /// Longer than any jump of a clock, so that it holds what comes before and after.
-const HALF_WINDOW: SignedDuration = SignedDuration::from_hours(5);
+const HALF_WINDOW: SignedDuration = SignedDuration::from_hours(4);
 
 /// A zone's name, the zone, and its changes of offset.
 type Changes = (String, TimeZone, Vec<Timestamp>);
@@ -155,12 +155,14 @@ fn expected(pattern: &Pattern, dst: DstRule, minutes: &[(Timestamp, DateTime)]) 
 fn fires_follow_the_documented_rule_over_every_change() {
     let mut compared = 0;
     for (name, zone, changes) in zones() {
-        let calendars: Vec<_> = LINES
-            .iter()
-            .flat_map(|line| [(line, DstRule::RunAtGapEnd), (line, DstRule::Skip)])
-            .map(|(line, dst)| {
+        let rules = [DstRule::RunAtGapEnd, DstRule::Skip];
+        let all = LINES.iter().flat_map(|line| rules.map(|dst| (*line, dst, Pattern::new(*line))));
+        let calendars: Vec<_> = all
+            // The rule changes nothing where every hour has a fire.
+            .filter(|(_, dst, pattern)| *dst == DstRule::RunAtGapEnd || pattern.hours.len() < 24)
+            .map(|(line, dst, pattern)| {
                 let text = format!("{} {} * * *", line.0, line.1);
-                (Pattern::new(*line), *line, dst, Calendar::parse(&text, &name, dst).unwrap())
+                (pattern, line, dst, Calendar::parse(&text, &name, dst).unwrap())
             })
             .collect();
         for change in changes {
@@ -186,7 +188,8 @@ fn fires_follow_the_documented_rule_over_every_change() {
             }
         }
     }
-    assert!(compared > 500_000, "only {compared} fires compared");
+    // Some 545,000 with the zone database of 2026.
+    assert!(compared > 400_000, "only {compared} fires compared");
 }
 
 /// Checks one interval on its own, and that its key leads back to it.

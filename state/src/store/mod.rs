@@ -39,7 +39,7 @@ pub use self::{
     inbox::{Answer, Letter},
     logs::LogPiece,
     outbox::Parcel,
-    own::{LiveReplica, Owned, Role, Work},
+    own::{LiveReplica, Owned, Place, Role, Work},
     pipelines::{Deployed, Due, PipelineRow, StoredVersion},
     reads::{AttemptRow, HistoryRow, RunFilter, RunRow, TaskRow},
     save::{Batch, Commit},

@@ -35,6 +35,19 @@ impl Role {
     }
 }
 
+/// Where a replica runs.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Its machine, for people.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// Boot and process namespace; empty where the system does not tell.
+    pub machine: String,
+    /// The program's version.
+    pub version: String,
+}
+
 /// A live replica, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveReplica {
@@ -80,37 +93,57 @@ pub struct Owned {
 
 impl Store {
     /// Makes this replica known, alive from now on.
-    pub async fn register(&self, role: Role, host: &str, pid: u32, version: &str) -> Result<(), StoreError> {
+    pub async fn register(&self, role: Role, place: &Place) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into replica (replica_id, host, pid, role, version) values ($1, $2, $3, $4, $5)
+            "insert into replica (replica_id, host, pid, machine, role, version) values ($1, $2, $3, $4, $5, $6)
              on conflict (replica_id) do update set heartbeat_at = clock_timestamp()",
             self.replica.0,
-            host,
-            i32::try_from(pid).unwrap_or(0),
+            place.host,
+            i32::try_from(place.pid).unwrap_or(0),
+            place.machine,
             role.word(),
-            version
+            place.version
         )
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    /// Shows that this replica lives. Once it returned, no other takes its runs for
-    /// `DEAD_AFTER`. Returns how many replicas live, this one included.
-    pub async fn heartbeat(&self) -> Result<u32, StoreError> {
-        let alive = sqlx::query_scalar!(
+    /// Shows that this replica lives. Once it returned a count, no other takes its runs for
+    /// `DEAD_AFTER`; the count is of living replicas, this one included. `None`: this replica
+    /// is not known any more and must register again.
+    pub async fn heartbeat(&self) -> Result<Option<u32>, StoreError> {
+        let row = sqlx::query!(
             r#"with mine as (
                  update replica set heartbeat_at = clock_timestamp() where replica_id = $1 returning replica_id
                )
                select (select count(*) from replica v
                         where v.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
-                          and v.replica_id <> $1) + (select count(*) from mine) as "alive!""#,
+                          and v.replica_id <> $1) as "others!",
+                      exists (select 1 from mine) as "known!""#,
             self.replica.0,
             self.dead_after.as_secs_f64()
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(u32::try_from(alive).unwrap_or(1).max(1))
+        Ok(row.known.then(|| u32::try_from(row.others).unwrap_or(0) + 1))
+    }
+
+    /// Forgets replicas of this machine whose process is gone, so that their runs can be
+    /// claimed at once. Fences make a mistake here harmless.
+    pub async fn bury(&self, machine: &str, is_alive: impl Fn(u32) -> bool) -> Result<(), StoreError> {
+        if machine.is_empty() {
+            return Ok(());
+        }
+        let rows = sqlx::query!("select replica_id, pid from replica where machine = $1 and replica_id <> $2", machine, self.replica.0)
+            .fetch_all(&self.pool)
+            .await?;
+        let dead: Vec<Uuid> =
+            rows.into_iter().filter(|row| !is_alive(unsigned(row.pid))).map(|row| row.replica_id).collect();
+        if !dead.is_empty() {
+            sqlx::query!("delete from replica where replica_id = any($1)", &dead).execute(&self.pool).await?;
+        }
+        Ok(())
     }
 
     /// Leaves: every run of this replica can be claimed at once. For a graceful end.
@@ -224,6 +257,13 @@ impl Store {
         Ok(())
     }
 
+    /// A run as it is stored, for looking at: nothing is claimed.
+    pub async fn read_run(&self, run: RunId) -> Result<Run, StoreError> {
+        let loaded = self.load(&[run], &HashMap::new()).await?;
+        let found = loaded.into_iter().next().map(|owned| owned.run);
+        found.ok_or_else(|| StoreError::NotFound { what: format!("run {run}") })
+    }
+
     async fn load(&self, runs: &[RunId], fences: &HashMap<Uuid, i64>) -> Result<Vec<Owned>, StoreError> {
         if runs.is_empty() {
             return Ok(Vec::new());
@@ -334,7 +374,7 @@ impl Store {
     async fn task_records(&self, ids: &[Uuid]) -> Result<Vec<TaskRecord>, StoreError> {
         Ok(sqlx::query_as!(
             TaskRecord,
-            r#"select run_id, position, state, generation, attempts, tries,
+            r#"select run_id, state, generation, attempts, tries,
                       retry_at as "retry_at: jiff_sqlx::Timestamp", outputs, warnings, failure,
                       started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp"
                  from task_run where run_id = any($1) order by run_id, position"#,

@@ -63,7 +63,6 @@ pub(super) fn interval(start: Option<Timestamp>, end: Option<Timestamp>) -> Opti
 /// A task run's row, as loading reads it.
 pub(super) struct TaskRecord {
     pub(super) run_id: Uuid,
-    pub(super) position: i32,
     pub(super) state: String,
     pub(super) generation: i32,
     pub(super) attempts: i32,

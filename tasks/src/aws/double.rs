@@ -131,7 +131,11 @@ async fn serve_one(state: &Shared, stream: &mut TcpStream) -> Option<()> {
         Answer::Text(status, body) => (status, body.to_owned()),
     };
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} X\r\nx-amzn-requestid: request-1\r\ncontent-length: {length}\r\n\r\n");
+    // A date far off, as a service has whose clock is not ours: no start may be signed by it.
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nx-amzn-requestid: request-1\r\n\
+         date: Mon, 01 Jan 2001 00:00:00 GMT\r\ncontent-length: {length}\r\n\r\n"
+    );
     stream.write_all((head + &body).as_bytes()).await.ok()
 }
 

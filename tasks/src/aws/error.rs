@@ -248,7 +248,7 @@ where
 }
 
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |cause| cause.source())
+    std::iter::successors(Some(error), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
 }
 
 fn source_of<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
@@ -272,4 +272,126 @@ fn request_id(headers: &Headers) -> Option<String> {
         .iter()
         .find_map(|name| headers.get(*name))
         .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_smithy_types::timeout::TimeoutConfig;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        aws::double::{Answer, Double, clients_of, service_error},
+        clients::{Clients, Purpose},
+    };
+
+    async fn start(clients: &Clients) -> Trouble {
+        let glue = clients.glue("aws", Purpose::Start).await.unwrap();
+        Trouble::from(glue.start_job_run().job_name("j").send().await.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn codes_and_statuses_decide_about_starts() {
+        let table = [
+            (400, "EntityNotFoundException", "refused config"),
+            (400, "AccessDeniedException", "refused config"),
+            (400, "ThrottlingException", "throttled throttled"),
+            (503, "ThrottlingException", "throttled throttled"),
+            (429, "Whatever", "throttled throttled"),
+            (400, "ConcurrentRunsExceededException", "throttled capacity"),
+            (400, "ResourceNumberLimitExceededException", "throttled capacity"),
+            (400, "ExpiredTokenException", "throttled system"),
+            (403, "RequestExpired", "throttled system"),
+            (400, "OperationTimeoutException", "unknown system"),
+            (400, "InternalServiceException", "unknown system"),
+            (500, "InternalServiceException", "unknown system"),
+            (503, "ServiceUnavailable", "unknown system"),
+        ];
+        let double = Double::start(table.map(|(status, code, _)| service_error(status, code, "words"))).await;
+        for (status, code, expected) in table {
+            let (word, failure) = match start(&double.clients).await.into_sent() {
+                Sent::Refused(failure) => ("refused", failure),
+                Sent::Throttled(failure) => ("throttled", failure),
+                Sent::Unknown(failure) => ("unknown", failure),
+                other => panic!("{other:?}"),
+            };
+            let class = serde_json::to_value(failure.class).unwrap();
+            assert_eq!(format!("{word} {}", class.as_str().unwrap()), expected, "{status} {code}");
+            assert_eq!(failure.code.as_deref(), Some(code));
+            assert_eq!(failure.message, "words");
+            assert_eq!(failure.request_id.as_deref(), Some("request-1"));
+        }
+        assert_eq!(double.received().len(), table.len(), "the SDK must repeat no start");
+    }
+
+    #[tokio::test]
+    async fn a_signature_that_is_too_old_was_not_looked_at() {
+        let old = "Signature expired: 20261119T090000Z is now earlier than 20261119T091500Z";
+        let double = Double::start([
+            service_error(400, "InvalidSignatureException", old),
+            service_error(400, "InvalidSignatureException", "The security token is wrong"),
+        ])
+        .await;
+        assert!(matches!(start(&double.clients).await.into_sent(), Sent::Throttled(_)));
+        assert!(matches!(start(&double.clients).await.into_sent(), Sent::Refused(_)));
+    }
+
+    #[tokio::test]
+    async fn what_was_never_sent_was_not_started() {
+        let closed = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            format!("http://{}", listener.local_addr().unwrap())
+        };
+        let double = Double::start([]).await;
+        let no_tls = double.endpoint.replace("http:", "https:");
+        for endpoint in [closed.as_str(), no_tls.as_str()] {
+            let trouble = start(&clients_of(endpoint)).await;
+            assert_eq!(trouble.reach, Reach::NotSent, "{endpoint}: {}", trouble.message);
+            assert!(matches!(trouble.into_sent(), Sent::Throttled(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_without_an_answer_is_unknown() {
+        let double = Double::start([Answer::HangUp, Answer::Text(200, "no json"), Answer::Text(502, "<html>")]).await;
+        for _ in 0..3 {
+            let trouble = start(&double.clients).await;
+            assert!(matches!(trouble.clone().into_sent(), Sent::Unknown(_)), "{trouble:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_timeout_is_unknown() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let clients = clients_of(&format!("http://{}", silent.local_addr().unwrap()));
+        let glue = clients.glue("aws", Purpose::Start).await.unwrap();
+        let soon = TimeoutConfig::builder().operation_timeout(Duration::from_millis(300)).build();
+        let error = glue
+            .start_job_run()
+            .job_name("j")
+            .customize()
+            .config_override(aws_sdk_glue::config::Builder::new().timeout_config(soon))
+            .send()
+            .await
+            .unwrap_err();
+        assert!(matches!(Trouble::from(error).into_sent(), Sent::Unknown(_)));
+    }
+
+    #[tokio::test]
+    async fn looks_are_repeated_and_never_end_a_job() {
+        let double = Double::start([
+            Answer::Text(500, ""),
+            service_error(400, "AccessDeniedException", "no"),
+            service_error(400, "EntityNotFoundException", "no such run"),
+        ])
+        .await;
+        let glue = double.clients.glue("aws", Purpose::Read).await.unwrap();
+        let denied = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
+        assert!(matches!(Trouble::from(denied).into_status(), Status::Unavailable(_)));
+        let gone = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
+        assert!(matches!(Trouble::from(gone).into_status(), Status::Gone(_)));
+        assert_eq!(double.received().len(), 3, "the 500 is repeated by the SDK");
+    }
 }

@@ -13,62 +13,14 @@ use minijinja::{
     },
 };
 
-use super::{dates, is_template, syntax};
-use crate::definition::suggest::did_you_mean;
-
-/// The names that every template of a run may read.
-pub const NAMES: [&str; 11] = [
-    "ds",
-    "ds_nodash",
-    "ts",
-    "logical_date",
-    "data_interval_start",
-    "data_interval_end",
-    "params",
-    "vars",
-    "run",
-    "tasks",
-    "trigger",
-];
-/// The further names of notices.
-pub const NOTICE_NAMES: [&str; 2] = ["error", "links"];
-/// What `run` has.
-pub const RUN_FIELDS: [&str; 6] = ["id", "name", "key", "pipeline", "environment", "attempt"];
-/// What `error` has.
-pub const ERROR_FIELDS: [&str; 4] = ["task", "message", "code", "class"];
-/// What `links` has.
-pub const LINK_FIELDS: [&str; 2] = ["console", "command"];
-/// Functions of the template engine.
-const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
-/// Filters of the template engine that have a use here.
-const FILTERS: [&str; 43] = [
-    "abs", "attr", "batch", "bool", "capitalize", "chain", "count", "d", "default", "dictsort", "escape", "e",
-    "first", "float", "format", "groupby", "indent", "int", "items", "join", "last", "length", "lines", "list",
-    "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "select", "selectattr",
-    "slice", "sort", "split", "string", "sum", "title", "tojson", "trim",
-];
-/// The remaining ones, kept apart only for the length of a line.
-const MORE_FILTERS: [&str; 4] = ["unique", "upper", "zip", "safe"];
-/// Tests of the template engine (`x is defined`).
-const TESTS: [&str; 33] = [
-    "boolean", "defined", "divisibleby", "endingwith", "eq", "equalto", "escaped", "even", "false", "filter", "float",
-    "ge", "greaterthan", "gt", "in", "int", "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne",
-    "none", "number", "odd", "safe", "sameas", "sequence", "string", "test", "true",
-];
-/// The remaining ones, kept apart only for the length of a line.
-const MORE_TESTS: [&str; 3] = ["startingwith", "undefined", "upper"];
-/// Names that other orchestrators use, and what they are called here.
-const FOREIGN: [(&str, &str); 9] = [
-    ("execution_date", "logical_date"),
-    ("next_ds", "data_interval_end.date()"),
-    ("prev_ds", "ds.subtract(\"1d\")"),
-    ("yesterday_ds", "ds.subtract(\"1d\")"),
-    ("tomorrow_ds", "ds.add(\"1d\")"),
-    ("dag_run", "run"),
-    ("var", "vars"),
-    ("macros", "ds.add(\"1d\"), .strftime(…), .in_tz(…)"),
-    ("ti", "tasks.<task>.outputs"),
-];
+use super::{
+    dates, is_template, syntax,
+    vocabulary::{
+        ERROR_FIELDS, FILTERS, FOREIGN, FUNCTIONS, LINK_FIELDS, MORE_FILTERS, MORE_TESTS, NAMES, Place,
+        RUN_FIELDS, TASK_RUN_FIELDS, TESTS, TRIGGER_FIELDS,
+    },
+};
+use crate::definition::suggest::{did_you_mean, nearest};
 
 /// What a template may read at its place.
 #[derive(Debug)]
@@ -79,8 +31,8 @@ pub struct Names<'a> {
     pub params: &'a [&'a str],
     /// Each environment with its vars.
     pub environments: &'a [(&'a str, Vec<&'a str>)],
-    /// Whether the template belongs to a notice.
-    pub notice: bool,
+    /// What the template belongs to.
+    pub place: Place,
     /// Whether the template is shared by all pipelines, so that `params` and `tasks` mean nothing.
     pub shared: bool,
 }
@@ -96,8 +48,6 @@ pub struct Fault {
     pub label: String,
     /// How to repair it.
     pub help: Option<String>,
-    /// A name in another place that the mistake refers to: the environment that lacks a var.
-    pub environment: Option<String>,
 }
 
 /// A use of `tasks.<task>…`.
@@ -148,7 +98,7 @@ impl<'a> Walk<'a> {
 
     fn fault(&mut self, span: Range<usize>, message: String, label: &str, help: Option<String>) {
         let label = label.to_owned();
-        self.found.faults.push(Fault { span, message, label, help, environment: None });
+        self.found.faults.push(Fault { span, message, label, help });
     }
 
     fn body(&mut self, statements: &[Stmt<'a>]) {
@@ -226,15 +176,17 @@ impl<'a> Walk<'a> {
             Stmt::Extends(extends) => self.alone(range(extends.span())),
             Stmt::Include(include) => self.alone(range(include.span())),
             Stmt::CallBlock(call) => self.alone(range(call.span())),
-            // The engine may learn further statements; what they read is found when they run.
-            #[expect(unreachable_patterns, reason = "statements that other features of the engine add")]
-            _ => {}
         }
     }
 
     fn alone(&mut self, span: Range<usize>) {
         let help = "for SQL and long texts write `file:` and a path".to_owned();
-        self.fault(span, "a template stands alone: it reads no other template".to_owned(), "here", Some(help));
+        self.fault(
+            span,
+            "a template stands alone: it reads no other template".to_owned(),
+            "here",
+            Some(help),
+        );
     }
 
     fn bind(&mut self, target: &Expr<'a>) {
@@ -297,7 +249,10 @@ impl<'a> Walk<'a> {
     fn arguments(&mut self, arguments: &[CallArg<'a>]) {
         for argument in arguments {
             match argument {
-                CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => {
+                CallArg::Pos(value)
+                | CallArg::Kwarg(_, value)
+                | CallArg::PosSplat(value)
+                | CallArg::KwargSplat(value) => {
                     self.expression(value);
                 }
             }
@@ -349,14 +304,14 @@ impl<'a> Walk<'a> {
                     current = &attribute.expr;
                 }
                 Expr::GetItem(item) => {
-                    match item.subscript_expr.as_const().and_then(|key| key.as_str().map(ToOwned::to_owned)) {
-                        Some(key) => steps.push((key, range(item.subscript_expr.span()))),
-                        None => {
-                            // `vars[name]`, `list[0]`: known only when it runs.
-                            self.expression(&item.subscript_expr);
-                            steps.clear();
-                            literal = false;
-                        }
+                    let key = item.subscript_expr.as_const();
+                    if let Some(key) = key.as_ref().and_then(|key| key.as_str()) {
+                        steps.push((key.to_owned(), range(item.subscript_expr.span())));
+                    } else {
+                        // `vars[name]`, `list[0]`: known only when it runs.
+                        self.expression(&item.subscript_expr);
+                        steps.clear();
+                        literal = false;
                     }
                     current = &item.expr;
                 }
@@ -372,8 +327,7 @@ impl<'a> Walk<'a> {
     }
 
     fn name(&mut self, root: &str, span: &Range<usize>, steps: &[(String, Range<usize>)], literal: bool) {
-        let notice = self.names.notice && NOTICE_NAMES.contains(&root);
-        if !NAMES.contains(&root) && !notice {
+        if !NAMES.contains(&root) && !self.names.place.further_names().contains(&root) {
             return self.unknown(root, span.clone());
         }
         if self.names.shared && matches!(root, "params" | "tasks") {
@@ -384,7 +338,11 @@ impl<'a> Walk<'a> {
         match root {
             "params" => self.member(first, self.names.params, "param", "declare it under `params`"),
             "vars" => self.var(first),
+            "run" if self.names.place == Place::Task => {
+                self.member(first, &TASK_RUN_FIELDS, "field of `run`", "");
+            }
             "run" => self.member(first, &RUN_FIELDS, "field of `run`", ""),
+            "trigger" => self.member(first, &TRIGGER_FIELDS, "field of `trigger`", ""),
             "error" => self.member(first, &ERROR_FIELDS, "field of `error`", ""),
             "links" => self.member(first, &LINK_FIELDS, "field of `links`", ""),
             "tasks" => self.task(span, steps, literal),
@@ -418,19 +376,18 @@ impl<'a> Walk<'a> {
 
     fn var(&mut self, step: Option<&(String, Range<usize>)>) {
         let Some((name, span)) = step else { return };
-        for (environment, vars) in self.names.environments {
-            if vars.contains(&name.as_str()) {
-                continue;
-            }
-            let help = did_you_mean(name, vars.iter().copied(), "its vars are")
-                .unwrap_or_else(|| format!("add it under `environments.{environment}.vars` in trunkline.yaml"));
-            self.found.faults.push(Fault {
-                span: span.clone(),
-                message: format!("environment `{environment}` has no var `{name}`"),
-                label: "unknown there".to_owned(),
-                help: Some(help),
-                environment: Some((*environment).to_owned()),
-            });
+        let environments = self.names.environments;
+        let lacking = || environments.iter().filter(|(_, vars)| !vars.contains(&name.as_str()));
+        let everywhere = environments.len() > 1 && lacking().count() == environments.len();
+        for (environment, vars) in lacking().take(if everywhere { 1 } else { usize::MAX }) {
+            let help = nearest(name, vars.iter().copied()).map(|var| format!("did you mean `{var}`?"));
+            let add = format!("add it under `environments.{environment}.vars` in trunkline.yaml");
+            let message = if everywhere {
+                format!("no environment has a var `{name}`")
+            } else {
+                format!("environment `{environment}` has no var `{name}`")
+            };
+            self.fault(span.clone(), message, "unknown", Some(help.unwrap_or(add)));
         }
     }
 
@@ -456,17 +413,24 @@ impl<'a> Walk<'a> {
         let foreign = FOREIGN.iter().find(|(theirs, _)| *theirs == name);
         if name == "secrets" {
             let message = "`secrets` is not supported yet".to_owned();
-            return self.fault(span, message, "not yet", Some("let the service read its secret itself".to_owned()));
+            return self.fault(
+                span,
+                message,
+                "not yet",
+                Some("let the service read its secret itself".to_owned()),
+            );
         }
-        if NOTICE_NAMES.contains(&name) {
-            let message = format!("`{name}` is known only in `on_success` and `on_failure`");
-            return self.fault(span, message, "not known here", None);
+        let elsewhere = match name {
+            "error" => Some("`error` is known only in `on_failure`"),
+            "links" => Some("`links` is known only in `on_success` and `on_failure`"),
+            _ => None,
+        };
+        if let Some(message) = elsewhere {
+            return self.fault(span, message.to_owned(), "not known here", None);
         }
         let help = foreign.map(|(_, ours)| format!("here it is `{ours}`"));
         let mut all: Vec<&str> = NAMES.to_vec();
-        if self.names.notice {
-            all.extend(NOTICE_NAMES);
-        }
+        all.extend(self.names.place.further_names());
         let param = self.names.params.contains(&name).then(|| format!("did you mean `params.{name}`?"));
         let var = self.names.environments.iter().any(|(_, vars)| vars.contains(&name));
         let var = var.then(|| format!("did you mean `vars.{name}`?"));
@@ -507,75 +471,4 @@ fn range(span: minijinja::machinery::Span) -> Range<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn messages(text: &str) -> Vec<String> {
-        let names = Names {
-            data_interval: true,
-            params: &["workers", "day"],
-            environments: &[("local", vec!["bucket"]), ("prod", vec!["bucket", "role"])],
-            notice: false,
-            shared: false,
-        };
-        check(text, &names)
-            .faults
-            .iter()
-            .map(|fault| format!("{} [{}]", fault.message, &text[fault.span.clone()]))
-            .collect()
-    }
-
-    #[test]
-    fn what_exists_passes() {
-        for text in [
-            "plain",
-            "{{ ds }} {{ params.workers }} {{ params['workers'] }} {{ vars.bucket | upper }}",
-            "{{ data_interval_start.strftime('%Y') }} {{ logical_date.year }} {{ ds.add(days=1) }}",
-            "{% for x in range(3) %}{{ x }}{{ loop.index }}{% endfor %}{% set y = ds %}{{ y.foo }}",
-            "{% if params.day is defined and ds > '2026' %}{{ run.id }}{% else %}{{ trigger.kind }}{% endif %}",
-            "{{ params.day.add('1d').strftime('%F') }} {{ [1, 2] | join(',') }} {{ {'a': ds}['a'] }}",
-        ] {
-            assert_eq!(messages(text), Vec::<String>::new(), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_does_not_exist_is_named_with_its_place() {
-        insta::assert_snapshot!(
-            [
-                "{{ dss }}", "{{ params.wrkers }}", "{{ params['nope'] }}", "{{ vars.role }}", "{{ execution_date }}",
-                "{{ ds | uper }}", "{{ ds is definde }}", "{{ logical_date.strtime('%Y') }}", "{{ run.idd }}",
-                "{{ tasks }}", "{{ tasks.a.output }}", "{{ error.message }}", "{{ secrets.x }}", "{{ ds.year }}",
-                "{{ ds ", "{{ ds }} {% if %}", "{{ nope(1) }}", "{% include 'x' %}", "{{ workers }}",
-            ]
-            .iter()
-            .flat_map(|text| messages(text))
-            .collect::<Vec<_>>()
-            .join("\n")
-        );
-    }
-
-    #[test]
-    fn every_listed_filter_and_test_exists() {
-        let environment = super::super::environment();
-        for name in FILTERS.iter().chain(&MORE_FILTERS) {
-            let error = environment.render_str(&format!("{{{{ 1 | {name} }}}}"), ()).err();
-            let unknown = error.is_some_and(|error| error.kind() == minijinja::ErrorKind::UnknownFilter);
-            assert!(!unknown, "{name}");
-        }
-        for name in TESTS.iter().chain(&MORE_TESTS) {
-            let error = environment.render_str(&format!("{{{{ 1 is {name} }}}}"), ()).err();
-            let unknown = error.is_some_and(|error| error.kind() == minijinja::ErrorKind::UnknownTest);
-            assert!(!unknown, "{name}");
-        }
-    }
-
-    #[test]
-    fn tasks_that_are_read_are_returned() {
-        let names = Names { data_interval: true, params: &[], environments: &[], notice: false, shared: false };
-        let text = "{{ tasks.convert.outputs.rows }} {{ tasks['crawl'].outputs }}";
-        let tasks = check(text, &names).tasks;
-        assert_eq!(tasks.iter().map(|found| found.task.as_str()).collect::<Vec<_>>(), ["convert", "crawl"]);
-        assert_eq!(&text[tasks[0].span.clone()], "convert");
-    }
-}
+mod tests;

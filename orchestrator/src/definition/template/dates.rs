@@ -63,10 +63,13 @@ impl Object for Moment {
         args: &[Value],
     ) -> Result<Value, Error> {
         match method {
-            "strftime" => Ok(Value::from(strftime(args, |format| jiff::fmt::strtime::format(format, &self.0))?)),
+            "strftime" => {
+                Ok(Value::from(strftime(args, |format| jiff::fmt::strtime::format(format, &self.0))?))
+            }
             "in_tz" => {
                 let (zone,): (&str,) = from_args(args)?;
-                let zone = TimeZone::get(zone).map_err(|_| invalid(format!("there is no time zone `{zone}`")))?;
+                let zone =
+                    TimeZone::get(zone).map_err(|_| invalid(format!("there is no time zone `{zone}`")))?;
                 Ok(moment(self.0.with_time_zone(zone)))
             }
             "add" => shift(&self.0, args, 1).map(moment),
@@ -125,9 +128,8 @@ impl Moment {
 }
 
 fn date_method(date: Date, method: &str, args: &[Value]) -> Result<Value, Error> {
-    let midnight = || {
-        date.to_zoned(TimeZone::UTC).map_err(|_| invalid(format!("`{date}` lies outside the calendar")))
-    };
+    let midnight =
+        || date.to_zoned(TimeZone::UTC).map_err(|_| invalid(format!("`{date}` lies outside the calendar")));
     match method {
         "strftime" => strftime(args, |format| jiff::fmt::strtime::format(format, date)).map(Value::from),
         "add" => Ok(Value::from(shift(&midnight()?, args, 1)?.date().to_string())),
@@ -145,10 +147,7 @@ fn date_method(date: Date, method: &str, args: &[Value]) -> Result<Value, Error>
     }
 }
 
-fn strftime(
-    args: &[Value],
-    format: impl Fn(&str) -> Result<String, jiff::Error>,
-) -> Result<String, Error> {
+fn strftime(args: &[Value], format: impl Fn(&str) -> Result<String, jiff::Error>) -> Result<String, Error> {
     let (pattern,): (&str,) = from_args(args)?;
     format(pattern).map_err(|error| invalid(format!("the pattern `{pattern}` cannot be used: {error}")))
 }

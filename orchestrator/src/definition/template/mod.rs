@@ -6,11 +6,12 @@
 
 pub mod check;
 pub mod dates;
+pub mod vocabulary;
 
 use std::{
     collections::BTreeSet,
     io,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use indexmap::IndexMap;
@@ -41,15 +42,15 @@ pub struct RenderContext {
     pub params: Map<String, Value>,
     /// The environment's vars.
     pub vars: Arc<IndexMap<String, Value>>,
-    /// `run.…`: [`check::RUN_FIELDS`].
+    /// `run.…`: [`vocabulary::RUN_FIELDS`]; in tasks [`vocabulary::TASK_RUN_FIELDS`].
     pub run: Map<String, Value>,
     /// Outputs by task name.
     pub outputs: Map<String, Value>,
     /// What triggered the run.
     pub trigger: Value,
-    /// `error.…` in notices about failures: [`check::ERROR_FIELDS`].
+    /// `error.…` in notices about failures: [`vocabulary::ERROR_FIELDS`].
     pub error: Option<Value>,
-    /// `links.…` in notices: [`check::LINK_FIELDS`].
+    /// `links.…` in notices: [`vocabulary::LINK_FIELDS`].
     pub links: Option<Value>,
 }
 
@@ -143,12 +144,11 @@ impl Templates {
 
     fn text(&self, text: &str, root: &Template) -> Result<Value, String> {
         let source;
-        let template = match self.environment.get_template(text) {
-            Ok(template) => template,
-            Err(_) => {
-                source = compiled_form(text);
-                self.environment.template_from_str(&source).map_err(|error| explain(&error, text))?
-            }
+        let template = if let Ok(template) = self.environment.get_template(text) {
+            template
+        } else {
+            source = compiled_form(text);
+            self.environment.template_from_str(&source).map_err(|error| explain(&error, text))?
         };
         if sole_expression(text).is_some() {
             let captured = template.render_captured(root.clone()).map_err(|error| explain(&error, text))?;
@@ -203,9 +203,12 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Jinja's delimiters; unlike Jinja's default, the last line break of a text is kept.
+/// Jinja's delimiters; unlike Jinja's default, the last line break of a text is kept. Made
+/// once: it holds a compiled search for the delimiters.
 fn syntax() -> SyntaxConfig {
-    SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default()
+    static SYNTAX: LazyLock<SyntaxConfig> =
+        LazyLock::new(|| SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
+    SYNTAX.clone()
 }
 
 fn compiled_form(text: &str) -> String {
@@ -266,7 +269,9 @@ struct Bounded(Vec<u8>);
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > OUTPUT_BYTES_MAX {
-            return Err(io::Error::other(format!("the rendered text is longer than {OUTPUT_BYTES_MAX} bytes")));
+            return Err(io::Error::other(format!(
+                "the rendered text is longer than {OUTPUT_BYTES_MAX} bytes"
+            )));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -308,10 +313,16 @@ impl Object for Root {
             "tasks" => Template::from_object(Tasks(self.clone())),
             "trigger" => Template::from(Serde(&cx.trigger)),
             "error" => Template::from(Serde(cx.error.as_ref()?)),
-            "links" => Template::from(Serde(cx.links.as_ref()?)),
+            "links" => Template::from(Serde(links(cx.links.as_ref()?))),
             _ => return None,
         })
     }
+}
+
+/// The links that a template may name: one that the run does not have is empty text.
+fn links(given: &Value) -> Value {
+    let console = given.get("console").or_else(|| given.as_object()?.values().next());
+    serde_json::json!({ "console": console.and_then(Value::as_str).unwrap_or_default() })
 }
 
 /// `tasks.<task>.outputs`.

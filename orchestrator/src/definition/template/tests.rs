@@ -55,7 +55,13 @@ fn dates_have_methods_and_text_dates_have_them_too() {
 
 #[test]
 fn unknown_names_and_missing_values_are_errors() {
-    for text in ["{{ nope }}", "{{ params.nope }}", "x {{ params.nope }}", "{{ error.message }}", "{{ tasks.other.outputs.x }}"] {
+    for text in [
+        "{{ nope }}",
+        "{{ params.nope }}",
+        "x {{ params.nope }}",
+        "{{ error.message }}",
+        "{{ tasks.other.outputs.x }}",
+    ] {
         assert!(render(text).is_err(), "{text}");
     }
 }
@@ -83,4 +89,19 @@ fn text_without_templates_is_left_alone() {
     let templates = Templates { environment: environment() };
     assert_eq!(templates.render(&settings, &context()), Ok(settings));
     assert_eq!(render("ends with a line break {{ ds }}\n"), Ok(json!("ends with a line break 2026-11-19\n")));
+}
+
+#[test]
+fn a_notice_reads_its_error_and_links() {
+    let mut cx = context();
+    cx.error = Some(json!({ "task": "convert", "message": "no such column" }));
+    cx.links = Some(json!({ "Logs": "https://console" }));
+    let templates = Templates { environment: environment() };
+    let render = |text: &str, cx: &RenderContext| templates.render_text(text, cx);
+    assert_eq!(
+        render("{{ error.task }}: {{ links.console }}", &cx),
+        Ok("convert: https://console".to_owned())
+    );
+    cx.links = Some(json!({}));
+    assert_eq!(render("[{{ links.console }}]", &cx), Ok("[]".to_owned()));
 }

@@ -80,7 +80,7 @@ pub(super) fn end_orphan(root: &Path, run: &str) {
     let shown = std::process::Command::new("ps").args(["-o", "command=", "-p", text.trim()]).output();
     let ours = shown.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(run));
     if ours {
-        drop(kill_process_group(pid, Signal::KILL));
+        kill(pid);
     }
 }
 
@@ -107,8 +107,15 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.pid {
-            drop(kill_process_group(pid, Signal::KILL));
+            kill(pid);
         }
+    }
+}
+
+/// Kills a process group; one that is gone already needs no killing.
+fn kill(pid: Pid) {
+    if let Err(error) = kill_process_group(pid, Signal::KILL) {
+        tracing::debug!(%error, "a job's process group is gone");
     }
 }
 

@@ -1,11 +1,11 @@
 //! Operations on buckets, and listings.
 
 use s3s::dto::{
-    Bucket, BucketLocationConstraint, CommonPrefix, CreateBucketInput, CreateBucketOutput,
-    DeleteBucketInput, DeleteBucketOutput, ETag, EncodingType, GetBucketLocationInput,
-    GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput,
-    HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass, Owner, Timestamp,
+    Bucket, BucketLocationConstraint, CommonPrefix, CreateBucketInput, CreateBucketOutput, DeleteBucketInput,
+    DeleteBucketOutput, ETag, EncodingType, GetBucketLocationInput, GetBucketLocationOutput,
+    GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
+    ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+    ObjectStorageClass, Owner, Timestamp,
 };
 use s3s::{S3Request, S3Result, s3_error};
 
@@ -33,7 +33,10 @@ impl Objects {
         Ok(DeleteBucketOutput::default())
     }
 
-    pub(super) async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<HeadBucketOutput> {
+    pub(super) async fn head_bucket(
+        &self,
+        request: S3Request<HeadBucketInput>,
+    ) -> S3Result<HeadBucketOutput> {
         self.require_bucket(request.input.bucket).await?;
         Ok(HeadBucketOutput { bucket_region: Some(REGION.to_owned()), ..HeadBucketOutput::default() })
     }
@@ -114,9 +117,8 @@ impl Objects {
     ) -> S3Result<ListObjectsV2Output> {
         let input = request.input;
         let position = match &input.continuation_token {
-            Some(token) => Position::from_token(token).ok_or_else(|| {
-                s3_error!(InvalidArgument, "The continuation token provided is incorrect")
-            })?,
+            Some(token) => Position::from_token(token)
+                .ok_or_else(|| s3_error!(InvalidArgument, "The continuation token provided is incorrect"))?,
             None => Position { after: input.start_after.clone().unwrap_or_default(), is_prefix: false },
         };
         let query = Query {

@@ -5,10 +5,10 @@ use std::io::{Read, Seek, SeekFrom};
 
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CopyPartResult, CreateMultipartUploadInput,
-    CreateMultipartUploadOutput, ETag, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListPartsInput, ListPartsOutput, MultipartUpload, Part as PartDto, Timestamp, UploadPartCopyInput,
-    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    CompleteMultipartUploadOutput, CopyPartResult, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+    ETag, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput,
+    MultipartUpload, Part as PartDto, Timestamp, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
+    UploadPartOutput,
 };
 use s3s::{S3Error, S3Request, S3Result, s3_error};
 
@@ -56,7 +56,10 @@ impl Objects {
         Ok(output)
     }
 
-    pub(super) async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
+    pub(super) async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<UploadPartOutput> {
         let claims = Claims::from_headers(&request.headers, request.extensions.get::<Trailers>());
         let input = request.input;
         check_number(input.part_number)?;
@@ -131,8 +134,7 @@ impl Objects {
             ..Conditions::default()
         };
         let (bucket, key) = (input.bucket, input.key);
-        let etag =
-            self.place(bucket.clone(), key.clone(), joined.file, joined.about, conditions).await?;
+        let etag = self.place(bucket.clone(), key.clone(), joined.file, joined.about, conditions).await?;
         self.blocking(move |store| Ok(upload.end(store)?)).await?;
         Ok(CompleteMultipartUploadOutput {
             location: Some(format!("{}/{bucket}/{key}", self.world.endpoint())),
@@ -161,9 +163,8 @@ impl Objects {
         let after = input.part_number_marker.unwrap_or(0);
         let max_parts = input.max_parts.unwrap_or(1000).clamp(1, 1000);
         let (bucket, key, id) = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
-        let mut parts = self
-            .blocking(move |store| Ok(Upload::find(store, &id, &bucket, &key)?.parts(store)?))
-            .await?;
+        let mut parts =
+            self.blocking(move |store| Ok(Upload::find(store, &id, &bucket, &key)?.parts(store)?)).await?;
         parts.retain(|part| part.number > after);
         let page = usize::try_from(max_parts).unwrap_or(1000);
         let is_truncated = parts.len() > page;

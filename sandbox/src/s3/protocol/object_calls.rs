@@ -78,7 +78,10 @@ impl Objects {
         })
     }
 
-    pub(super) async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<HeadObjectOutput> {
+    pub(super) async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<HeadObjectOutput> {
         let input = request.input;
         let conditions = Conditions {
             if_match: input.if_match,
@@ -142,7 +145,10 @@ impl Objects {
         })
     }
 
-    pub(super) async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
+    pub(super) async fn copy_object(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<CopyObjectOutput> {
         let input = request.input;
         let (bucket, key) = source(&input.copy_source)?;
         let conditions = Conditions {
@@ -154,7 +160,10 @@ impl Objects {
         let replaces =
             input.metadata_directive.as_ref().is_some_and(|it| it.as_str() == MetadataDirective::REPLACE);
         if bucket == input.bucket && key == input.key && !replaces {
-            return Err(s3_error!(InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
+            return Err(s3_error!(
+                InvalidRequest,
+                "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+            ));
         }
         let opened = self.open(bucket, key).await?;
         conditions.check_read(&opened.about.etag, &opened.metadata, Unchanged::PreconditionFailed)?;
@@ -211,7 +220,9 @@ impl Objects {
             let mut errors = Vec::new();
             for object in input.delete.objects {
                 match store.delete(&input.bucket, &object.key) {
-                    Ok(()) => deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() }),
+                    Ok(()) => {
+                        deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() });
+                    }
                     Err(error) => errors.push(s3s::dto::Error {
                         code: Some("InternalError".to_owned()),
                         message: Some(error.to_string()),

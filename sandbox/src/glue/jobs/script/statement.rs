@@ -1,7 +1,7 @@
 //! The statements of a script, taken apart. Queries inside them are left to the engine.
 
 use crate::catalog::Column;
-use crate::engine::sql_text::{Kind, Token, meaningful};
+use crate::engine::sql_cursor::Cursor;
 
 /// The settings that `SET` knows.
 const SETTINGS: [&str; 3] = ["report", "quarantine", "on_missing_table"];
@@ -44,7 +44,7 @@ impl Statement {
 
 /// Takes a statement apart.
 pub(super) fn parse(text: &str) -> Result<Statement, String> {
-    let mut cursor = Cursor { text, tokens: meaningful(text), at: 0 };
+    let mut cursor = Cursor::new(text);
     let first = cursor.peek().map(|token| token.text.to_uppercase()).unwrap_or_default();
     match first.as_str() {
         "SET" => set(&mut cursor),
@@ -163,120 +163,6 @@ fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, String> {
         }
     }
     Ok(Statement::Insert(Insert { target, keys, replace, query: cursor.query()? }))
-}
-
-struct Cursor<'a> {
-    text: &'a str,
-    tokens: Vec<Token<'a>>,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn peek(&self) -> Option<&Token<'a>> {
-        self.tokens.get(self.at)
-    }
-
-    fn accept_word(&mut self, word: &str) -> bool {
-        let found = self.peek().is_some_and(|token| token.is_word(word));
-        self.at += usize::from(found);
-        found
-    }
-
-    fn accept_symbol(&mut self, symbol: &str) -> bool {
-        let found = self.peek().is_some_and(|token| token.is_symbol(symbol));
-        self.at += usize::from(found);
-        found
-    }
-
-    fn word(&mut self, word: &str) -> Result<(), String> {
-        if self.accept_word(word) { Ok(()) } else { Err(self.expected(word)) }
-    }
-
-    fn symbol(&mut self, symbol: &str) -> Result<(), String> {
-        if self.accept_symbol(symbol) { Ok(()) } else { Err(self.expected(symbol)) }
-    }
-
-    fn name(&mut self) -> Result<String, String> {
-        match self.peek() {
-            Some(token) if matches!(token.kind, Kind::Word | Kind::Quoted) => {
-                let name = token.content();
-                self.at += 1;
-                Ok(name)
-            }
-            _ => Err(self.expected("a name")),
-        }
-    }
-
-    fn text(&mut self) -> Result<String, String> {
-        match self.peek() {
-            Some(token) if token.kind == Kind::Text => {
-                let text = token.content();
-                self.at += 1;
-                Ok(text)
-            }
-            _ => Err(self.expected("a text in single quotes")),
-        }
-    }
-
-    /// A type: everything up to a comma or closing parenthesis that is not inside brackets.
-    fn type_text(&mut self) -> Result<String, String> {
-        let begin = self.peek().map_or(self.text.len(), |token| token.at);
-        let mut depth = 0_usize;
-        while let Some(token) = self.peek() {
-            match token.text {
-                "(" | "<" => depth += 1,
-                ")" | "," if depth == 0 => break,
-                ")" | ">" => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            self.at += 1;
-        }
-        let end = self.peek().map_or(self.text.len(), |token| token.at);
-        let text = self.text[begin..end].trim();
-        if text.is_empty() { Err(self.expected("a type")) } else { Ok(text.to_lowercase()) }
-    }
-
-    /// An expression: everything up to the query that follows.
-    fn until_query(&mut self) -> Result<String, String> {
-        let begin = self.peek().map_or(self.text.len(), |token| token.at);
-        let mut depth = 0_usize;
-        while let Some(token) = self.peek() {
-            match token.text {
-                "(" => depth += 1,
-                ")" => depth = depth.saturating_sub(1),
-                _ if depth == 0 && (token.is_word("SELECT") || token.is_word("WITH")) => {
-                    return Ok(self.text[begin..token.at].trim().to_owned());
-                }
-                _ => {}
-            }
-            self.at += 1;
-        }
-        Err(self.expected("SELECT"))
-    }
-
-    /// The rest of the statement, which must be a query.
-    fn query(&mut self) -> Result<String, String> {
-        match self.peek() {
-            Some(token) if token.is_word("SELECT") || token.is_word("WITH") || token.is_symbol("(") => {
-                Ok(self.text[token.at..].to_owned())
-            }
-            _ => Err(self.expected("SELECT")),
-        }
-    }
-
-    fn end(&self) -> Result<(), String> {
-        match self.peek() {
-            None => Ok(()),
-            Some(token) => Err(format!("unexpected `{}` after the end of the statement", token.text)),
-        }
-    }
-
-    fn expected(&self, what: &str) -> String {
-        match self.peek() {
-            Some(token) => format!("expected {what}, found `{}`", token.text),
-            None => format!("expected {what} at the end of the statement"),
-        }
-    }
 }
 
 #[cfg(test)]

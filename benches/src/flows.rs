@@ -1,0 +1,149 @@
+//! No-op flows through the whole operator path: intents committed before they start, every
+//! attempt and every transition in the history.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, ensure};
+use futures::{StreamExt, stream};
+use trunkline::engine::EngineHandle;
+use trunkline_state::{ids::RunId, run::Definition, store::Store};
+
+use crate::{
+    baseline::Baseline,
+    stage::{Stage, now, operators, request},
+    table::Table,
+};
+
+/// Flows at once for the throughput.
+const FLOWS_AT_ONCE: usize = 256;
+/// Tasks of the fan-out.
+const FAN: usize = 10_000;
+
+/// A flow of three tasks, one after the other.
+pub async fn three_tasks(stage: &Stage, base: &Baseline, effort: f64, table: &mut Table) -> Result<()> {
+    let definition = stage.deploy("flow3", 3, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
+    let engine = stage.engine(operators()).await?;
+    let store = stage.store().await?;
+    let median = median_alone(&engine.handle(), &store, &definition, scaled(200, effort)).await?;
+    let ratio = median.as_secs_f64() / base.commit.as_secs_f64();
+    let measured = format!("{:.2} ms = {ratio:.2} commits", median.as_secs_f64() * 1e3);
+    table.add("3-task no-op flow, median", measured, "≤ 4 single-row commits", Some(ratio <= 4.0));
+
+    let flows = scaled(8_000, effort);
+    let begin = now();
+    let runs: Vec<RunId> = stream::iter(0..flows)
+        .map(|number| finish(engine.handle(), Arc::clone(&definition), format!("many-{number}")))
+        .buffer_unordered(FLOWS_AT_ONCE)
+        .filter_map(|run| async { run.ok() })
+        .collect()
+        .await;
+    let seconds = now().duration_since(begin).as_secs_f64();
+    ensure!(runs.len() == flows, "{} of {flows} flows ended", runs.len());
+    check_history(&store, runs[0], 3).await?;
+    #[expect(clippy::cast_precision_loss, reason = "a count of flows")]
+    let rate = flows as f64 / seconds;
+    let wanted = 2_000.0 / 9_000.0;
+    let share = rate / base.commits_per_second;
+    table.add(
+        "3-task no-op flows, throughput",
+        format!("{rate:.0}/s = {share:.2} per single-row commit"),
+        &format!("≥ {wanted:.2} per single-row commit of 8 clients"),
+        Some(share >= wanted),
+    );
+    engine.shutdown().await?;
+    Ok(())
+}
+
+/// A chain of forty tasks.
+pub async fn chain_of_forty(stage: &Stage, base: &Baseline, effort: f64, table: &mut Table) -> Result<()> {
+    let definition = stage.deploy("chain40", 40, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
+    let engine = stage.engine(operators()).await?;
+    let store = stage.store().await?;
+    let median = median_alone(&engine.handle(), &store, &definition, scaled(30, effort)).await?;
+    let ratio = median.as_secs_f64() / (40.0 * base.commit.as_secs_f64());
+    let measured = format!("{:.1} ms = {ratio:.2} × 40 commits", median.as_secs_f64() * 1e3);
+    table.add("chain of 40 no-ops", measured, "≤ 1.5 × 40 single-row commits", Some(ratio <= 1.5));
+    engine.shutdown().await?;
+    Ok(())
+}
+
+/// Ten thousand tasks that may all start at once.
+pub async fn fan_out(stage: &Stage, table: &mut Table) -> Result<()> {
+    let definition = stage.deploy("fan", FAN, "noop", |_| vec![]).await?;
+    let engine = stage.engine(operators()).await?;
+    let store = stage.store().await?;
+    let begin = now();
+    let run = finish(engine.handle(), definition, "fan".to_owned()).await?;
+    let ours = now().duration_since(begin).as_secs_f64();
+    check_history(&store, run, FAN).await?;
+    let begin = now();
+    copy_rows(&store, run).await?;
+    let plain = now().duration_since(begin).as_secs_f64();
+    let share = plain / ours;
+    table.add(
+        "fan-out of 10,000 tasks in one run",
+        format!("{ours:.2} s, {:.0} % of the rate of set-based statements ({plain:.2} s)", share * 100.0),
+        "≥ 50 %",
+        Some(share >= 0.5),
+    );
+    engine.shutdown().await?;
+    Ok(())
+}
+
+/// The same rows, written by one set-based statement per phase: run and task runs, intents,
+/// ends.
+async fn copy_rows(store: &Store, run: RunId) -> Result<()> {
+    let statements = [
+        "insert into run select '00000000-0000-7000-8000-000000000001', pipeline, version, 'copy', 'queued', generation, logical_date, interval_start, interval_end, fire_at, params, trigger, created_at, created_by, started_at, null, null, false, null, task_states, 1, null, 0 from run where run_id = $1",
+        "insert into task_run select '00000000-0000-7000-8000-000000000001', position, task, 'running', generation, attempts, tries, retry_at, null, null, null, started_at, null from task_run where run_id = $1",
+        "insert into attempt select '00000000-0000-7000-8000-000000000001', position, number, attempt_id, generation, 'starting', operator, request, baseline, intent_at, null, null, null, false, deadline_at, null, null, null, null, null, null, replica_id from attempt where run_id = $1",
+        "insert into event select '00000000-0000-7000-8000-000000000001', seq, at, xid, actor, changes from event where run_id = $1",
+        "update attempt c set state = a.state, ended_at = a.ended_at, result = a.result from attempt a where c.run_id = '00000000-0000-7000-8000-000000000001' and a.run_id = $1 and a.position = c.position",
+        "update task_run c set state = t.state, ended_at = t.ended_at, outputs = t.outputs from task_run t where c.run_id = '00000000-0000-7000-8000-000000000001' and t.run_id = $1 and t.position = c.position",
+    ];
+    for statement in statements {
+        sqlx::query(statement).bind(run.0).execute(store.pool()).await?;
+    }
+    Ok(())
+}
+
+/// Every attempt, and its end, is in the history.
+async fn check_history(store: &Store, run: RunId, tasks: usize) -> Result<()> {
+    let attempts = store.attempts(run).await?;
+    ensure!(attempts.len() == tasks, "{} attempts of {tasks} tasks", attempts.len());
+    let mut ends = 0;
+    for row in store.history(run, 0, 100_000).await? {
+        ends += row.changes.iter().filter(|change| change.attempt.is_some() && change.to == "succeeded").count();
+    }
+    ensure!(ends == tasks, "{ends} ends of {tasks} attempts in the history");
+    Ok(())
+}
+
+async fn median_alone(handle: &EngineHandle, store: &Store, definition: &Arc<Definition>, count: usize) -> Result<Duration> {
+    let mut times = Vec::with_capacity(count);
+    let mut last = None;
+    for number in 0..count + 10 {
+        let begin = now();
+        last = Some(finish(handle.clone(), Arc::clone(definition), format!("alone-{number}")).await?);
+        // The first ones plan statements and fill caches.
+        if number >= 10 {
+            times.push(Duration::try_from(now().duration_since(begin))?);
+        }
+    }
+    if let Some(run) = last {
+        check_history(store, run, definition.pipeline.tasks.len()).await?;
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
+
+async fn finish(handle: EngineHandle, definition: Arc<Definition>, key: String) -> Result<RunId> {
+    let (run, _) = handle.create(request(&definition, key)).await?;
+    handle.ended(run).await;
+    Ok(run)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a count of repetitions")]
+fn scaled(count: usize, effort: f64) -> usize {
+    (count as f64 * effort).max(1.0) as usize
+}

@@ -1,0 +1,132 @@
+//! What every measurement stands on: a Postgres, an engine, pipelines of no-ops.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde_json::{Map, json};
+use tempfile::TempDir;
+use trunkline::{
+    clock::{Clock, Ids, RandomIds, SystemClock},
+    engine::{Engine, EngineOptions, RunRequest, Timing},
+};
+use trunkline_postgres::{Options, Server};
+use trunkline_state::{
+    pipeline::Pipeline,
+    run::{Definition, Trigger},
+    store::{Role, Store},
+};
+use trunkline_tasks::registry::{self, Registry};
+
+/// A database to measure on.
+pub struct Stage {
+    server: Option<Server>,
+    _folder: TempDir,
+    pub url: String,
+}
+
+impl Stage {
+    /// The given server, or a private one with full durability.
+    pub async fn new(store: Option<&str>) -> Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        if let Some(url) = store {
+            return Ok(Self { server: None, _folder: folder, url: url.to_owned() });
+        }
+        let server = trunkline_postgres::start(&Options::for_folder(folder.path())).await?;
+        Ok(Self { url: server.url().to_owned(), server: Some(server), _folder: folder })
+    }
+
+    /// Stops what was started.
+    pub async fn end(self) -> Result<()> {
+        if let Some(server) = self.server {
+            server.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// A migrated store as a new replica.
+    pub async fn store(&self) -> Result<Store> {
+        let store = Store::connect(&self.url, RandomIds.replica_id(), false).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// An engine with these operators.
+    pub async fn engine(&self, registry: Registry) -> Result<Engine> {
+        let options = EngineOptions {
+            role: Role::Serve,
+            registry: Arc::new(registry),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+            sandbox_endpoint: None,
+            timing: Timing::default(),
+            host: "bench".to_owned(),
+            environment: "local".to_owned(),
+        };
+        Ok(Engine::start(self.store().await?, options).await?)
+    }
+
+    /// Deploys a pipeline of no-ops whose task `n` waits for `upstream(n)`.
+    pub async fn deploy(
+        &self,
+        name: &str,
+        tasks: usize,
+        operator: &str,
+        upstream: impl Fn(usize) -> Vec<usize>,
+    ) -> Result<Arc<Definition>> {
+        let store = self.store().await?;
+        let pipeline = pipeline(name, tasks, operator, upstream)?;
+        store.deploy(vec![(pipeline, String::new())], false, "user:bench", now()).await?;
+        let version = store.version(name, None).await?.version;
+        let definition = store.definition(name, version).await?;
+        store.close().await;
+        Ok(definition)
+    }
+}
+
+/// The operators of the product, for looking and for no-ops.
+pub fn operators() -> Registry {
+    Registry::standard(&registry::Options::for_looking())
+}
+
+/// A run of a definition under a key.
+pub fn request(definition: &Arc<Definition>, key: String) -> RunRequest {
+    RunRequest {
+        definition: Arc::clone(definition),
+        key,
+        logical_date: now(),
+        interval: None,
+        fire_at: None,
+        params: Map::new(),
+        trigger: Trigger::Manual,
+        actor: "user:bench".to_owned(),
+    }
+}
+
+/// The present.
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// The only wait of this program.
+#[expect(clippy::disallowed_methods, reason = "between two looks at a condition")]
+pub async fn tick(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}
+
+fn pipeline(name: &str, tasks: usize, operator: &str, upstream: impl Fn(usize) -> Vec<usize>) -> Result<Pipeline> {
+    let tasks: Vec<_> = (0..tasks)
+        .map(|position| {
+            json!({
+                "name": format!("t{position}"), "type": operator, "settings": {}, "depends_on": upstream(position),
+                "trigger_rule": "all_success", "connection": "aws",
+                "retry": {"retries": 0, "delay": {"secs": 1, "nanos": 0}, "backoff": 1.0, "delay_max": {"secs": 1, "nanos": 0}},
+                "timeout": {"secs": 86_400, "nanos": 0}, "poll_interval": {"secs": 100, "nanos": 0},
+            })
+        })
+        .collect();
+    Ok(serde_json::from_value(json!({
+        "name": name, "environment": "local", "timezone": "UTC", "data_interval": "none", "catchup": "none",
+        "max_active_runs": 1_000_000, "tasks": tasks,
+    }))?)
+}

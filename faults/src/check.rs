@@ -1,0 +1,275 @@
+//! Evidence into violations. Pure, so that its own tests show that it can find something.
+//!
+//! The letters are those of the fault model: I1 each attempt has at most one accepted start,
+//! I2 each accepted start belongs to an attempt, I4 every run ends, I5 only legal transitions,
+//! I6 at most one live attempt, I7 nothing starts before its upstreams ended, I8 an ended
+//! attempt never changes, I9 every notice is sent, I11 counters equal recounts.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+use trunkline_state::{
+    machine::legal::{attempt_may, run_may, task_may},
+    words::{AttemptState, RunState, TaskState},
+};
+
+use crate::{
+    evidence::{AttemptFact, Evidence, RunFact},
+    project,
+};
+
+/// Every promise that the evidence says was broken, in words.
+pub fn check(evidence: &Evidence) -> Vec<String> {
+    let mut found = Vec::new();
+    outcomes(evidence, &mut found);
+    attempts(evidence, &mut found);
+    marked_starts(evidence, &mut found);
+    crawls(evidence, &mut found);
+    commands(evidence, &mut found);
+    history(evidence, &mut found);
+    order(evidence, &mut found);
+    finality(evidence, &mut found);
+    notices(evidence, &mut found);
+    places(evidence, &mut found);
+    found
+}
+
+/// Notices that were published more than once: allowed after a death, and counted.
+pub fn repeated_notices(evidence: &Evidence) -> usize {
+    let published = evidence.ledger.iter().filter(|start| start.operation == "Publish").count();
+    published.saturating_sub(evidence.notices.len())
+}
+
+/// Accepted starts of jobs, and starts of commands.
+pub fn starts(evidence: &Evidence) -> usize {
+    evidence.ledger.iter().filter(|start| start.operation != "Publish").count() + evidence.commands.len()
+}
+
+fn outcomes(evidence: &Evidence, found: &mut Vec<String>) {
+    for run in &evidence.runs {
+        let wanted = project::outcome(&run.pipeline);
+        if run.state != wanted {
+            found.push(format!("I4: {} is {}, not {wanted}", name(run), run.state));
+        }
+    }
+}
+
+fn attempts(evidence: &Evidence, found: &mut Vec<String>) {
+    for attempt in &evidence.attempts {
+        match AttemptState::from_word(&attempt.state) {
+            None => found.push(format!("I5: {} has the state {}", label(attempt), attempt.state)),
+            Some(state) if !state.is_terminal() => {
+                found.push(format!("I4: {} is {} at rest", label(attempt), attempt.state));
+            }
+            Some(AttemptState::Lost) => found.push(format!("I4: {} ended as lost", label(attempt))),
+            Some(_) => {}
+        }
+    }
+    for task in &evidence.tasks {
+        let of = |attempt: &&AttemptFact| attempt.run == task.run && attempt.position == task.position;
+        let numbers: Vec<i32> = evidence.attempts.iter().filter(of).map(|attempt| attempt.number).collect();
+        let wanted: Vec<i32> = (1..=task.attempts).collect();
+        if numbers != wanted {
+            let text = format!("I11: task {} of {} counts {} attempts and has {numbers:?}", task.position, task.run, task.attempts);
+            found.push(text);
+        }
+    }
+}
+
+/// Jobs and queries carry the attempt's marker or token.
+fn marked_starts(evidence: &Evidence, found: &mut Vec<String>) {
+    let known: HashMap<&str, &AttemptFact> =
+        evidence.attempts.iter().map(|attempt| (attempt.token.as_str(), attempt)).collect();
+    let mut ids: HashMap<&str, Vec<&str>> = HashMap::new();
+    let marked = ["StartJobRun", "StartQueryExecution"];
+    for start in evidence.ledger.iter().filter(|start| marked.contains(&start.operation.as_str())) {
+        let marker = start.marker.as_deref().unwrap_or_default();
+        if !known.contains_key(marker) {
+            found.push(format!("I2: {} {} ({marker}) belongs to no attempt", start.operation, start.id));
+        }
+        ids.entry(marker).or_default().push(&start.id);
+    }
+    for (marker, ids) in &ids {
+        if ids.len() > 1 {
+            let who = known.get(marker).map_or_else(|| (*marker).to_owned(), |attempt| label(attempt));
+            found.push(format!("I1: {who} was started {} times: {}", ids.len(), ids.join(", ")));
+        }
+    }
+    for attempt in evidence.attempts.iter().filter(|attempt| ["glue_job", "athena_query"].contains(&attempt.operator.as_str())) {
+        let own = ids.get(attempt.token.as_str()).and_then(|ids| ids.first()).copied();
+        if attempt.external_id.is_some() && own != attempt.external_id.as_deref() {
+            let text = format!("I1: {} has the handle {:?}, the ledger {own:?}", label(attempt), attempt.external_id);
+            found.push(text);
+        }
+    }
+}
+
+/// Crawls carry nothing; each crawler belongs to one run, and each crawl must be an attempt's.
+fn crawls(evidence: &Evidence, found: &mut Vec<String>) {
+    for crawler in project::CRAWLERS {
+        let runs: HashSet<&str> = evidence
+            .runs
+            .iter()
+            .filter(|run| run.crawler.as_deref() == Some(crawler))
+            .map(|run| run.id.as_str())
+            .collect();
+        let own = |attempt: &&AttemptFact| attempt.operator == "glue_crawler" && runs.contains(attempt.run.as_str());
+        let attempts = evidence.attempts.iter().filter(own).count();
+        let crawls = evidence
+            .ledger
+            .iter()
+            .filter(|start| start.operation == "StartCrawler" && start.subject == crawler)
+            .count();
+        if crawls != attempts {
+            found.push(format!("I1: {crawler} was started {crawls} times for {attempts} attempts"));
+        }
+    }
+}
+
+/// Commands write their attempt's id when they run.
+fn commands(evidence: &Evidence, found: &mut Vec<String>) {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for command in &evidence.commands {
+        *times.entry(command).or_default() += 1;
+    }
+    for attempt in evidence.attempts.iter().filter(|attempt| attempt.operator == "command") {
+        let ran = times.remove(attempt.token.as_str()).unwrap_or(0);
+        if ran != 1 {
+            found.push(format!("I1: the command of {} ran {ran} times", label(attempt)));
+        }
+    }
+    for (attempt, ran) in times {
+        found.push(format!("I2: a command ran {ran} times for {attempt}, which is no attempt"));
+    }
+}
+
+/// Every transition is legal and begins where the one before ended; no row is missing.
+fn history(evidence: &Evidence, found: &mut Vec<String>) {
+    let mut states: HashMap<(String, Option<i64>, Option<i64>), String> = HashMap::new();
+    let mut rows: HashMap<&str, i32> = HashMap::new();
+    for row in &evidence.history {
+        let seen = rows.entry(&row.run).or_default();
+        *seen += 1;
+        if row.seq != *seen {
+            found.push(format!("I5: history row {seen} of {} has the number {}", row.run, row.seq));
+        }
+        for change in row.changes.as_array().into_iter().flatten() {
+            let (task, attempt) = (change["task"].as_i64(), change["attempt"].as_i64());
+            // Remarks name a task and no new state.
+            let Some(to) = change["to"].as_str() else { continue };
+            let from = change["from"].as_str();
+            let before = states.insert((row.run.clone(), task, attempt), to.to_owned());
+            if let (Some(before), Some(from)) = (&before, from)
+                && before != from
+            {
+                found.push(format!("I5: {} goes on from {from} where it was {before}: {change}", row.run));
+            }
+            if from.or(before.as_deref()).is_some_and(|from| from != to) && !is_legal(task, attempt, from.or(before.as_deref()), to) {
+                found.push(format!("I5: illegal transition in {}: {change}", row.run));
+            }
+        }
+    }
+    for run in &evidence.runs {
+        let seen = rows.get(run.id.as_str()).copied().unwrap_or(0);
+        if seen != run.event_seq {
+            found.push(format!("I5: {} counts {} history rows and has {seen}", name(run), run.event_seq));
+        }
+        let last = states.get(&(run.id.clone(), None, None));
+        if last != Some(&run.state) {
+            found.push(format!("I5: the history of {} ends at {last:?}, its state is {}", name(run), run.state));
+        }
+    }
+}
+
+fn is_legal(task: Option<i64>, attempt: Option<i64>, from: Option<&str>, to: &str) -> bool {
+    match (task, attempt) {
+        (None, _) => {
+            let states = (from.and_then(RunState::from_word), RunState::from_word(to));
+            matches!(states, (Some(from), Some(to)) if run_may(from, to))
+        }
+        (Some(_), None) => {
+            let states = (from.and_then(TaskState::from_word), TaskState::from_word(to));
+            matches!(states, (Some(from), Some(to)) if task_may(from, to))
+        }
+        (Some(_), Some(_)) => {
+            let before = from.map(AttemptState::from_word);
+            match (before, AttemptState::from_word(to)) {
+                (Some(None), _) | (_, None) => false,
+                (before, Some(to)) => attempt_may(before.flatten(), to),
+            }
+        }
+    }
+}
+
+/// The last attempt of a task was intended after what it depends on had ended.
+fn order(evidence: &Evidence, found: &mut Vec<String>) {
+    let ends: HashMap<(&str, i32), Option<i64>> =
+        evidence.tasks.iter().map(|task| ((task.run.as_str(), task.position), task.ended_at)).collect();
+    let runs: HashMap<&str, &RunFact> = evidence.runs.iter().map(|run| (run.id.as_str(), run)).collect();
+    for attempt in &evidence.attempts {
+        let Some(run) = runs.get(attempt.run.as_str()) else { continue };
+        if attempt.generation != run.generation {
+            continue;
+        }
+        let position = usize::try_from(attempt.position).unwrap_or(usize::MAX);
+        for upstream in run.depends_on.get(position).into_iter().flatten() {
+            match ends.get(&(attempt.run.as_str(), *upstream)) {
+                Some(Some(ended)) if *ended <= attempt.intent_at => {}
+                other => found.push(format!("I7: {} was intended before task {upstream} ended: {other:?}", label(attempt))),
+            }
+        }
+    }
+}
+
+fn finality(evidence: &Evidence, found: &mut Vec<String>) {
+    for (attempt, then) in &evidence.ended_then {
+        if evidence.ended_now.get(attempt) != Some(then) {
+            found.push(format!("I8: the ended attempt {attempt} changed"));
+        }
+    }
+}
+
+fn notices(evidence: &Evidence, found: &mut Vec<String>) {
+    let published: HashSet<&str> = evidence
+        .ledger
+        .iter()
+        .filter(|start| start.operation == "Publish")
+        .map(|start| start.id.as_str())
+        .collect();
+    for notice in &evidence.notices {
+        let sent = notice.provider_id.as_deref().is_some_and(|id| published.contains(id));
+        if notice.state != "sent" || !sent {
+            found.push(format!("I9: notice {} is {} and was published: {sent}", notice.key, notice.state));
+        }
+    }
+    for run in &evidence.runs {
+        let own = evidence.notices.iter().filter(|notice| notice.run == run.id).count();
+        // Each generation that ended has one; a clear may have come before the first ended.
+        if own == 0 {
+            found.push(format!("I9: {} ended without a notice", name(run)));
+        }
+    }
+}
+
+fn places(evidence: &Evidence, found: &mut Vec<String>) {
+    for (who, taken) in evidence.places.iter().filter(|(_, taken)| *taken != 0) {
+        found.push(format!("I11: {who} counts {taken} active runs at rest"));
+    }
+}
+
+fn name(run: &RunFact) -> String {
+    format!("{}@{}", run.pipeline, run.key)
+}
+
+fn label(attempt: &AttemptFact) -> String {
+    format!("attempt {} of task {} of {} ({})", attempt.number, attempt.position, attempt.run, attempt.operator)
+}
+
+/// The text of a change that the history holds; for tests.
+#[cfg(test)]
+fn change(task: Option<i64>, attempt: Option<i64>, from: Option<&str>, to: &str) -> Value {
+    serde_json::json!({ "task": task, "attempt": attempt, "from": from, "to": to })
+}
+
+#[cfg(test)]
+mod tests;

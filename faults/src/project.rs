@@ -1,0 +1,183 @@
+//! The pipelines of the trials: short, of every task type that starts something outside, and
+//! without anything that may end differently from one time to the next.
+
+use std::{fs, io, path::Path};
+
+/// Task types that start something outside.
+pub const EXTERNAL: [&str; 4] = ["glue_job", "glue_crawler", "athena_query", "command"];
+
+/// Crawlers; each run that crawls has one for itself, so that each crawl is somebody's.
+pub const CRAWLERS: [&str; 3] = ["faults-crawl-one", "faults-crawl-two", "faults-crawl-victim"];
+
+/// The job.
+pub const JOB: &str = "faults-job";
+
+/// How a run of each pipeline ends.
+pub const OUTCOMES: [(&str, &str); 4] =
+    [("line", "succeeded"), ("fan", "succeeded"), ("chain", "succeeded"), ("sour", "failed")];
+
+/// What the sandbox must have.
+pub const TEMPLATE: &str = r#"AWSTemplateFormatVersion: "2010-09-09"
+Resources:
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties: { BucketName: faults-bucket }
+  Database:
+    Type: AWS::Glue::Database
+    Properties:
+      CatalogId: "000000000000"
+      DatabaseInput: { Name: faults }
+  Role:
+    Type: AWS::IAM::Role
+    Properties: { AssumeRolePolicyDocument: { Statement: [] } }
+  CrawlOne:
+    Type: AWS::Glue::Crawler
+    Properties:
+      Name: faults-crawl-one
+      Role: !GetAtt Role.Arn
+      DatabaseName: !Ref Database
+      Targets: { S3Targets: [{ Path: "s3://faults-bucket/one/" }] }
+  CrawlTwo:
+    Type: AWS::Glue::Crawler
+    Properties:
+      Name: faults-crawl-two
+      Role: !GetAtt Role.Arn
+      DatabaseName: !Ref Database
+      Targets: { S3Targets: [{ Path: "s3://faults-bucket/two/" }] }
+  CrawlVictim:
+    Type: AWS::Glue::Crawler
+    Properties:
+      Name: faults-crawl-victim
+      Role: !GetAtt Role.Arn
+      DatabaseName: !Ref Database
+      Targets: { S3Targets: [{ Path: "s3://faults-bucket/three/" }] }
+  Job:
+    Type: AWS::Glue::Job
+    Metadata: { Trunkline: { Sandbox: { Script: jobs/work.py } } }
+    Properties:
+      Name: faults-job
+      Role: !GetAtt Role.Arn
+      Command: { Name: glueetl, PythonVersion: "3", ScriptLocation: "s3://faults-bucket/work.py" }
+      GlueVersion: "5.0"
+      WorkerType: G.1X
+      NumberOfWorkers: 2
+      MaxRetries: 0
+      ExecutionProperty: { MaxConcurrentRuns: 50 }
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties:
+      TopicName: faults-notices
+      Subscription: [{ Protocol: email, Endpoint: trials@example.com }]
+"#;
+
+const WORK: &str = "import time\ntime.sleep(0.05)\nprint('worked')\n";
+
+const HEAD: &str = "\
+schedule: \"0 9 * * *\"
+timezone: UTC
+start_date: 2099-01-01
+data_interval: day
+catchup: none
+defaults: { connection: aws, retries: 0, poll_interval: 1s }
+on_success: [{ sns: \"{{ vars.topic }}\" }]
+on_failure: [{ sns: \"{{ vars.topic }}\" }]
+";
+
+const LINE: &str = "\
+name: line
+max_active_runs: 5
+params: { crawler: { type: string, default: faults-crawl-one } }
+tasks:
+  crawl: { type: glue_crawler, crawler: \"{{ params.crawler }}\" }
+  convert: { type: glue_job, depends_on: crawl, job: faults-job, arguments: { --date: \"{{ ds }}\" } }
+";
+
+const LINE_QUERY: &str = "  \
+  count: { type: athena_query, depends_on: convert, query: SELECT 1 AS one, output_location: \"s3://faults-bucket/results/\" }
+";
+
+const FAN: &str = "\
+name: fan
+max_active_runs: 2
+tasks:
+  begin: { type: noop }
+  job_a: { type: glue_job, depends_on: begin, job: faults-job }
+  job_b: { type: glue_job, depends_on: begin, job: faults-job }
+  work:
+    type: command
+    depends_on: begin
+    env: { STARTS: \"{{ vars.starts }}\" }
+    command: [sh, -c, 'echo \"$TRUNKLINE_ATTEMPT\" >> \"$STARTS\"; echo worked']
+";
+
+const FAN_QUERY: &str = "  \
+  ask: { type: athena_query, depends_on: begin, query: SELECT 2 AS two, output_location: \"s3://faults-bucket/results/\" }
+";
+
+const FAN_END: &str = "  end: { type: noop, depends_on: [job_a, job_b, work] }\n";
+
+const CHAIN: &str = "\
+name: chain
+max_active_runs: 1
+concurrency_group: faults
+tasks:
+  one: { type: noop }
+  two:
+    type: command
+    depends_on: one
+    env: { STARTS: \"{{ vars.starts }}\" }
+    command: [sh, -c, 'echo \"$TRUNKLINE_ATTEMPT\" >> \"$STARTS\"']
+  three: { type: sleep, depends_on: two, duration: 1s }
+  four: { type: noop, depends_on: three }
+";
+
+const SOUR: &str = "\
+name: sour
+max_active_runs: 1
+concurrency_group: faults
+tasks:
+  fail:
+    type: command
+    retries: 1
+    retry_delay: 1s
+    env: { STARTS: \"{{ vars.starts }}\" }
+    command: [sh, -c, 'echo \"$TRUNKLINE_ATTEMPT\" >> \"$STARTS\"; echo this one fails >&2; exit 3']
+  never: { type: noop, depends_on: fail }
+";
+
+/// Writes the project. Its `starts` file gets one line for each start of a `command` task.
+pub fn write(folder: &Path, endpoint: &str, starts: &Path, without: &[String]) -> io::Result<()> {
+    let has_query = !without.iter().any(|word| word == "athena_query");
+    let query = |text: &'static str| if has_query { text } else { "" };
+    let project = format!(
+        "pipelines: pipelines\n\
+         environments:\n  \
+           local:\n    \
+             connections:\n      \
+               aws: {{ type: aws, region: us-east-1, endpoint: \"{endpoint}\", access_key: trials }}\n    \
+             vars:\n      \
+               topic: arn:aws:sns:us-east-1:000000000000:faults-notices\n      \
+               starts: \"{}\"\n",
+        starts.display()
+    );
+    fs::create_dir_all(folder.join("jobs"))?;
+    fs::write(folder.join("jobs/work.py"), WORK)?;
+    fs::write(folder.join("trunkline.yaml"), project)?;
+    let pipelines = [
+        ("line", format!("{HEAD}{LINE}{}", query(LINE_QUERY))),
+        ("fan", format!("{HEAD}{FAN}{}{FAN_END}", query(FAN_QUERY))),
+        ("chain", format!("{HEAD}{CHAIN}")),
+        ("sour", format!("{HEAD}{SOUR}")),
+    ];
+    for (name, text) in pipelines {
+        let folder = folder.join("pipelines").join(name);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("pipeline.yaml"), text)?;
+    }
+    fs::write(starts, "")
+}
+
+/// How a run of this pipeline ends.
+pub fn outcome(pipeline: &str) -> &'static str {
+    OUTCOMES.iter().find(|(name, _)| *name == pipeline).map_or("succeeded", |(_, outcome)| outcome)
+}

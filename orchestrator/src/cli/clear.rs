@@ -1,0 +1,172 @@
+//! `clear`: run tasks of a run again. Shows exactly what will run, asks, then is like `run`.
+
+use trunkline_state::{ids::RunId, machine::Command};
+
+use super::{
+    carry::{carry, command_engine},
+    context::{Context, Session},
+    exit::{Exit, refuse},
+    output::{bold, dim},
+    validate::counted,
+};
+use crate::service::{
+    Snapshot,
+    clear::{ClearChoice, ClearPreview, preview},
+    find,
+};
+
+/// What `clear` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClearArgs {
+    /// The run: an id, pipeline@date or pipeline@latest
+    run: String,
+    /// Only this task, and what did not run because of it; may be repeated
+    #[arg(long = "task", value_name = "TASK")]
+    tasks: Vec<String>,
+    /// And everything that follows
+    #[arg(long)]
+    downstream: bool,
+    /// And everything before
+    #[arg(long)]
+    upstream: bool,
+    /// What failed, could not run or was cancelled
+    #[arg(long)]
+    failed: bool,
+    /// Only show what would run
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not wait for the run
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Whether a person has said yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// Ask where somebody can be asked.
+    Ask,
+    /// It was given on the command line.
+    Given,
+    /// Only show.
+    DryRun,
+    /// It was given, and nobody waits for the run.
+    GivenDetached,
+}
+
+/// Clears, then watches the run.
+pub(crate) async fn clear(cx: &Context, args: &ClearArgs) -> anyhow::Result<Exit> {
+    let project = cx.project()?;
+    let session = cx.open(&project).await?;
+    let run = find::run(&session.store, &args.run).await?;
+    provision_for(cx, &session, run).await?;
+    let choice = ClearChoice {
+        tasks: args.tasks.clone(),
+        failed: args.failed,
+        downstream: args.downstream,
+        upstream: args.upstream,
+    };
+    let consent = match (args.dry_run, args.yes, args.detach) {
+        (true, ..) => Consent::DryRun,
+        (_, true, true) => Consent::GivenDetached,
+        (_, true, false) => Consent::Given,
+        (_, false, true) => return refuse("--detach does not wait for an answer; add --yes"),
+        (_, false, false) => Consent::Ask,
+    };
+    clear_run(cx, &session, run, &choice, consent, args.reason.clone()).await
+}
+
+/// A sandbox that was emptied, or a changed template: as before a new run. A project whose
+/// files are broken at the moment can still clear.
+async fn provision_for(cx: &Context, session: &Session, run: RunId) -> anyhow::Result<()> {
+    let row = session.store.run(run).await?;
+    let Ok((project, loaded, _)) = cx.pipelines() else { return Ok(()) };
+    match loaded.get(&row.pipeline) {
+        Some(entry) => session.provision(cx, &project, entry).await,
+        None => Ok(()),
+    }
+}
+
+/// Shows what a clear would do, asks, does it, carries the run on.
+pub(crate) async fn clear_run(
+    cx: &Context,
+    session: &Session,
+    run: RunId,
+    choice: &ClearChoice,
+    consent: Consent,
+    reason: Option<String>,
+) -> anyhow::Result<Exit> {
+    let snapshot = Snapshot::read(&session.store, run).await?;
+    let label = snapshot.label();
+    let preview = preview(&snapshot.as_run(), choice)?;
+    if preview.cleared.is_empty() {
+        return refuse(format!("nothing of {label} matches: no task would run again"));
+    }
+    show(cx, &snapshot, &preview);
+    if consent == Consent::DryRun {
+        return Ok(Exit::Done);
+    }
+    if consent == Consent::Ask && !agreed(cx, &label, preview.cleared.len()).await? {
+        cx.output.note("nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let engine = command_engine(cx, session).await?;
+    let command = Command::Clear { tasks: preview.selected, reason };
+    if let Err(error) = engine.handle().ask(run, command, &cx.actor()).await {
+        engine.shutdown().await?;
+        return Err(error.into());
+    }
+    if consent == Consent::GivenDetached {
+        engine.shutdown().await?;
+        if !session.is_served().await? {
+            cx.output.warn(&format!("no `trunkline serve` is running: {label} waits until one is started"));
+        }
+        return Ok(Exit::Done);
+    }
+    if session.is_served().await? {
+        engine.handle().release(run).await;
+        session.store.hint().await?;
+    }
+    carry(cx, session, engine, run).await
+}
+
+fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview) {
+    let names = |positions: &[usize]| -> Vec<String> {
+        let tasks = &snapshot.definition.pipeline.tasks;
+        positions
+            .iter()
+            .filter_map(|&position| tasks.get(position))
+            .map(|task| task.name.to_string())
+            .collect()
+    };
+    let cleared = names(&preview.cleared);
+    if cx.output.json() {
+        return;
+    }
+    let label = snapshot.label();
+    cx.output.note(&format!("{}  {}", bold(&label), snapshot.covers()));
+    cx.output.data(&format!("{} run again: {}", counted(cleared.len(), "task"), cleared.join(", ")));
+    let kept: Vec<String> = (0..snapshot.tasks.len())
+        .filter(|position| !preview.cleared.contains(position))
+        .filter_map(|position| snapshot.tasks.get(position))
+        .map(|row| format!("{} ({})", row.task, row.state))
+        .collect();
+    if !kept.is_empty() {
+        cx.output.note(&dim(&format!("kept as they are: {}", kept.join(", "))));
+    }
+}
+
+async fn agreed(cx: &Context, label: &str, tasks: usize) -> anyhow::Result<bool> {
+    if !cx.output.can_ask() {
+        return refuse(format!("nobody can be asked here; say it with `trunkline clear {label} … --yes`"));
+    }
+    let question = format!("Run {} of {label} again?", counted(tasks, "task"));
+    let asked =
+        tokio::task::spawn_blocking(move || inquire::Confirm::new(&question).with_default(true).prompt());
+    Ok(matches!(asked.await, Ok(Ok(true))))
+}

@@ -1,0 +1,162 @@
+//! `cancel`, `retry-now`, `resolve`, `pause`, `resume`: a person's word to a run.
+
+use trunkline_state::{
+    ids::RunId,
+    machine::{Command, Resolution},
+    store::StoreError,
+};
+
+use super::{
+    carry::{carry_if_needed, command_engine},
+    context::{Context, Session},
+    exit::{Exit, refuse},
+};
+use crate::service::{Snapshot, find, resolve};
+
+/// What `cancel` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CancelArgs {
+    /// The run: an id, pipeline@date or pipeline@latest
+    run: String,
+    /// Only this task
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only show what would be stopped
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What `retry-now` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetryNowArgs {
+    /// The run: an id, pipeline@date or pipeline@latest
+    run: String,
+    /// The task
+    task: String,
+}
+
+/// What `resolve` takes.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("fact").required(true))]
+pub(crate) struct ResolveArgs {
+    /// The run: an id, pipeline@date or pipeline@latest
+    run: String,
+    /// The task
+    task: String,
+    /// The job exists and has this id at the service
+    #[arg(long, value_name = "ID", group = "fact")]
+    handle: Option<String>,
+    /// No job exists: it may be started again
+    #[arg(long, group = "fact")]
+    not_started: bool,
+    /// It cannot be found out: the attempt ends as lost
+    #[arg(long, group = "fact")]
+    lost: bool,
+}
+
+/// What `pause` and `resume` take.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PauseArgs {
+    /// A pipeline, or a run: an id or pipeline@date
+    name: String,
+}
+
+/// Stops a run or a task, and waits until that is confirmed.
+pub(crate) async fn cancel(cx: &Context, args: &CancelArgs) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let run = find::run(&session.store, &args.run).await?;
+    let snapshot = Snapshot::read(&session.store, run).await?;
+    let task =
+        args.task.as_deref().map(|name| find::task(&snapshot.definition.pipeline, name)).transpose()?;
+    if args.dry_run {
+        let concerned = |position: &usize| task.is_none_or(|task| task == *position);
+        let open: Vec<String> = (0..snapshot.tasks.len())
+            .filter(concerned)
+            .filter_map(|position| snapshot.tasks.get(position))
+            .filter(|row| {
+                trunkline_state::words::TaskState::from_word(&row.state)
+                    .is_some_and(|state| !state.is_terminal())
+            })
+            .map(|row| format!("{} ({})", row.task, row.state))
+            .collect();
+        cx.output.data(&format!(
+            "would be cancelled: {}",
+            if open.is_empty() { "nothing".to_owned() } else { open.join(", ") }
+        ));
+        return Ok(Exit::Done);
+    }
+    let command = Command::Cancel { task, reason: args.reason.clone() };
+    ask(cx, &session, run, command).await
+}
+
+/// Ends the waiting for a task's next try.
+pub(crate) async fn retry_now(cx: &Context, args: &RetryNowArgs) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let run = find::run(&session.store, &args.run).await?;
+    let snapshot = Snapshot::read(&session.store, run).await?;
+    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    ask(cx, &session, run, Command::RetryNow { task }).await
+}
+
+/// Tells what a person knows about an unconfirmed start.
+pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let run = find::run(&session.store, &args.run).await?;
+    let snapshot = Snapshot::read(&session.store, run).await?;
+    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    let resolution = match (&args.handle, args.not_started, args.lost) {
+        (Some(id), ..) => {
+            match snapshot.newest_attempt(task).and_then(|attempt| resolve::handle(attempt, id)) {
+                Some(handle) => Resolution::Handle { handle, external_id: id.clone() },
+                None => {
+                    return refuse(format!(
+                        "a job of {} cannot be named by an id; say --not-started or --lost",
+                        args.task
+                    ));
+                }
+            }
+        }
+        (None, true, _) => Resolution::NotStarted,
+        _ => Resolution::Lost,
+    };
+    ask(cx, &session, run, Command::Resolve { task, resolution }).await
+}
+
+/// Pauses or resumes a pipeline (no new run gets a place) or a run (nothing new starts).
+pub(crate) async fn pause(cx: &Context, args: &PauseArgs, paused: bool) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let is_run = args.name.contains('@') || args.name.contains('-');
+    if is_run {
+        let run = find::run(&session.store, &args.name).await?;
+        let command = if paused { Command::Pause } else { Command::Resume };
+        return ask(cx, &session, run, command).await;
+    }
+    let row = find::pipeline(&session.store, &args.name).await?;
+    let changed = session.store.set_paused(&row.name, paused).await?;
+    session.store.hint().await?;
+    let word = if paused { "paused" } else { "active" };
+    let already = if changed { "" } else { " already" };
+    cx.output.data(&format!("{} is{already} {word}", row.name));
+    if paused && changed {
+        cx.output.note("it fires no more and its queued runs wait; live runs go on");
+    }
+    Ok(Exit::Done)
+}
+
+async fn ask(cx: &Context, session: &Session, run: RunId, command: Command) -> anyhow::Result<Exit> {
+    let engine = command_engine(cx, session).await?;
+    if let Err(error) = engine.handle().ask(run, command, &cx.actor()).await {
+        engine.shutdown().await?;
+        return match error {
+            crate::engine::AskError::Refused(reason) => refuse(reason),
+            crate::engine::AskError::Store(StoreError::NotFound { what }) => {
+                refuse(format!("there is no {what}"))
+            }
+            other => Err(other.into()),
+        };
+    }
+    carry_if_needed(cx, session, engine, run).await
+}

@@ -1,0 +1,123 @@
+//! `deploy`: the project's pipelines become current in the store, all or none.
+
+use serde_json::json;
+use trunkline_state::{pipeline::Pipeline, store::Deployed};
+
+use super::{
+    context::{Context, Session},
+    exit::Exit,
+    output::{bold, dim},
+};
+use crate::{
+    definition::Loaded,
+    service::deploy::{Action, PipelineChange, compare},
+};
+
+/// What `deploy` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeployArgs {
+    /// Make the versions of the deployment before the last one current again
+    #[arg(long)]
+    rollback: bool,
+    /// Only show what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Keep pipelines that the project no longer has
+    #[arg(long, conflicts_with = "rollback")]
+    keep: bool,
+}
+
+/// Validates, shows the difference and what it means for live runs, deploys.
+pub(crate) async fn deploy(cx: &Context, args: &DeployArgs) -> anyhow::Result<Exit> {
+    if args.rollback {
+        return roll_back(cx, args.dry_run).await;
+    }
+    let (project, loaded, _) = cx.pipelines()?;
+    cx.report(&loaded.diagnostics)?;
+    let session = cx.open(&project).await?;
+    let pipelines: Vec<&Pipeline> = loaded.pipelines.iter().map(|entry| &entry.pipeline).collect();
+    let changes = compare(&session.store, &pipelines, !args.keep).await?;
+    if cx.output.json() {
+        cx.output.value(&json!({ "dry_run": args.dry_run, "changes": changes }));
+    } else {
+        show(cx, &changes);
+    }
+    if args.dry_run {
+        return Ok(Exit::Done);
+    }
+    let deployed = put(cx, &session, &loaded, !args.keep).await?;
+    for entry in &loaded.pipelines {
+        session.provision(cx, &project, entry).await?;
+    }
+    say(cx, &deployed);
+    Ok(Exit::Done)
+}
+
+/// Makes every loaded pipeline current.
+pub(crate) async fn put(
+    cx: &Context,
+    session: &Session,
+    loaded: &Loaded,
+    prune: bool,
+) -> anyhow::Result<Vec<Deployed>> {
+    let sources = &loaded.diagnostics.sources;
+    let pipelines = loaded
+        .pipelines
+        .iter()
+        .map(|entry| (entry.pipeline.clone(), sources.get(entry.source).text.to_string()))
+        .collect();
+    let deployed = session.store.deploy(pipelines, prune, &cx.actor(), cx.now()).await?;
+    session.store.hint().await?;
+    Ok(deployed)
+}
+
+async fn roll_back(cx: &Context, dry_run: bool) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    if dry_run {
+        cx.output.note("would make the versions of the deployment before the last one current again");
+        return Ok(Exit::Done);
+    }
+    let deployed = session.store.roll_back(&cx.actor(), cx.now()).await?;
+    session.store.hint().await?;
+    say(cx, &deployed);
+    Ok(Exit::Done)
+}
+
+fn show(cx: &Context, changes: &[PipelineChange]) {
+    for change in changes {
+        let word = match change.action {
+            Action::Add => "new",
+            Action::Change => "changed",
+            Action::Remove => "removed: it fires no more and keeps its history",
+            Action::Keep => continue,
+        };
+        cx.output.note(&format!("{}  {word}", bold(&change.pipeline)));
+        for line in &change.changes {
+            cx.output.note(&format!("  {line}"));
+        }
+        if !change.live_runs.is_empty() {
+            cx.output.note(&dim(&format!("  goes on as it started: {}", change.live_runs.join(", "))));
+        }
+    }
+}
+
+/// One line for each pipeline whose version changed.
+pub(crate) fn say(cx: &Context, deployed: &[Deployed]) {
+    let mut lines = Vec::new();
+    for change in deployed.iter().filter(|change| change.before != change.after) {
+        lines.push(match (change.before, change.after) {
+            (Some(before), Some(after)) => format!("{}: version {before} → {after}", change.name),
+            (None, Some(after)) => format!("{}: version {after}", change.name),
+            (Some(_), None) => format!("{}: removed", change.name),
+            (None, None) => format!("{}: unchanged", change.name),
+        });
+    }
+    if cx.output.json() {
+        return;
+    }
+    cx.output.data(&if lines.is_empty() {
+        "nothing to deploy: the store is up to date".to_owned()
+    } else {
+        lines.join("\n")
+    });
+}

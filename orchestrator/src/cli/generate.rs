@@ -1,0 +1,125 @@
+//! `generate`: made-up source data, into a folder or the sandbox's S3.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use jiff::civil::Date;
+use serde_json::json;
+
+use super::{
+    context::Context,
+    exit::{Exit, refuse},
+};
+use crate::{
+    generate::{
+        Object, Written,
+        cdr::{CdrSpec, cdr},
+        write_to_folder,
+    },
+    keeper::{Needs, attach},
+    service::sandbox::SandboxCaller,
+};
+
+/// Connections to the sandbox that are used at once.
+const UPLOADS_AT_ONCE: usize = 4;
+
+/// Objects that wait for an upload: bounds the memory, whatever the count.
+const UPLOADS_WAITING: usize = 256;
+
+/// What can be generated.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum GenerateCommand {
+    /// Call detail records as the telephony service writes them
+    Cdr(CdrArgs),
+}
+
+/// What `generate cdr` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CdrArgs {
+    /// Same seed, same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Calls in all, spread over the days; from 40 on every quirk occurs
+    #[arg(long, default_value_t = 400)]
+    count: u64,
+    /// First day, UTC
+    #[arg(long, value_name = "DATE")]
+    from: Date,
+    /// How many days
+    #[arg(long, default_value_t = 1)]
+    days: u32,
+    /// Where to: a folder, or s3://bucket[/prefix] of the sandbox
+    #[arg(long, value_name = "DIR|s3://BUCKET")]
+    out: String,
+}
+
+/// Generates data and says how much.
+pub(crate) async fn generate(cx: &Context, command: GenerateCommand) -> anyhow::Result<Exit> {
+    let GenerateCommand::Cdr(args) = command;
+    let spec = CdrSpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
+    spec.check()?;
+    let written = match args.out.strip_prefix("s3://") {
+        Some(place) => upload(cx, place, &spec).await?,
+        None => write_to_folder(cdr(&spec), &PathBuf::from(&args.out))?,
+    };
+    if cx.output.json() {
+        cx.output.value(&json!({ "objects": written.objects, "bytes": written.bytes, "out": args.out }));
+    } else {
+        cx.output.data(&format!("{} objects, {} bytes in {}", written.objects, written.bytes, args.out));
+    }
+    Ok(Exit::Done)
+}
+
+async fn upload(cx: &Context, place: &str, spec: &CdrSpec) -> anyhow::Result<Written> {
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    if bucket.is_empty() {
+        return refuse("--out names no bucket; write s3://bucket or s3://bucket/prefix");
+    }
+    let attached = attach(&cx.local_folder()?, Needs { postgres: false, sandbox: true }).await?;
+    let endpoint = attached.sandbox_endpoint.clone().context("the keeper started no sandbox")?;
+    upload_to(cx, &endpoint, bucket, prefix, cdr(spec)).await
+}
+
+/// Puts objects into a bucket of the sandbox, which is made if it is missing.
+pub(crate) async fn upload_to(
+    cx: &Context,
+    endpoint: &str,
+    bucket: &str,
+    prefix: &str,
+    objects: impl Iterator<Item = Object>,
+) -> anyhow::Result<Written> {
+    SandboxCaller::connect(endpoint).await?.make_bucket(bucket, cx.now()).await?;
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) };
+    let mut lanes = Vec::new();
+    let mut uploads = tokio::task::JoinSet::new();
+    for _ in 0..UPLOADS_AT_ONCE {
+        let (lane, mut inbox) = tokio::sync::mpsc::channel::<Object>(UPLOADS_WAITING / UPLOADS_AT_ONCE);
+        lanes.push(lane);
+        let mut caller = SandboxCaller::connect(endpoint).await?;
+        let (clock, bucket, prefix) = (cx.clock.clone(), bucket.to_owned(), prefix.clone());
+        uploads.spawn(async move {
+            let mut written = Written::default();
+            while let Some(object) = inbox.recv().await {
+                let key = format!("{prefix}{}", object.key);
+                caller.put(&bucket, &key, &object.body, clock.now()).await?;
+                written.objects += 1;
+                written.bytes += object.body.len() as u64;
+            }
+            Ok::<Written, crate::service::SandboxCallError>(written)
+        });
+    }
+    for (number, object) in objects.enumerate() {
+        // A closed lane has failed; its error comes with its result.
+        if lanes[number % UPLOADS_AT_ONCE].send(object).await.is_err() {
+            break;
+        }
+    }
+    drop(lanes);
+    let mut all = Written::default();
+    while let Some(joined) = uploads.join_next().await {
+        let written = joined.context("an upload ended unexpectedly")??;
+        all.objects += written.objects;
+        all.bytes += written.bytes;
+    }
+    Ok(all)
+}

@@ -1,0 +1,70 @@
+//! `init`: a project that validates and runs.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::{
+    context::Context,
+    exit::{Exit, refuse},
+    scaffold,
+};
+use crate::project::PROJECT_FILE;
+
+/// What `init` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// The folder; made if missing
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Which example it begins with
+    #[arg(long, value_enum, default_value_t = Example::Hello)]
+    example: Example,
+}
+
+/// What a project can begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Example {
+    /// Two commands, one after the other
+    Hello,
+    /// A day of call detail records: crawl, convert to Parquet, crawl
+    DailyCdrEtl,
+}
+
+/// Writes a project; files that exist are left alone.
+pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
+    let folder = cx.config.project.join(&args.folder);
+    if folder.join(PROJECT_FILE).exists() {
+        return refuse(format!("{} is a project already: it has a {PROJECT_FILE}", folder.display()));
+    }
+    let (entries, pipeline) = match args.example {
+        Example::Hello => (scaffold::HELLO.to_vec(), "hello"),
+        Example::DailyCdrEtl => {
+            ([&[scaffold::PROJECT], scaffold::DAILY_CDR_ETL.as_slice()].concat(), "daily_cdr_etl")
+        }
+    };
+    let written = scaffold::write(&folder, &entries)
+        .with_context(|| format!("the project cannot be written into {}", folder.display()))?;
+    if cx.output.json() {
+        cx.output.value(&json!({ "folder": folder, "files": written }));
+        return Ok(Exit::Done);
+    }
+    for name in &written {
+        cx.output.data(&folder.join(name).display().to_string());
+    }
+    let enter = if args.folder.as_os_str() == "." {
+        String::new()
+    } else {
+        format!("  cd {}\n", args.folder.display())
+    };
+    let mut next = format!("next:\n{enter}  trunkline validate\n  trunkline plan {pipeline}\n");
+    if args.example == Example::DailyCdrEtl {
+        next.push_str("  trunkline generate cdr --from 2026-11-19 --out s3://cdr-raw\n");
+        next.push_str("  trunkline run daily_cdr_etl --date 2026-11-19");
+    } else {
+        next.push_str(&format!("  trunkline run {pipeline}"));
+    }
+    cx.output.note(&next);
+    Ok(Exit::Done)
+}

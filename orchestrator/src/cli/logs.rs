@@ -1,0 +1,104 @@
+//! `logs`: what a task printed, and where else to look.
+
+use std::time::Duration;
+
+use trunkline_state::{machine::AttemptKey, store::AttemptRow};
+
+use super::{
+    context::{Context, Session},
+    exit::{Exit, refuse},
+    output::dim,
+};
+use crate::service::{Snapshot, find};
+
+/// Pieces that are read at once.
+const PIECES_AT_ONCE: i64 = 100;
+
+/// How often `-f` looks for more.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What `logs` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    /// The run: an id, pipeline@date or pipeline@latest
+    run: String,
+    /// The task
+    task: String,
+    /// Go on until the attempt ends
+    #[arg(short, long)]
+    follow: bool,
+    /// This attempt rather than the newest
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
+/// Prints the output of an attempt.
+pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let run = find::run(&session.store, &args.run).await?;
+    let mut snapshot = Snapshot::read(&session.store, run).await?;
+    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    let Some(attempt) = chosen(&snapshot, task, args.attempt) else {
+        let label = snapshot.label();
+        return match args.attempt {
+            Some(number) => refuse(format!("{} of {label} has no attempt {number}", args.task)),
+            None => refuse(format!(
+                "{} of {label} has not started: `trunkline why {label} {}`",
+                args.task, args.task
+            )),
+        };
+    };
+    let key = AttemptKey { task, number: attempt.number };
+    head(cx, &attempt);
+    let mut next = 0;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        snapshot.refresh(&session.store).await?;
+        let ended =
+            chosen(&snapshot, task, Some(key.number)).is_none_or(|attempt| attempt.ended_at.is_some());
+        next = print_from(cx, &session, &snapshot, key, next).await?;
+        if ended || !args.follow {
+            break;
+        }
+    }
+    if next == 0 {
+        cx.output.note("no output was captured; the service keeps this job's log");
+    }
+    if let Some(failure) = chosen(&snapshot, task, Some(key.number)).and_then(|attempt| attempt.failure) {
+        cx.output.note(&format!("failed ({}): {}", failure.class, failure.message));
+    }
+    Ok(Exit::Done)
+}
+
+fn head(cx: &Context, attempt: &AttemptRow) {
+    let id = attempt.external_id.as_deref().map(|id| format!(", {id}")).unwrap_or_default();
+    cx.output.note(&dim(&format!("attempt {}, {}{id}", attempt.number, attempt.state)));
+}
+
+async fn print_from(
+    cx: &Context,
+    session: &Session,
+    snapshot: &Snapshot,
+    key: AttemptKey,
+    mut next: u32,
+) -> anyhow::Result<u32> {
+    loop {
+        let pieces = session.store.log_pieces(snapshot.run.id, key, next, PIECES_AT_ONCE).await?;
+        let Some(last) = pieces.last() else { return Ok(next) };
+        next = last.chunk.saturating_add(1);
+        for piece in &pieces {
+            cx.output.raw(&piece.body);
+        }
+    }
+}
+
+fn chosen(snapshot: &Snapshot, task: usize, number: Option<u32>) -> Option<AttemptRow> {
+    match number {
+        None => snapshot.newest_attempt(task).cloned(),
+        Some(number) => {
+            let of_task = |attempt: &&AttemptRow| attempt.position == task && attempt.number == number;
+            snapshot.attempts.iter().find(of_task).cloned()
+        }
+    }
+}

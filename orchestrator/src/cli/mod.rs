@@ -1,0 +1,237 @@
+//! The command line: what people type. One file per command; what they do stands in
+//! [`crate::service`], how it looks in [`output`].
+//!
+//! The only place of the product that uses `anyhow`: here every error ends as text and a
+//! number ([`exit`]). Nothing here decides anything about runs.
+
+mod carry;
+mod clear;
+mod context;
+mod control;
+mod database;
+mod demo;
+mod deploy;
+mod doctor;
+mod exit;
+mod generate;
+mod graph;
+mod hidden;
+mod init;
+mod logs;
+mod output;
+mod plan;
+mod progress;
+mod run;
+mod runs;
+mod scaffold;
+mod serve;
+mod show;
+mod status;
+mod summary;
+mod validate;
+mod why;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::{context::Context, exit::Exit};
+use crate::config::{Config, Flags, variable};
+
+/// Runs data pipelines on AWS, and on this machine without an account.
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the run failed, 2 invalid usage or definition, 3 cannot reach the store."
+)]
+struct Cli {
+    /// Environment of trunkline.yaml [default: local, or TRUNKLINE_ENV]
+    #[arg(long, global = true, value_name = "NAME")]
+    env: Option<String>,
+    /// Folder of the project [default: the nearest one upwards]
+    #[arg(long, global = true, value_name = "DIR")]
+    project: Option<PathBuf>,
+    /// Postgres that holds the runs [default: DATABASE_URL, trunkline.yaml, a private one]
+    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    store: Option<String>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Scaffold a project that runs at once
+    Init(init::InitArgs),
+    /// The tour on sample data, in a temporary folder, without an account
+    Demo(demo::DemoArgs),
+    /// Generate sample data
+    #[command(subcommand)]
+    Generate(generate::GenerateCommand),
+    /// Check every pipeline, or the named files; exit 2 if anything is wrong
+    Validate(validate::ValidateArgs),
+    /// Show what a run would do: interval, tasks, the exact requests; starts nothing
+    Plan(plan::PlanArgs),
+    /// Draw a pipeline
+    Graph(graph::GraphArgs),
+    /// Run a pipeline for one date and watch it
+    Run(run::RunArgs),
+    /// List runs, newest first
+    Runs(runs::RunsArgs),
+    /// Show one run: tasks, attempts, history
+    Show(show::ShowArgs),
+    /// Show what a task printed
+    Logs(logs::LogsArgs),
+    /// Say in one sentence why a run or a task is not further
+    Why(why::WhyArgs),
+    /// Run tasks of a run again
+    Clear(clear::ClearArgs),
+    /// Stop a run or a task
+    Cancel(control::CancelArgs),
+    /// Do not wait for the next try of a task
+    RetryNow(control::RetryNowArgs),
+    /// Say what became of an unconfirmed start
+    Resolve(control::ResolveArgs),
+    /// Start nothing more of a pipeline or a run until resumed
+    Pause(control::PauseArgs),
+    /// Go on with a paused pipeline or run
+    Resume(control::PauseArgs),
+    /// Make the project's pipelines current in the store
+    Deploy(deploy::DeployArgs),
+    /// Run schedules and runs until stopped
+    Serve(serve::ServeArgs),
+    /// Run the local AWS alone
+    Sandbox(hidden::SandboxArgs),
+    /// Show store, sandbox, mailbox and live replicas
+    Status,
+    /// Stop the project's private Postgres and sandbox
+    Stop(status::StopArgs),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
+    /// Check this machine and project, and fix what can be fixed
+    Doctor,
+    /// Print a completion script
+    Completions(CompletionsArgs),
+    /// Look after the store
+    #[command(subcommand)]
+    Db(database::DbCommand),
+    #[command(name = "__keeper", hide = true)]
+    Keeper(hidden::KeeperArgs),
+    #[command(name = "__supervise", hide = true)]
+    Supervise(hidden::SuperviseArgs),
+    #[command(name = "__sandbox", hide = true)]
+    HiddenSandbox(hidden::SandboxArgs),
+}
+
+/// Which shell.
+#[derive(Debug, clap::Args)]
+struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// The program: reads the arguments, does what they say, ends with a code.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to stdout with code 0.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    // Before any thread exists: the supervisor of a command leads a process group of its own.
+    if let Command::Supervise(args) = &cli.command {
+        return hidden::supervise(args);
+    }
+    start_log(matches!(cli.command, Command::Serve(_) | Command::Keeper(_)));
+    let flags = Flags {
+        environment: cli.env.clone(),
+        project: cli.project.clone(),
+        store: cli.store.clone(),
+        json: cli.json,
+    };
+    let output = output::Output::new(cli.json);
+    let ended = Config::from_process(flags).map_err(anyhow::Error::from).and_then(|config| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let ended = runtime.block_on(execute(&Context::new(config), cli.command));
+        // Threads that still block (a question on the terminal) must not hold the process.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            if !error.is::<exit::Reported>() {
+                output.error(&error);
+            }
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}
+
+async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Init(args) => init::init(cx, &args),
+        Command::Demo(args) => Box::pin(demo::demo(cx, &args)).await,
+        Command::Generate(command) => generate::generate(cx, command).await,
+        Command::Validate(args) => validate::validate(cx, &args),
+        Command::Plan(args) => plan::plan(cx, &args),
+        Command::Graph(args) => graph::graph(cx, &args),
+        Command::Run(args) => Box::pin(run::run(cx, &args)).await,
+        Command::Runs(args) => runs::runs(cx, &args).await,
+        Command::Show(args) => show::show(cx, &args).await,
+        Command::Logs(args) => logs::logs(cx, &args).await,
+        Command::Why(args) => why::why(cx, &args).await,
+        Command::Clear(args) => Box::pin(clear::clear(cx, &args)).await,
+        Command::Cancel(args) => Box::pin(control::cancel(cx, &args)).await,
+        Command::RetryNow(args) => Box::pin(control::retry_now(cx, &args)).await,
+        Command::Resolve(args) => Box::pin(control::resolve(cx, &args)).await,
+        Command::Pause(args) => Box::pin(control::pause(cx, &args, true)).await,
+        Command::Resume(args) => Box::pin(control::pause(cx, &args, false)).await,
+        Command::Deploy(args) => deploy::deploy(cx, &args).await,
+        Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
+        Command::Sandbox(args) | Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
+        Command::Status => status::status(cx).await,
+        Command::Stop(args) => status::stop(cx, &args).await,
+        Command::Schema => validate::schema(cx),
+        Command::Doctor => doctor::doctor(cx).await,
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "trunkline", &mut script);
+            cx.output.raw(&String::from_utf8_lossy(&script));
+            Ok(Exit::Done)
+        }
+        Command::Db(command) => database::database(cx, &command).await,
+        Command::Keeper(args) => hidden::keeper(&args).await,
+        Command::Supervise(_) => Ok(Exit::Done),
+    }
+}
+
+/// Log lines go to stderr: little for commands, the course of things for what runs for long.
+fn start_log(long_lived: bool) {
+    let default = if long_lived { "warn,trunkline=info" } else { "error" };
+    let filter = variable("TRUNKLINE_LOG").unwrap_or_else(|| default.to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verify_cli() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        let cli = Cli::try_parse_from(["trunkline", "runs", "--env", "prod", "--json"]).unwrap();
+        assert_eq!((cli.env.as_deref(), cli.json), (Some("prod"), true));
+    }
+}

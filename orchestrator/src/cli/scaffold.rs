@@ -1,0 +1,140 @@
+//! The files of a new project: embedded at build time, so that a binary alone is enough.
+
+use std::{fs, io, path::Path};
+
+/// A file of a scaffold: its path in the project and its text.
+pub(crate) type Entry = (&'static str, &'static str);
+
+/// The project file of the shipped pipelines.
+pub(crate) const PROJECT: Entry = ("trunkline.yaml", include_str!("../../../trunkline.yaml"));
+
+/// The shipped daily pipeline, without its sample data.
+pub(crate) const DAILY_CDR_ETL: [Entry; 5] = [
+    ("pipelines/daily_cdr_etl/pipeline.yaml", include_str!("../../../pipelines/daily_cdr_etl/pipeline.yaml")),
+    ("pipelines/daily_cdr_etl/aws.yaml", include_str!("../../../pipelines/daily_cdr_etl/aws.yaml")),
+    (
+        "pipelines/daily_cdr_etl/sql/cdr_etl.sql",
+        include_str!("../../../pipelines/daily_cdr_etl/sql/cdr_etl.sql"),
+    ),
+    (
+        "pipelines/daily_cdr_etl/jobs/cdr_etl.py",
+        include_str!("../../../pipelines/daily_cdr_etl/jobs/cdr_etl.py"),
+    ),
+    ("pipelines/daily_cdr_etl/README.md", include_str!("../../../pipelines/daily_cdr_etl/README.md")),
+];
+
+/// The smallest project: one pipeline that needs nothing but this machine.
+pub(crate) const HELLO: [Entry; 3] = [
+    (
+        "trunkline.yaml",
+        "# The project: where the pipelines are, and what they are connected to in each environment.\n\
+         pipelines: pipelines\n\
+         \n\
+         environments:\n  \
+           # The default: everything on this machine, with a local AWS that really executes.\n  \
+           local:\n    \
+             connections:\n      \
+               aws: { sandbox: true }\n    \
+             vars: {}\n",
+    ),
+    (
+        "pipelines/hello/pipeline.yaml",
+        "name: hello\n\
+         description: Two commands, one after the other.\n\
+         schedule: \"0 6 * * *\"        # every day at six, for the day before\n\
+         timezone: UTC\n\
+         data_interval: day\n\
+         catchup: last\n\
+         \n\
+         params:\n  \
+           greeting: { type: string, default: Hello }\n\
+         \n\
+         defaults: { connection: aws, retries: 1, retry_delay: 10s }\n\
+         \n\
+         tasks:\n  \
+           greet:\n    \
+             type: command\n    \
+             command: [echo, \"{{ params.greeting }}, this run covers {{ ds }}\"]\n  \
+           count:\n    \
+             type: command\n    \
+             depends_on: greet\n    \
+             # The last line of output, if it is a JSON object, becomes the task's outputs.\n    \
+             command: [echo, '{\"rows\": 42}']\n",
+    ),
+    (".gitignore", ".trunkline/\n"),
+];
+
+/// Writes files below a folder; none that exists is touched. Says which were written.
+pub(crate) fn write(folder: &Path, entries: &[Entry]) -> io::Result<Vec<&'static str>> {
+    let mut written = Vec::new();
+    for (name, text) in entries {
+        let path = folder.join(name);
+        if path.exists() {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, text)?;
+        written.push(*name);
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        definition::Operators,
+        project::{Project, load_pipelines},
+    };
+
+    #[test]
+    fn every_scaffold_validates() {
+        let registry = trunkline_tasks::Registry::standard(&trunkline_tasks::Options::for_looking());
+        assert!(Operators::new(&registry).get("command").is_some());
+        for (entries, name) in
+            [(HELLO.to_vec(), "hello"), ([&[PROJECT], DAILY_CDR_ETL.as_slice()].concat(), "daily_cdr_etl")]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), &entries).unwrap();
+            let (project, diagnostics) = Project::load(folder.path(), "local", &|_| None);
+            assert!(diagnostics.items.is_empty(), "{}", diagnostics.render(false));
+            let loaded = load_pipelines(&project, &registry);
+            assert!(loaded.diagnostics.items.is_empty(), "{}", loaded.diagnostics.render(false));
+            assert!(loaded.get(name).is_some());
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_shipped_folder_is_forgotten() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/daily_cdr_etl");
+        let mut folders = vec![folder.clone()];
+        while let Some(next) = folders.pop() {
+            for entry in fs::read_dir(next).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
+                if path.is_dir() {
+                    if name != "sample" && !name.contains("__pycache__") {
+                        folders.push(path);
+                    }
+                    continue;
+                }
+                let wanted = format!("pipelines/daily_cdr_etl/{name}");
+                assert!(
+                    DAILY_CDR_ETL.iter().any(|(known, _)| *known == wanted),
+                    "{wanted} is not in the scaffold"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_exist_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("trunkline.yaml"), "mine").unwrap();
+        let written = write(folder.path(), &HELLO).unwrap();
+        assert!(!written.contains(&"trunkline.yaml"));
+        assert_eq!(fs::read_to_string(folder.path().join("trunkline.yaml")).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,185 @@
+//! `serve`: a long-lived replica: fires schedules, claims runs, advances them.
+
+use std::{collections::BTreeMap, path::Path, time::Duration, time::SystemTime};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use trunkline_state::store::Role;
+
+use super::{
+    context::{Context, Session},
+    deploy,
+    exit::{Exit, Reported},
+    output::bold,
+    validate::counted,
+};
+use crate::project::{PROJECT_FILE, Project};
+
+/// How often `--watch` looks at the files: editors write in bursts, people wait for a second.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How often what is owned is looked at, to say what changed.
+const OWNED_EVERY: Duration = Duration::from_secs(5);
+
+/// Files that `--watch` looks at; more is a data folder by mistake.
+const WATCHED_MAX: usize = 20_000;
+
+/// What `serve` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Deploy changed files from the project's folder, for development
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Is a replica until told to end, then gives its runs back.
+pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit> {
+    let project = cx.project()?;
+    let session = cx.open(&project).await?;
+    if args.watch {
+        redeploy(cx, &session).await?;
+    }
+    let engine = session.engine(cx, Role::Serve).await?;
+    let replica = session.store.replica();
+    cx.output.note(&format!(
+        "{} as replica {replica}, environment {}",
+        bold("serving"),
+        cx.config.environment
+    ));
+    if let Some(endpoint) = session.sandbox_endpoint() {
+        cx.output.note(&format!("sandbox {endpoint}"));
+    }
+    list_schedules(cx, &session).await?;
+    let guard = async {
+        match &session.attached {
+            Some(attached) => attached.guard().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = told_to_end() => ended?,
+        () = guard => {}
+        watched = watch(cx, &session, args.watch) => watched?,
+        () = report_owned(cx, &session) => {}
+    }
+    cx.output.note("ending: nothing more is started, runs are given back");
+    engine.shutdown().await?;
+    Ok(Exit::Done)
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be heard")?;
+    tokio::select! {
+        _ = terminated.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("Ctrl-C cannot be heard"),
+    }
+}
+
+async fn list_schedules(cx: &Context, session: &Session) -> anyhow::Result<()> {
+    let rows = session.store.pipelines().await?;
+    let mut known = 0;
+    for row in rows.iter().filter(|row| !row.removed) {
+        known += 1;
+        match (row.paused, row.next_fire_at) {
+            (true, _) => cx.output.note(&format!("  {}  paused", row.name)),
+            (false, Some(at)) => cx.output.note(&format!("  {}  next {at}", row.name)),
+            (false, None) => cx.output.note(&format!("  {}  by hand", row.name)),
+        }
+    }
+    if known == 0 {
+        cx.output.note("  the store has no pipelines yet: `trunkline deploy`, or `serve --watch`");
+    }
+    Ok(())
+}
+
+/// Says how many runs this replica owns, whenever that changes. Ends never.
+async fn report_owned(cx: &Context, session: &Session) {
+    let mut looks = tokio::time::interval(OWNED_EVERY);
+    let mut before = 0;
+    loop {
+        looks.tick().await;
+        let Ok(replicas) = session.store.live_replicas().await else { continue };
+        let own =
+            replicas.iter().find(|replica| replica.id == session.store.replica().0).map_or(0, |row| row.runs);
+        if own != before {
+            cx.output.note(&format!("owns {}", counted(usize::try_from(own).unwrap_or(0), "live run")));
+            before = own;
+        }
+    }
+}
+
+/// Deploys the folder whenever a file changed. Ends never.
+async fn watch(cx: &Context, session: &Session, wanted: bool) -> anyhow::Result<()> {
+    if !wanted {
+        return std::future::pending().await;
+    }
+    let root = cx.root()?;
+    let mut seen = stamps(&root, &cx.config.environment);
+    let mut looks = tokio::time::interval(WATCH_EVERY);
+    loop {
+        looks.tick().await;
+        let now = stamps(&root, &cx.config.environment);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        if let Err(error) = redeploy(cx, session).await {
+            cx.output.error(&error);
+        }
+    }
+}
+
+/// Deploys what is valid; a file that is not keeps its last good version, and that is said.
+async fn redeploy(cx: &Context, session: &Session) -> anyhow::Result<()> {
+    let (project, mut loaded, _) = match cx.pipelines() {
+        Err(error) if error.is::<Reported>() => {
+            cx.output.warn(&format!("{PROJECT_FILE} is invalid: every pipeline keeps its last good version"));
+            return Ok(());
+        }
+        other => other?,
+    };
+    let broken = loaded.diagnostics.has_errors();
+    if broken {
+        cx.output.note(loaded.diagnostics.render(cx.output.color()).trim_end());
+        cx.output.warn("what is invalid keeps its last good version until it is repaired");
+    }
+    // A broken file's pipeline is not among the loaded ones, and must not count as removed.
+    let deployed = deploy::put(cx, session, &loaded, !broken).await?;
+    let changed: Vec<_> = deployed.into_iter().filter(|change| change.before != change.after).collect();
+    if !changed.is_empty() {
+        deploy::say(cx, &changed);
+    }
+    for entry in std::mem::take(&mut loaded.pipelines) {
+        if let Err(error) = session.provision(cx, &project, &entry).await {
+            cx.output.error(&error);
+        }
+    }
+    Ok(())
+}
+
+/// When each file of the project was last written.
+fn stamps(root: &Path, environment: &str) -> BTreeMap<std::path::PathBuf, (u64, Option<SystemTime>)> {
+    let mut found = BTreeMap::new();
+    let (project, _) = Project::load(root, environment, &crate::config::variable);
+    let mut folders = vec![project.pipelines];
+    let mut note = |path: std::path::PathBuf| {
+        if let Ok(about) = std::fs::metadata(&path) {
+            found.insert(path, (about.len(), about.modified().ok()));
+        }
+        found.len() < WATCHED_MAX
+    };
+    note(root.join(PROJECT_FILE));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() && !hidden && entry.file_name() != "sample" {
+                folders.push(entry.path());
+            } else if kind.is_file() && !hidden && !note(entry.path()) {
+                return found;
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,143 @@
+//! What a run came to: outputs, warnings, cost, and the next command.
+
+use serde_json::Value;
+use trunkline_state::{
+    store::TaskRow,
+    words::{RunState, TaskState},
+};
+
+use super::{
+    context::Context,
+    output::{bold, dim, state},
+};
+use crate::service::{Snapshot, snapshot::duration_text};
+
+/// Values longer than this are for `show --json`, in characters.
+const VALUE_SHOWN_MAX: usize = 80;
+
+/// Lines of one failure.
+const FAILURE_LINES_MAX: usize = 6;
+
+/// Cost of a run in the units in which the services bill, over every attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct RunCost {
+    /// Glue.
+    pub(crate) dpu_seconds: f64,
+    /// Athena.
+    pub(crate) bytes_scanned: u64,
+}
+
+/// Says how a run ended: one line of data, the rest beside it.
+pub(crate) fn summary(cx: &Context, snapshot: &Snapshot) {
+    if cx.output.json() {
+        return;
+    }
+    let label = snapshot.label();
+    for row in &snapshot.tasks {
+        task_lines(cx, snapshot, row);
+    }
+    if let Some(cost) = cost_text(cost(snapshot)) {
+        cx.output.note(&format!("cost  {cost}"));
+    }
+    let took =
+        snapshot.elapsed(cx.now()).map(|took| format!(" in {}", duration_text(took))).unwrap_or_default();
+    cx.output.data(&format!("{} {}{took}", bold(&label), state(&snapshot.run.state)));
+    let env = match cx.config.environment.as_str() {
+        crate::project::LOCAL => String::new(),
+        other => format!(" --env {other}"),
+    };
+    let next = match snapshot.state() {
+        Some(RunState::Failed) => format!("fix, then:  trunkline clear {label} --failed{env}"),
+        Some(RunState::Cancelled) => format!("again:  trunkline clear {label} --failed{env}"),
+        _ => format!("details:  trunkline show {label}{env}"),
+    };
+    cx.output.note(&next);
+}
+
+fn task_lines(cx: &Context, snapshot: &Snapshot, row: &TaskRow) {
+    if row.state == TaskState::Succeeded.word()
+        && let Some(Value::Object(outputs)) = &row.outputs
+    {
+        let shown: Vec<String> = outputs.iter().filter_map(|(name, value)| shown(name, value)).collect();
+        if !shown.is_empty() {
+            cx.output.note(&format!("{}  {}", row.task, shown.join("  ")));
+        }
+    }
+    for warning in &row.warnings {
+        cx.output.warn(&format!("{}: {warning}", row.task));
+    }
+    if row.state == TaskState::Failed.word() {
+        let attempts =
+            if row.tries == 1 { "1 attempt".to_owned() } else { format!("{} attempts", row.tries) };
+        cx.output.note(&format!("{} {} after {attempts}", bold(&row.task), state("failed")));
+        let message = row.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+        for line in message.lines().take(FAILURE_LINES_MAX) {
+            cx.output.note(&format!("  {line}"));
+        }
+        let label = snapshot.label();
+        cx.output.note(&dim(&format!("  trunkline logs {label} {}", row.task)));
+    }
+}
+
+/// `rows=1234`; what is long or nested is left to `show --json`.
+fn shown(name: &str, value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(_) | Value::Bool(_) => value.to_string(),
+        _ => return None,
+    };
+    (text.chars().count() <= VALUE_SHOWN_MAX).then(|| format!("{name}={text}"))
+}
+
+/// What all attempts of a run cost.
+pub(crate) fn cost(snapshot: &Snapshot) -> RunCost {
+    let mut total = RunCost::default();
+    for attempt in &snapshot.attempts {
+        let Some(cost) = attempt.result.as_ref().and_then(|result| result.get("cost")) else { continue };
+        total.dpu_seconds += cost.get("dpu_seconds").and_then(Value::as_f64).unwrap_or(0.0);
+        total.bytes_scanned += cost.get("bytes_scanned").and_then(Value::as_u64).unwrap_or(0);
+    }
+    total
+}
+
+/// `4.1 DPU-hours, 1.2 GB scanned`; none if nothing is known.
+pub(crate) fn cost_text(cost: RunCost) -> Option<String> {
+    let mut parts = Vec::new();
+    if cost.dpu_seconds > 0.0 {
+        parts.push(if cost.dpu_seconds < 360.0 {
+            format!("{:.0} DPU-seconds", cost.dpu_seconds)
+        } else {
+            format!("{:.1} DPU-hours", cost.dpu_seconds / 3_600.0)
+        });
+    }
+    if cost.bytes_scanned > 0 {
+        parts.push(format!("{} scanned", bytes_text(cost.bytes_scanned)));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// `1.2 GB`; decimal, as the services bill.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = bytes;
+    let mut rest = 0;
+    let mut unit = 0;
+    while value >= 1_000 && unit + 1 < units.len() {
+        (rest, value, unit) = (value % 1_000, value / 1_000, unit + 1);
+    }
+    if unit == 0 { format!("{value} bytes") } else { format!("{value}.{} {}", rest / 100, units[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_reads_like_a_bill() {
+        assert_eq!(cost_text(RunCost::default()), None);
+        let cost = RunCost { dpu_seconds: 14_760.0, bytes_scanned: 1_234_567_890 };
+        assert_eq!(cost_text(cost).as_deref(), Some("4.1 DPU-hours, 1.2 GB scanned"));
+        let small = RunCost { dpu_seconds: 12.4, bytes_scanned: 999 };
+        assert_eq!(cost_text(small).as_deref(), Some("12 DPU-seconds, 999 bytes scanned"));
+    }
+}

@@ -1,0 +1,60 @@
+//! `validate` and `schema`: what stands in the files, without a store or a run.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{context::Context, exit::Exit};
+use crate::{
+    definition::Operators,
+    project::{Project, load_paths, load_pipelines},
+};
+
+/// What `validate` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ValidateArgs {
+    /// Pipeline files or folders; without any, the whole project
+    paths: Vec<PathBuf>,
+}
+
+/// Checks files and shows everything that is wrong.
+pub(crate) fn validate(cx: &Context, args: &ValidateArgs) -> anyhow::Result<Exit> {
+    let root = cx.root()?;
+    let registry = cx.registry(&root)?;
+    let (project, mut diagnostics) = Project::load(&root, &cx.config.environment, &crate::config::variable);
+    let loaded = if args.paths.is_empty() {
+        load_pipelines(&project, &registry)
+    } else {
+        load_paths(&project, &args.paths, &registry)
+    };
+    let names: Vec<String> = loaded.pipelines.iter().map(|entry| entry.pipeline.name.to_string()).collect();
+    diagnostics.absorb(loaded.diagnostics);
+    let invalid = diagnostics.has_errors();
+    if cx.output.json() {
+        cx.output.value(&json!({ "valid": !invalid, "pipelines": names, "diagnostics": diagnostics.rows() }));
+    } else {
+        if !diagnostics.items.is_empty() {
+            cx.output.note(diagnostics.render(cx.output.color()).trim_end());
+        }
+        let (errors, warnings) = diagnostics.counts();
+        if invalid {
+            cx.output.note(&format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")));
+        } else {
+            let listed = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+            cx.output.data(&format!("{} valid{listed}", counted(names.len(), "pipeline")));
+        }
+    }
+    Ok(if invalid { Exit::Invalid } else { Exit::Done })
+}
+
+/// Prints the JSON Schema of pipeline files.
+pub(crate) fn schema(cx: &Context) -> anyhow::Result<Exit> {
+    let registry = cx.registry(&cx.root()?)?;
+    cx.output.data(&crate::definition::schema::pipeline_schema_text(&Operators::new(&registry)));
+    Ok(Exit::Done)
+}
+
+/// `1 error`, `2 errors`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

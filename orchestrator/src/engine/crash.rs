@@ -1,0 +1,102 @@
+//! Dying on purpose: named points at which a fault trial may end this process as `kill -9` would.
+//!
+//! Nothing happens unless [`arm`] was called, and only a process that was started with
+//! `TRUNKLINE_CRASH_AT` calls it. A spec is `POINT`, `POINT:NTH` or `POINT@TYPE:NTH`: the
+//! process ends when it passes the point for the nth time, counting only tasks of that type.
+//! Nothing is cleaned up and nobody is told; that is what is tried.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// The points, in the order in which a start passes them.
+pub const POINTS: [&str; 8] = [
+    "before_commit",
+    "after_commit",
+    "after_intent",
+    "after_send",
+    "before_find",
+    "after_find",
+    "before_notice",
+    "after_notice",
+];
+
+/// Why a spec makes no sense.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("TRUNKLINE_CRASH_AT is `{0}`; it must be POINT, POINT:NTH or POINT@TYPE:NTH with a point of {POINTS:?}")]
+pub struct CrashSpecError(String);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Spec {
+    point: String,
+    operator: Option<String>,
+    nth: u32,
+}
+
+/// Set once, before the engine starts; a process has one death.
+static ARMED: OnceLock<Spec> = OnceLock::new();
+static PASSED: AtomicU32 = AtomicU32::new(0);
+
+/// Makes this process end at a point; without a spec nothing changes.
+pub fn arm(spec: Option<&str>) -> Result<(), CrashSpecError> {
+    if let Some(text) = spec {
+        let spec = parse(text).ok_or_else(|| CrashSpecError(text.to_owned()))?;
+        tracing::warn!("armed: this process ends at {text}");
+        // A second engine of one process keeps the first one's point.
+        let _ = ARMED.set(spec);
+    }
+    Ok(())
+}
+
+/// Ends the process if it was told to end here. `operator` is empty where no task is concerned.
+pub(super) fn point(name: &str, operator: &str) {
+    let Some(spec) = ARMED.get() else { return };
+    if spec.concerns(name, operator) && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == spec.nth {
+        // The same signal that a trial or the kernel would send; it cannot be caught.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        std::process::abort();
+    }
+}
+
+impl Spec {
+    fn concerns(&self, name: &str, operator: &str) -> bool {
+        self.point == name && self.operator.as_deref().is_none_or(|wanted| wanted == operator)
+    }
+}
+
+fn parse(text: &str) -> Option<Spec> {
+    let (place, nth) = match text.rsplit_once(':') {
+        Some((place, nth)) => (place, nth.parse().ok().filter(|nth| *nth > 0)?),
+        None => (text, 1),
+    };
+    let (point, operator) = match place.split_once('@') {
+        Some((point, operator)) => (point, Some(operator.to_owned())),
+        None => (place, None),
+    };
+    POINTS.contains(&point).then(|| Spec { point: point.to_owned(), operator, nth })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_are_read() {
+        let spec = parse("after_intent@glue_job:3").unwrap();
+        assert_eq!((spec.point.as_str(), spec.operator.as_deref(), spec.nth), ("after_intent", Some("glue_job"), 3));
+        assert_eq!(parse("before_commit").unwrap().nth, 1);
+        for wrong in ["", "nowhere", "after_send:0", "after_send:x"] {
+            assert_eq!(arm(Some(wrong)), Err(CrashSpecError(wrong.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_point_concerns_its_type_only() {
+        let spec = parse("after_send@athena_query").unwrap();
+        assert!(spec.concerns("after_send", "athena_query"));
+        assert!(!spec.concerns("after_send", "glue_job"));
+        assert!(!spec.concerns("after_intent", "athena_query"));
+        assert!(parse("after_commit").unwrap().concerns("after_commit", ""));
+    }
+}

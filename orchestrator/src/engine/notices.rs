@@ -1,0 +1,319 @@
+//! The outbox into notices: at least once, and once in ordinary operation. What a notice says
+//! is [`crate::message`]'s; here it is filled with what the store knows at the time of sending.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+use trunkline_state::{
+    ids::RunId,
+    machine::NoticeOutcome,
+    pipeline::Notice,
+    run::Run,
+    store::{AttemptRow, Parcel, RunRow, StoreError, TaskRow},
+    words::AttemptState,
+};
+use trunkline_tasks::notice;
+
+use super::{Shared, chain, convert, crash, prepare};
+use crate::message::{
+    ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, Link, Mail, NextFire, Origin, OutputValue,
+    RunCost, RunReport, SuccessDetail, failure_mail, subject_line, success_mail,
+};
+
+/// Notices taken at a time.
+const PARCELS_MAX: i64 = 20;
+/// Notices are given up after so many tries: with the growing pause, a day.
+const TRIES_MAX: u32 = 40;
+/// The first pause after a notice that could not be sent; FIFO topics drop a repetition within
+/// five minutes, so it comes soon.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// Runs over which a usual duration is taken.
+const USUAL_SAMPLE: i64 = 10;
+
+/// Sends every notice that is due, one after the other.
+pub(super) async fn send_due(shared: &Arc<Shared>) {
+    loop {
+        let parcels = match shared.store.take_parcels(PARCELS_MAX, shared.timing.parcel_hold).await {
+            Ok(parcels) => parcels,
+            Err(error) => {
+                tracing::warn!("could not read the outbox: {}", chain(&error));
+                return;
+            }
+        };
+        if parcels.is_empty() {
+            return;
+        }
+        for parcel in parcels {
+            send_one(shared, &parcel).await;
+        }
+    }
+}
+
+async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
+    crash::point("before_notice", "");
+    let sent = deliver(shared, parcel).await;
+    crash::point("after_notice", "");
+    let recorded = match &sent {
+        Ok(provider_id) => {
+            tracing::info!(run.id = %parcel.run, "sent notice {}", parcel.dedupe_key);
+            shared.store.parcel_sent(parcel, provider_id).await
+        }
+        Err(reason) => {
+            let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(parcel.tries.min(20))).min(PAUSE_MAX);
+            let again = (parcel.tries + 1 < TRIES_MAX).then_some(pause);
+            tracing::warn!(run.id = %parcel.run, "could not send notice {}: {reason}", parcel.dedupe_key);
+            shared.store.parcel_failed(parcel, reason, again).await
+        }
+    };
+    if let Err(error) = recorded {
+        tracing::warn!("could not record what became of notice {}: {}", parcel.dedupe_key, chain(&error));
+    }
+}
+
+async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, String> {
+    let facts = Facts::gather(shared, parcel.run).await.map_err(|error| chain(&error))?;
+    let outcome = parcel.payload.get("outcome").and_then(Value::as_str).unwrap_or_default();
+    let index = parcel.payload.get("index").and_then(Value::as_u64).unwrap_or_default();
+    let pipeline = &facts.run.definition.pipeline;
+    let failed = outcome == NoticeOutcome::Failure.word();
+    let list = if failed { &pipeline.on_failure } else { &pipeline.on_success };
+    let wanted = usize::try_from(index).ok().and_then(|index| list.get(index));
+    let wanted = wanted.ok_or_else(|| format!("the pipeline has no notice {outcome}[{index}]"))?;
+    let (topic, mail) = facts.mail(shared, wanted, failed)?;
+    let attributes: IndexMap<String, String> =
+        mail.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let clients = shared.clients(&facts.run.definition);
+    notice::publish(&clients, &wanted.connection, &topic, Some(&mail.subject), &mail.body, &attributes, &parcel.dedupe_key)
+        .await
+        .map_err(|failure| failure.message)
+}
+
+/// What the store knows about a run that ended.
+struct Facts {
+    run: Run,
+    row: RunRow,
+    tasks: Vec<TaskRow>,
+    attempts: Vec<AttemptRow>,
+    usual: HashMap<String, Duration>,
+    last_success: Option<String>,
+    next: NextFire,
+    links: Vec<Link>,
+}
+
+impl Facts {
+    async fn gather(shared: &Arc<Shared>, id: RunId) -> Result<Self, StoreError> {
+        let row = shared.store.run(id).await?;
+        let run = shared.store.read_run(id).await?;
+        let tasks = shared.store.task_runs(id).await?;
+        let attempts = shared.store.attempts(id).await?;
+        let usual = shared.store.usual_durations(&row.pipeline, USUAL_SAMPLE).await?.into_iter().collect();
+        let last_success = shared.store.last_success(&row.pipeline).await?.map(|success| success.key);
+        let next = shared.store.pipelines().await?.into_iter().find(|known| known.name == row.pipeline);
+        let next = match next {
+            Some(known) if known.paused => NextFire::Paused,
+            Some(known) => known.next_fire_at.map_or(NextFire::ByHand, NextFire::At),
+            None => NextFire::Unknown,
+        };
+        let links = links(shared, &run, &attempts).await;
+        Ok(Self { run, row, tasks, attempts, usual, last_success, next, links })
+    }
+
+    /// The topic and the mail of one notice: the pipeline's own words where it has some.
+    fn mail(&self, shared: &Shared, notice: &Notice, failed: bool) -> Result<(String, Mail), String> {
+        let report = self.report();
+        let mut mail = if failed {
+            failure_mail(&report, &self.failure_detail())
+        } else {
+            success_mail(&report, &self.success_detail())
+        };
+        let templates = shared.templates(&self.run.definition);
+        let mut cx = prepare::render_context(&self.run, None);
+        cx.error = failed.then(|| self.error());
+        cx.links = Some(self.links.iter().map(|link| (link.label.clone(), json!(link.url))).collect::<serde_json::Map<_, _>>().into());
+        let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
+        if let Some(subject) = &notice.subject {
+            mail.subject = subject_line(&render(subject)?);
+        }
+        if let Some(message) = &notice.message {
+            mail.body = render(message)?;
+        }
+        Ok((render(&notice.sns)?, mail))
+    }
+
+    fn report(&self) -> RunReport {
+        let pipeline = &self.run.definition.pipeline;
+        let asked = self.row.created_by.strip_prefix("user:").unwrap_or_default().to_owned();
+        RunReport {
+            environment: pipeline.environment.clone(),
+            pipeline: pipeline.name.to_string(),
+            label: self.run.key.clone(),
+            zone: prepare::zone_of(pipeline),
+            interval: self.run.interval,
+            origin: match (self.row.trigger.as_str(), self.run.fire_at) {
+                ("schedule", Some(fire)) => Origin::Schedule { fire },
+                _ => Origin::Person { name: asked, at: self.row.created_at },
+            },
+            ended_at: self.row.ended_at.unwrap_or(self.row.created_at),
+            usual: self.usual.get("").copied(),
+            cost: Some(self.cost()),
+            next: self.next,
+            links: self.links.clone(),
+            owner: pipeline.owner.clone(),
+        }
+    }
+
+    fn cost(&self) -> RunCost {
+        let costs = self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.generation == self.row.generation)
+            .filter_map(|attempt| attempt.result.as_ref()?.get("cost"));
+        let mut total = RunCost::default();
+        for cost in costs {
+            if let Some(seconds) = cost.get("dpu_seconds").and_then(Value::as_f64) {
+                *total.dpu_seconds.get_or_insert(0.0) += seconds;
+            }
+            if let Some(bytes) = cost.get("bytes_scanned").and_then(Value::as_u64) {
+                *total.bytes_scanned.get_or_insert(0) += bytes;
+            }
+        }
+        total
+    }
+
+    fn failed_tasks(&self) -> impl Iterator<Item = &TaskRow> {
+        self.tasks.iter().filter(|task| task.state == "failed")
+    }
+
+    fn last_attempt(&self, task: &TaskRow) -> Option<&AttemptRow> {
+        self.attempts.iter().filter(|attempt| attempt.position == task.position).max_by_key(|attempt| attempt.number)
+    }
+
+    fn failure_detail(&self) -> FailureDetail {
+        FailureDetail {
+            failed: self.failed_tasks().map(|task| self.failed_task(task)).collect(),
+            reason: self.row.cancel_reason.clone().unwrap_or_else(|| "the run failed".to_owned()),
+            not_run: self
+                .tasks
+                .iter()
+                .filter(|task| task.state == "upstream_failed" || (task.state == "cancelled" && task.attempts == 0))
+                .map(|task| task.task.clone())
+                .collect(),
+            last_success: self.last_success.clone().map_or(LastSuccess::Never, LastSuccess::Run),
+            external: self.external(),
+        }
+    }
+
+    fn failed_task(&self, task: &TaskRow) -> FailedTask {
+        let definition = &self.run.definition.pipeline.tasks[task.position];
+        let last = self.last_attempt(task);
+        let kind = match last.and_then(|attempt| AttemptState::from_word(&attempt.state)) {
+            Some(AttemptState::TimedOut) => FailureKind::TimedOut(definition.timeout),
+            Some(AttemptState::Cancelled) => FailureKind::Cancelled,
+            Some(AttemptState::Lost) => FailureKind::Lost,
+            _ => FailureKind::Failed,
+        };
+        FailedTask {
+            name: task.task.clone(),
+            label: label(&definition.operator, last),
+            kind,
+            attempt: task.tries,
+            attempts: definition.retry.retries + 1,
+            error: task.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
+            place: last.and_then(|attempt| attempt.external_id.clone()).into_iter().collect(),
+        }
+    }
+
+    fn external(&self) -> ExternalState {
+        let named = |attempt: &AttemptRow| {
+            let task = &self.tasks[attempt.position.min(self.tasks.len().saturating_sub(1))].task;
+            match &attempt.external_id {
+                Some(id) => format!("{task} ({id})"),
+                None => task.clone(),
+            }
+        };
+        let with = |state: AttemptState| -> Vec<String> {
+            self.attempts.iter().filter(|attempt| attempt.state == state.word()).map(named).collect()
+        };
+        let (lost, running) = (with(AttemptState::Lost), with(AttemptState::Running));
+        if !lost.is_empty() {
+            ExternalState::Unknown(lost)
+        } else if !running.is_empty() {
+            ExternalState::Running(running)
+        } else if self.attempts.iter().all(|attempt| attempt.external_id.is_none()) {
+            ExternalState::NothingStarted
+        } else {
+            ExternalState::AllEnded
+        }
+    }
+
+    fn success_detail(&self) -> SuccessDetail {
+        let outputs = self.tasks.iter().flat_map(|task| {
+            let values = task.outputs.as_ref().and_then(Value::as_object);
+            values.into_iter().flatten().map(|(name, value)| OutputValue {
+                task: task.task.clone(),
+                name: name.clone(),
+                value: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            })
+        });
+        let began = self.row.started_at.unwrap_or(self.row.created_at);
+        let ended = self.row.ended_at.unwrap_or(began);
+        SuccessDetail {
+            duration: Duration::try_from(ended.duration_since(began)).unwrap_or_default(),
+            outputs: outputs.collect(),
+            warnings: self.tasks.iter().flat_map(|task| task.warnings.iter().cloned()).collect(),
+        }
+    }
+
+    /// `error.…` of a notice's own template: the first task that failed.
+    fn error(&self) -> Value {
+        let first = self.failed_tasks().next();
+        let failure = first.and_then(|task| task.failure.as_ref());
+        json!({
+            "task": first.map(|task| task.task.as_str()).unwrap_or_default(),
+            "message": failure.map_or_else(|| self.row.cancel_reason.clone().unwrap_or_default(), |failure| failure.message.clone()),
+            "class": failure.map(|failure| failure.class.as_str()).unwrap_or_default(),
+            "code": failure.and_then(|failure| failure.code.as_deref()).unwrap_or_default(),
+            "attempt": first.map_or(0, |task| task.tries),
+        })
+    }
+}
+
+/// What a task is, in people's words: `Glue job cdrDailyETL`.
+fn label(operator: &str, last: Option<&AttemptRow>) -> String {
+    let body = last.and_then(|attempt| attempt.request.get("body"));
+    let named = |keys: &[&str]| {
+        keys.iter().find_map(|key| body?.get(*key)?.as_str()).unwrap_or_default().to_owned()
+    };
+    match operator {
+        "glue_job" => format!("Glue job {}", named(&["JobName"])),
+        "glue_crawler" => format!("Glue crawler {}", named(&["Name", "CrawlerName"])),
+        "athena_query" => "Athena query".to_owned(),
+        "sns_publish" => "SNS notice".to_owned(),
+        other => other.to_owned(),
+    }
+    .trim()
+    .to_owned()
+}
+
+/// Console pages of what failed last, for those services that have one.
+async fn links(shared: &Arc<Shared>, run: &Run, attempts: &[AttemptRow]) -> Vec<Link> {
+    let clients = shared.clients(&run.definition);
+    let mut links = Vec::new();
+    for attempt in attempts.iter().rev().filter(|attempt| attempt.failure.is_some()) {
+        let Some(handle) = attempt.handle.as_ref().and_then(convert::handle) else { continue };
+        let Some(operator) = shared.registry.get(&attempt.operator) else { continue };
+        let region = clients.region_of(&handle.connection).await.unwrap_or_default();
+        // A local sandbox has no console.
+        if clients.has_endpoint(&handle.connection) {
+            continue;
+        }
+        if let Some(url) = operator.console_url(&region, &handle) {
+            links.push(Link { label: "Logs".to_owned(), url });
+            break;
+        }
+    }
+    links
+}

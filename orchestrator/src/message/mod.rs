@@ -1,0 +1,146 @@
+//! The text of the mails about runs: plain data in, subject and body out.
+//!
+//! Nothing here reads the store, a clock or a template, and nothing here sends. What is not
+//! proved is printed as "unknown": a mail at 03:00 must not guess.
+//!
+//! - [`failure_mail`], [`success_mail`]: the default mails.
+//! - [`subject_line`]: makes any text a subject that SNS takes, also a rendered template.
+
+mod amounts;
+mod failure;
+mod lines;
+mod success;
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+use trunkline_state::schedule::Interval;
+
+pub use amounts::{bytes_text, cost_text, count_text, duration_text};
+pub use failure::{ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, failure_mail};
+pub use lines::{SUBJECT_LENGTH_MAX, subject_line};
+pub use success::{OutputValue, SuccessDetail, success_mail};
+
+/// A mail as it goes into the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// ASCII without control characters, at most [`SUBJECT_LENGTH_MAX`].
+    pub subject: String,
+    /// Plain text, lines ended by `\n`.
+    pub body: String,
+    /// Message attributes by which a subscription filters: `pipeline`, `env`, `owner`,
+    /// `severity`; none of them empty.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+/// What any mail about a run says.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// The environment, e.g. `prod`.
+    pub environment: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The run's key, e.g. `2026-11-19`.
+    pub label: String,
+    /// The pipeline's zone; all times are shown in it.
+    pub zone: TimeZone,
+    /// What the run covers.
+    pub interval: Option<Interval>,
+    /// What made it, and when.
+    pub origin: Origin,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How long its runs usually take; `None` if too few have succeeded to say.
+    pub usual: Option<Duration>,
+    /// What it cost so far; `None` if a service has not said.
+    pub cost: Option<RunCost>,
+    /// When it runs next.
+    pub next: NextFire,
+    /// Where to look: logs first. Only the first few are printed.
+    pub links: Vec<Link>,
+    /// Who is asked; may be empty.
+    pub owner: String,
+}
+
+impl RunReport {
+    /// The run as commands take it: `daily_cdr_etl@2026-11-19`.
+    pub fn run(&self) -> String {
+        format!("{}@{}", self.pipeline, self.label)
+    }
+
+    /// ` --env prod`; nothing for `local`, which every command means by itself.
+    pub(crate) fn environment_flag(&self) -> String {
+        if self.environment == "local" { String::new() } else { format!(" --env {}", self.environment) }
+    }
+
+    fn attributes(&self, severity: &str) -> Vec<(&'static str, String)> {
+        let all = [
+            ("pipeline", self.pipeline.as_str()),
+            ("env", &self.environment),
+            ("owner", &self.owner),
+            ("severity", severity),
+        ];
+        all.into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect()
+    }
+}
+
+/// What made a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its schedule, at this fire.
+    Schedule {
+        /// The fire.
+        fire: Timestamp,
+    },
+    /// A person.
+    Person {
+        /// Who; may be empty where nobody can tell.
+        name: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl Origin {
+    /// When the run was due or asked for.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Schedule { fire } => *fire,
+            Self::Person { at, .. } => *at,
+        }
+    }
+}
+
+/// When a pipeline runs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextFire {
+    /// At this fire; a failed run does not keep it from firing.
+    At(Timestamp),
+    /// It has no schedule, or the schedule is over.
+    ByHand,
+    /// It is paused.
+    Paused,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// The cost of a run in the units in which the services bill.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RunCost {
+    /// Glue: DPU-seconds.
+    pub dpu_seconds: Option<f64>,
+    /// Athena: bytes scanned.
+    pub bytes_scanned: Option<u64>,
+}
+
+/// A place to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What is there, one word: `Logs`, `Job`, `Query`.
+    pub label: String,
+    /// Its address.
+    pub url: String,
+}

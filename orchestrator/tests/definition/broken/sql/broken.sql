@@ -1,0 +1,3 @@
+SELECT *
+FROM calls
+WHERE day = '{{ dss }}'

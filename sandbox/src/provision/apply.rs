@@ -1,0 +1,307 @@
+//! Makes planned resources through the services' own calls, so that provisioning can do nothing that a client
+//! could not.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::resources::Planned;
+use crate::s3::StoreError;
+use crate::server::dispatch::Services;
+use crate::wire::query::Form;
+use crate::wire::{ApiError, CallContext};
+use crate::{files, sns::Sns};
+
+/// What was made of a stack before, by logical id.
+#[derive(Debug)]
+pub(super) struct Applied {
+    path: PathBuf,
+    made: BTreeMap<String, Made>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Made {
+    kind: String,
+    name: String,
+    fingerprint: String,
+}
+
+/// What was done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Change {
+    /// It was not there.
+    Created,
+    /// It was there and different.
+    Updated,
+    /// It was there and the same.
+    Unchanged,
+    /// It has no meaning in the sandbox (roles, policies).
+    Recorded,
+}
+
+impl Applied {
+    /// Reads the record of a stack.
+    pub(super) fn open(path: PathBuf) -> Result<Self, ApiError> {
+        let made = files::read_json(&path).map_err(ApiError::internal)?.unwrap_or_default();
+        Ok(Self { path, made })
+    }
+
+    /// Makes or updates one resource and records it.
+    pub(super) async fn apply(
+        &mut self,
+        services: &Services,
+        cx: &CallContext,
+        resource: &Planned,
+    ) -> Result<Change, ApiError> {
+        let made = Made {
+            kind: resource.kind.to_owned(),
+            name: resource.name.clone(),
+            fingerprint: resource.fingerprint(),
+        };
+        let same = self.made.get(&resource.logical_id) == Some(&made);
+        let maker = Maker { services, cx, resource, same };
+        let change = maker.make().await.map_err(|error| {
+            let ApiError { status, code, message, .. } = error;
+            let id = &resource.logical_id;
+            ApiError::new(
+                status,
+                code,
+                format!("resource {id} ({} {}): {message}", resource.kind, resource.name),
+            )
+        })?;
+        if !same {
+            self.made.insert(resource.logical_id.clone(), made);
+            files::replace_json(&self.path, &self.made).map_err(ApiError::internal)?;
+        }
+        Ok(change)
+    }
+}
+
+struct Maker<'a> {
+    services: &'a Services,
+    cx: &'a CallContext,
+    resource: &'a Planned,
+    /// Whether the resource was made from exactly this plan before.
+    same: bool,
+}
+
+impl Maker<'_> {
+    async fn make(&self) -> Result<Change, ApiError> {
+        let change = match self.resource.kind {
+            "AWS::S3::Bucket" => self.bucket(),
+            "AWS::Glue::Database" => self.database().await,
+            "AWS::Glue::Crawler" => self.crawler().await,
+            "AWS::Glue::Job" => self.job().await,
+            "AWS::Athena::WorkGroup" => self.workgroup().await,
+            "AWS::SNS::Topic" => self.topic(),
+            "AWS::SNS::Subscription" => {
+                let topic = self.resource.text("TopicArn").unwrap_or_default();
+                self.subscribe(topic, &Value::Object(self.resource.properties.clone()))?;
+                Ok(if self.same { Change::Unchanged } else { Change::Created })
+            }
+            _ => Ok(Change::Recorded),
+        }?;
+        self.upload()?;
+        Ok(change)
+    }
+
+    fn bucket(&self) -> Result<Change, ApiError> {
+        let created = self
+            .services
+            .world()
+            .s3
+            .create_bucket(&self.resource.name)
+            .map_err(|error| store_error(&error))?;
+        Ok(if created { Change::Created } else { Change::Unchanged })
+    }
+
+    /// Puts files that changed, and files that are gone.
+    fn upload(&self) -> Result<(), ApiError> {
+        let store = &self.services.world().s3;
+        for upload in &self.resource.uploads {
+            let present =
+                || store.read(&upload.bucket, &upload.key).is_ok_and(|content| content == upload.content);
+            if !(self.same && present()) {
+                store
+                    .write(&upload.bucket, &upload.key, &upload.content)
+                    .map_err(|error| store_error(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn database(&self) -> Result<Change, ApiError> {
+        let mut input = match self.resource.properties.get("DatabaseInput") {
+            Some(Value::Object(input)) => input.clone(),
+            _ => Map::new(),
+        };
+        input.insert("Name".to_owned(), Value::from(self.resource.name.as_str()));
+        let name = &self.resource.name;
+        let create = json!({ "DatabaseInput": input });
+        let update = json!({ "Name": name, "DatabaseInput": input });
+        self.in_glue("Database", json!({ "Name": name }), create, update).await
+    }
+
+    async fn crawler(&self) -> Result<Change, ApiError> {
+        let crawler = Value::Object(self.named("Name"));
+        let get = json!({ "Name": self.resource.name });
+        self.in_glue("Crawler", get, crawler.clone(), crawler).await
+    }
+
+    async fn job(&self) -> Result<Change, ApiError> {
+        let mut create = self.named("Name");
+        let mut update = create.clone();
+        update.remove("Name");
+        let mut update = Map::from_iter([
+            ("JobName".to_owned(), Value::from(self.resource.name.as_str())),
+            ("JobUpdate".to_owned(), Value::Object(update)),
+        ]);
+        if let Some((name, content)) = &self.resource.script {
+            let script = json!({ "Name": name, "Content": content });
+            create.insert("TrunklineSandboxScript".to_owned(), script.clone());
+            update.insert("TrunklineSandboxScript".to_owned(), script);
+        }
+        let get = json!({ "JobName": self.resource.name });
+        self.in_glue("Job", get, Value::Object(create), Value::Object(update)).await
+    }
+
+    async fn workgroup(&self) -> Result<Change, ApiError> {
+        let name = &self.resource.name;
+        let property = |property: &str| self.resource.properties.get(property).cloned();
+        let mut create = Map::from_iter([("Name".to_owned(), Value::from(name.as_str()))]);
+        let mut update = Map::from_iter([("WorkGroup".to_owned(), Value::from(name.as_str()))]);
+        if let Some(description) = property("Description") {
+            create.insert("Description".to_owned(), description.clone());
+            update.insert("Description".to_owned(), description);
+        }
+        if let Some(state) = property("State") {
+            update.insert("State".to_owned(), state);
+        }
+        if let Some(configuration) = property("WorkGroupConfiguration") {
+            create.insert("Configuration".to_owned(), configuration.clone());
+            update.insert("ConfigurationUpdates".to_owned(), configuration_updates(configuration));
+        }
+        let athena = |operation: &'static str, body: Value| async move {
+            let cx = self.cx.with_operation("athena", operation);
+            self.services.athena.call(&cx, operation, body).await
+        };
+        match athena("GetWorkGroup", json!({ "WorkGroup": name })).await {
+            Ok(_) if self.same => Ok(Change::Unchanged),
+            Ok(_) => athena("UpdateWorkGroup", Value::Object(update)).await.map(|_| Change::Updated),
+            Err(error) if error.code == "InvalidRequestException" => {
+                athena("CreateWorkGroup", Value::Object(create)).await?;
+                if update.contains_key("State") {
+                    athena("UpdateWorkGroup", Value::Object(update)).await?;
+                }
+                Ok(Change::Created)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn topic(&self) -> Result<Change, ApiError> {
+        let arn = format!("arn:aws:sns:{}:{}:{}", self.cx.region, self.cx.account, self.resource.name);
+        let exists = self.sns("GetTopicAttributes", vec![("TopicArn", arn.clone())]).is_ok();
+        let mut pairs = vec![("Name".to_owned(), self.resource.name.clone())];
+        let names = ["DisplayName", "FifoTopic", "ContentBasedDeduplication", "KmsMasterKeyId"];
+        let attributes: Vec<(&str, String)> = names
+            .into_iter()
+            .filter_map(|name| Some((name, plain_text(self.resource.properties.get(name)?))))
+            .collect();
+        if exists {
+            for (name, value) in attributes.iter().filter(|(name, _)| !self.same && *name != "FifoTopic") {
+                let pairs = vec![
+                    ("TopicArn", arn.clone()),
+                    ("AttributeName", (*name).to_owned()),
+                    ("AttributeValue", value.clone()),
+                ];
+                self.sns("SetTopicAttributes", pairs)?;
+            }
+        } else {
+            for (index, (name, value)) in attributes.iter().enumerate() {
+                let entry = index + 1;
+                pairs.push((format!("Attributes.entry.{entry}.key"), (*name).to_owned()));
+                pairs.push((format!("Attributes.entry.{entry}.value"), value.clone()));
+            }
+            let cx = self.cx.with_operation("sns", "CreateTopic");
+            self.services.sns.call(&cx, &Form::from_pairs(pairs))?;
+        }
+        let inline = self.resource.properties.get("Subscription").and_then(Value::as_array);
+        for subscription in inline.into_iter().flatten() {
+            self.subscribe(&arn, subscription)?;
+        }
+        Ok(match (exists, self.same) {
+            (false, _) => Change::Created,
+            (true, true) => Change::Unchanged,
+            (true, false) => Change::Updated,
+        })
+    }
+
+    /// Subscribing again is no error and makes no second subscription.
+    fn subscribe(&self, topic: &str, subscription: &Value) -> Result<(), ApiError> {
+        let text = |name: &str| subscription.get(name).map(plain_text).unwrap_or_default();
+        let pairs = vec![
+            ("TopicArn", topic.to_owned()),
+            ("Protocol", text("Protocol")),
+            ("Endpoint", text("Endpoint")),
+        ];
+        self.sns("Subscribe", pairs)
+    }
+
+    fn sns(&self, operation: &str, pairs: Vec<(&str, String)>) -> Result<(), ApiError> {
+        let sns: &Sns = &self.services.sns;
+        let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        sns.call(&self.cx.with_operation("sns", operation), &Form::from_pairs(pairs)).map(drop)
+    }
+
+    async fn in_glue(
+        &self,
+        noun: &str,
+        get: Value,
+        create: Value,
+        update: Value,
+    ) -> Result<Change, ApiError> {
+        match self.glue(&format!("Get{noun}"), get).await {
+            Ok(_) if self.same => Ok(Change::Unchanged),
+            Ok(_) => self.glue(&format!("Update{noun}"), update).await.map(|_| Change::Updated),
+            Err(error) if error.code == "EntityNotFoundException" => {
+                self.glue(&format!("Create{noun}"), create).await.map(|_| Change::Created)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn glue(&self, operation: &str, body: Value) -> Result<Value, ApiError> {
+        let cx = self.cx.with_operation("glue", operation);
+        self.services.glue.call(&cx, operation, body).await
+    }
+
+    /// The properties with the physical name, without what the API calls differently.
+    fn named(&self, name_property: &str) -> Map<String, Value> {
+        let mut properties = self.resource.properties.clone();
+        properties.insert(name_property.to_owned(), Value::from(self.resource.name.as_str()));
+        properties.remove("Tags");
+        properties
+    }
+}
+
+/// `CloudFormation`'s configuration of a workgroup as `UpdateWorkGroup` wants it.
+fn configuration_updates(configuration: Value) -> Value {
+    let Value::Object(mut members) = configuration else { return configuration };
+    if let Some(results) = members.remove("ResultConfiguration") {
+        members.insert("ResultConfigurationUpdates".to_owned(), results);
+    }
+    Value::Object(members)
+}
+
+fn plain_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn store_error(error: &StoreError) -> ApiError {
+    let status = if matches!(error, StoreError::Files { .. }) { 500 } else { 400 };
+    ApiError::new(status, "BucketError", error.to_string())
+}

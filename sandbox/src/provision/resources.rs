@@ -1,0 +1,551 @@
+//! The resource types that can be made: their properties, their names, what refers to them.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::Problem;
+use super::functions::Evaluator;
+use super::shape::{self, Field, Shape};
+use super::template::{Resource, Template};
+use super::yaml::{Content, Node};
+
+/// The longest script that a job runs from its record.
+const SCRIPT_MAX: u64 = 1024 * 1024;
+
+/// The longest file that a template uploads.
+const UPLOAD_MAX: u64 = 256 * 1024 * 1024;
+
+/// A resource with everything evaluated, ready to be made.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Its name in the template.
+    pub logical_id: String,
+    /// Its type.
+    pub kind: &'static str,
+    /// Its physical name (for a subscription, its endpoint).
+    pub name: String,
+    /// Its properties as the service's own calls take them.
+    pub properties: Map<String, Value>,
+    /// The script that the sandbox runs for a job: name and content.
+    pub script: Option<(String, String)>,
+    /// Files to put into S3.
+    pub uploads: Vec<Upload>,
+}
+
+/// A file to put into S3.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Where it goes.
+    pub bucket: String,
+    /// Where it goes.
+    pub key: String,
+}
+
+/// How a type is made. The order of [`KINDS`] is the order in which resources are made.
+struct Kind {
+    name: &'static str,
+    /// The property that holds the physical name.
+    name_property: &'static [&'static str],
+    properties: &'static [Field],
+}
+
+const TEXTS: Shape = Shape::List(&Shape::Text);
+
+const KINDS: [Kind; 11] = [
+    Kind {
+        name: "AWS::S3::Bucket",
+        name_property: &["BucketName"],
+        // What is allowed and how it is stored has no meaning here; what changes behaviour is not in the list.
+        properties: &[
+            ("BucketName", Shape::Text),
+            ("BucketEncryption", Shape::Any),
+            ("LifecycleConfiguration", Shape::Any),
+            ("OwnershipControls", Shape::Any),
+            ("PublicAccessBlockConfiguration", Shape::Any),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::S3::BucketPolicy",
+        name_property: &["Bucket"],
+        properties: &[("Bucket", Shape::Text), ("PolicyDocument", Shape::Any)],
+    },
+    Kind {
+        name: "AWS::IAM::Role",
+        name_property: &["RoleName"],
+        properties: &[
+            ("RoleName", Shape::Text),
+            ("AssumeRolePolicyDocument", Shape::Any),
+            ("Description", Shape::Text),
+            ("ManagedPolicyArns", TEXTS),
+            ("MaxSessionDuration", Shape::Whole),
+            ("Path", Shape::Text),
+            ("PermissionsBoundary", Shape::Text),
+            ("Policies", Shape::Any),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::IAM::Policy",
+        name_property: &["PolicyName"],
+        properties: &[
+            ("PolicyName", Shape::Text),
+            ("PolicyDocument", Shape::Any),
+            ("Groups", TEXTS),
+            ("Roles", TEXTS),
+            ("Users", TEXTS),
+        ],
+    },
+    Kind {
+        name: "AWS::Glue::Database",
+        name_property: &["DatabaseInput", "Name"],
+        properties: &[
+            ("CatalogId", Shape::Text),
+            ("DatabaseName", Shape::Text),
+            (
+                "DatabaseInput",
+                Shape::Fields(&[
+                    ("Name", Shape::Text),
+                    ("Description", Shape::Text),
+                    ("LocationUri", Shape::Text),
+                    ("Parameters", Shape::Texts),
+                ]),
+            ),
+        ],
+    },
+    Kind {
+        name: "AWS::Glue::Crawler",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("Role", Shape::Text),
+            ("DatabaseName", Shape::Text),
+            ("Description", Shape::Text),
+            ("TablePrefix", Shape::Text),
+            ("Classifiers", TEXTS),
+            ("Configuration", Shape::Text),
+            ("RecrawlPolicy", Shape::Fields(&[("RecrawlBehavior", Shape::Text)])),
+            (
+                "SchemaChangePolicy",
+                Shape::Fields(&[("UpdateBehavior", Shape::Text), ("DeleteBehavior", Shape::Text)]),
+            ),
+            (
+                "Targets",
+                Shape::Fields(&[(
+                    "S3Targets",
+                    Shape::List(&Shape::Fields(&[
+                        ("Path", Shape::Text),
+                        ("Exclusions", TEXTS),
+                        ("SampleSize", Shape::Whole),
+                    ])),
+                )]),
+            ),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::Glue::Job",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("Role", Shape::Text),
+            ("Description", Shape::Text),
+            (
+                "Command",
+                Shape::Fields(&[
+                    ("Name", Shape::Text),
+                    ("PythonVersion", Shape::Text),
+                    ("Runtime", Shape::Text),
+                    ("ScriptLocation", Shape::Text),
+                ]),
+            ),
+            ("DefaultArguments", Shape::Texts),
+            ("NonOverridableArguments", Shape::Texts),
+            ("ExecutionClass", Shape::Text),
+            ("ExecutionProperty", Shape::Fields(&[("MaxConcurrentRuns", Shape::Whole)])),
+            ("GlueVersion", Shape::Text),
+            ("JobMode", Shape::Text),
+            ("JobRunQueuingEnabled", Shape::Flag),
+            ("LogUri", Shape::Text),
+            ("MaxCapacity", Shape::Fraction),
+            ("MaxRetries", Shape::Whole),
+            ("NotificationProperty", Shape::Fields(&[("NotifyDelayAfter", Shape::Whole)])),
+            ("NumberOfWorkers", Shape::Whole),
+            ("Timeout", Shape::Whole),
+            ("WorkerType", Shape::Text),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::Athena::WorkGroup",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("Description", Shape::Text),
+            ("State", Shape::Text),
+            ("RecursiveDeleteOption", Shape::Flag),
+            (
+                "WorkGroupConfiguration",
+                Shape::Fields(&[
+                    ("BytesScannedCutoffPerQuery", Shape::Whole),
+                    ("EnforceWorkGroupConfiguration", Shape::Flag),
+                    ("EngineVersion", Shape::Fields(&[("SelectedEngineVersion", Shape::Text)])),
+                    ("PublishCloudWatchMetricsEnabled", Shape::Flag),
+                    ("RequesterPaysEnabled", Shape::Flag),
+                    (
+                        "ResultConfiguration",
+                        Shape::Fields(&[
+                            ("OutputLocation", Shape::Text),
+                            ("ExpectedBucketOwner", Shape::Text),
+                            (
+                                "EncryptionConfiguration",
+                                Shape::Fields(&[("EncryptionOption", Shape::Text), ("KmsKey", Shape::Text)]),
+                            ),
+                        ]),
+                    ),
+                ]),
+            ),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::SNS::Topic",
+        name_property: &["TopicName"],
+        properties: &[
+            ("TopicName", Shape::Text),
+            ("DisplayName", Shape::Text),
+            ("FifoTopic", Shape::Flag),
+            ("ContentBasedDeduplication", Shape::Flag),
+            ("KmsMasterKeyId", Shape::Text),
+            (
+                "Subscription",
+                Shape::List(&Shape::Fields(&[("Protocol", Shape::Text), ("Endpoint", Shape::Text)])),
+            ),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::SNS::TopicPolicy",
+        name_property: &[],
+        properties: &[("Topics", TEXTS), ("PolicyDocument", Shape::Any)],
+    },
+    Kind {
+        name: "AWS::SNS::Subscription",
+        name_property: &["Endpoint"],
+        properties: &[("TopicArn", Shape::Text), ("Protocol", Shape::Text), ("Endpoint", Shape::Text)],
+    },
+];
+
+/// Evaluates all wanted resources, in the order in which they are to be made.
+pub(super) fn plan(
+    template: &Template,
+    evaluator: &Evaluator<'_>,
+    folder: Option<&Path>,
+) -> Result<Vec<Planned>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut planned = Vec::new();
+    for resource in template.resources()? {
+        let Some(order) = KINDS.iter().position(|kind| kind.name == resource.kind) else {
+            problems.push(Problem::new(
+                resource.node.line,
+                format!(
+                    "resource {}: {} is not supported by the sandbox",
+                    resource.logical_id, resource.kind
+                ),
+            ));
+            continue;
+        };
+        match evaluator.is_wanted(resource.node) {
+            Ok(false) => {}
+            Ok(true) => match plan_one(&KINDS[order], &resource, evaluator, folder, &mut problems) {
+                Ok(one) => planned.push((order, one)),
+                Err(problem) => problems.push(problem),
+            },
+            Err(problem) => problems.push(problem),
+        }
+    }
+    planned.sort_by_key(|(order, _)| *order);
+    let planned = planned.into_iter().map(|(_, one)| one).collect();
+    if problems.is_empty() { Ok(planned) } else { Err(problems) }
+}
+
+/// What `Ref` gives.
+pub(super) fn reference(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<String, Problem> {
+    let name = physical_name(evaluator, resource)?;
+    match resource.kind {
+        "AWS::SNS::Topic" => Ok(arn(evaluator, "sns", &name)),
+        "AWS::SNS::Subscription" | "AWS::IAM::Policy" | "AWS::S3::BucketPolicy" | "AWS::SNS::TopicPolicy" => {
+            Err(Problem::new(
+                resource.node.line,
+                format!("Ref of {} is not supported by the sandbox", resource.kind),
+            ))
+        }
+        _ => Ok(name),
+    }
+}
+
+/// What `Fn::GetAtt` gives; `None` for attributes that are not known.
+pub(super) fn attribute(
+    evaluator: &Evaluator<'_>,
+    resource: &Resource<'_>,
+    attribute: &str,
+) -> Result<Option<String>, Problem> {
+    let name = physical_name(evaluator, resource)?;
+    let account = evaluator.account();
+    Ok(match (resource.kind, attribute) {
+        ("AWS::S3::Bucket", "Arn") => Some(format!("arn:aws:s3:::{name}")),
+        ("AWS::S3::Bucket", "DomainName") => Some(format!("{name}.s3.amazonaws.com")),
+        ("AWS::S3::Bucket", "RegionalDomainName") => {
+            Some(format!("{name}.s3.{}.amazonaws.com", evaluator.region()))
+        }
+        ("AWS::IAM::Role", "Arn") => Some(format!("arn:aws:iam::{account}:role/{name}")),
+        ("AWS::SNS::Topic", "TopicArn") => Some(arn(evaluator, "sns", &name)),
+        ("AWS::SNS::Topic", "TopicName") => Some(name),
+        _ => None,
+    })
+}
+
+fn arn(evaluator: &Evaluator<'_>, service: &str, name: &str) -> String {
+    format!("arn:aws:{service}:{}:{}:{name}", evaluator.region(), evaluator.account())
+}
+
+fn physical_name(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<String, Problem> {
+    let kind = KINDS.iter().find(|kind| kind.name == resource.kind);
+    let written = kind.and_then(|kind| {
+        let mut path = vec!["Properties"];
+        path.extend(kind.name_property);
+        resource.node.path(&path).filter(|_| !kind.name_property.is_empty())
+    });
+    if let Some(node) = written {
+        return evaluator.text(node);
+    }
+    let name = format!("{}-{}", evaluator.stack(), resource.logical_id);
+    Ok(match resource.kind {
+        "AWS::S3::Bucket" => name.to_lowercase().chars().take(63).collect(),
+        "AWS::Glue::Database" => name.to_lowercase().replace('-', "_"),
+        _ => name,
+    })
+}
+
+fn plan_one(
+    kind: &'static Kind,
+    resource: &Resource<'_>,
+    evaluator: &Evaluator<'_>,
+    folder: Option<&Path>,
+    problems: &mut Vec<Problem>,
+) -> Result<Planned, Problem> {
+    let name = physical_name(evaluator, resource)?;
+    let empty = Node { line: resource.node.line, content: Content::Map(Vec::new()) };
+    let properties = evaluator.evaluate(resource.node.get("Properties").unwrap_or(&empty))?;
+    let shape = Shape::Fields(kind.properties);
+    let value = shape::typed(&properties, shape, resource.logical_id, problems);
+    let properties = match value {
+        Value::Object(properties) => properties,
+        _ => Map::new(),
+    };
+    let mut planned = Planned {
+        logical_id: resource.logical_id.to_owned(),
+        kind: kind.name,
+        name,
+        properties,
+        script: None,
+        uploads: Vec::new(),
+    };
+    if let Some(metadata) = resource.node.path(&["Metadata", "Trunkline"]) {
+        planned.read_metadata(&evaluator.evaluate(metadata)?, folder)?;
+    }
+    Ok(planned)
+}
+
+impl Planned {
+    /// A digest of everything that making this resource depends on.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        };
+        part(self.name.as_bytes());
+        part(Value::Object(self.properties.clone()).to_string().as_bytes());
+        if let Some((name, content)) = &self.script {
+            part(name.as_bytes());
+            part(content.as_bytes());
+        }
+        for upload in &self.uploads {
+            part(upload.bucket.as_bytes());
+            part(upload.key.as_bytes());
+            part(&upload.content);
+        }
+        hex::encode(digest.finalize())
+    }
+
+    /// A property's text.
+    pub(super) fn text(&self, property: &str) -> Option<&str> {
+        self.properties.get(property)?.as_str()
+    }
+
+    fn read_metadata(&mut self, metadata: &Node, folder: Option<&Path>) -> Result<(), Problem> {
+        for (name, node) in metadata.pairs("Metadata.Trunkline")? {
+            match name.as_str() {
+                "Sandbox" if self.kind == "AWS::Glue::Job" => self.read_script(node, folder)?,
+                "Upload" if matches!(self.kind, "AWS::Glue::Job" | "AWS::S3::Bucket") => {
+                    let Content::List(items) = &node.content else {
+                        return Err(Problem::new(node.line, "Upload must be a list"));
+                    };
+                    for item in items {
+                        let upload = self.read_upload(item, folder)?;
+                        self.uploads.push(upload);
+                    }
+                }
+                _ => {
+                    let kind = self.kind;
+                    return Err(Problem::new(
+                        node.line,
+                        format!("Metadata.Trunkline.{name} is not known for {kind}"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_script(&mut self, node: &Node, folder: Option<&Path>) -> Result<(), Problem> {
+        for (name, value) in node.pairs("Metadata.Trunkline.Sandbox")? {
+            let path = value.as_text().filter(|_| name == "Script").ok_or_else(|| {
+                Problem::new(
+                    value.line,
+                    "Metadata.Trunkline.Sandbox takes one key, Script, with a file's path",
+                )
+            })?;
+            let content = read_file(folder, path, SCRIPT_MAX, value.line)?;
+            let content = String::from_utf8(content)
+                .map_err(|_| Problem::new(value.line, format!("script {path} is not UTF-8 text")))?;
+            self.script = Some((path.to_owned(), content));
+        }
+        Ok(())
+    }
+
+    /// Reads `- path` (to the same key of the bucket, or to the job's script location) or
+    /// `- {File: path, To: s3://bucket/key}`.
+    fn read_upload(&self, node: &Node, folder: Option<&Path>) -> Result<Upload, Problem> {
+        let line = node.line;
+        let file = node.as_text().or_else(|| node.get("File").and_then(Node::as_text));
+        let file = file
+            .ok_or_else(|| Problem::new(line, "an upload is a path, or {File: path, To: s3://bucket/key}"))?;
+        let script_location = || self.properties.get("Command")?.get("ScriptLocation")?.as_str();
+        let target = match node.get("To").and_then(Node::as_text) {
+            Some(target) => target.to_owned(),
+            None if self.kind == "AWS::S3::Bucket" => format!("s3://{}/{file}", self.name),
+            None => script_location()
+                .map(str::to_owned)
+                .ok_or_else(|| Problem::new(line, "the job has no ScriptLocation to upload to"))?,
+        };
+        let (bucket, key) = crate::s3::parse_uri(&target)
+            .filter(|(_, key)| !key.is_empty())
+            .ok_or_else(|| Problem::new(line, format!("{target} is not of the form s3://bucket/key")))?;
+        let content = read_file(folder, file, UPLOAD_MAX, line)?;
+        Ok(Upload { content, bucket: bucket.to_owned(), key: key.to_owned() })
+    }
+}
+
+/// Reads a file that must lie in the pipeline's folder.
+fn read_file(folder: Option<&Path>, path: &str, limit: u64, line: usize) -> Result<Vec<u8>, Problem> {
+    let fail = |reason: &str| Problem::new(line, format!("file {path}: {reason}"));
+    let folder = folder.ok_or_else(|| fail("no folder was given to find it in"))?;
+    let folder = folder.canonicalize().map_err(|error| fail(&error.to_string()))?;
+    let file = folder.join(path).canonicalize().map_err(|error| fail(&error.to_string()))?;
+    if !file.starts_with(&folder) {
+        return Err(fail("lies outside the pipeline's folder"));
+    }
+    let size = fs::metadata(&file).map_err(|error| fail(&error.to_string()))?.len();
+    if size > limit {
+        return Err(fail(&format!("is larger than {limit} bytes")));
+    }
+    fs::read(&file).map_err(|error| fail(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::wire::CallContext;
+
+    fn plan_text(text: &str, folder: Option<&Path>) -> Result<Vec<Planned>, Vec<Problem>> {
+        let template = Template::parse(text)?;
+        let parameters = template.parameters(&BTreeMap::new())?;
+        let cx = CallContext::for_tests("", "");
+        let evaluator = Evaluator::new(&template, parameters, "demo", &cx);
+        plan(&template, &evaluator, folder)
+    }
+
+    #[test]
+    fn resources_come_in_the_order_of_their_needs() {
+        let text = "Resources:\n  J: {Type: 'AWS::Glue::Job', Properties: {Role: !GetAtt R.Arn}}\n  R: {Type: 'AWS::IAM::Role'}\n  B: {Type: 'AWS::S3::Bucket'}\n";
+        let planned = plan_text(text, None).unwrap();
+        let names: Vec<&str> = planned.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["demo-b", "demo-R", "demo-J"]);
+        assert_eq!(planned[2].text("Role"), Some("arn:aws:iam::000000000000:role/demo-R"));
+    }
+
+    #[test]
+    fn unknown_types_and_properties_are_all_told() {
+        let text = "Resources:\n  Q:\n    Type: AWS::SQS::Queue\n  B:\n    Type: AWS::S3::Bucket\n    Properties:\n      VersioningConfiguration: {Status: Enabled}\n";
+        let problems = plan_text(text, None).unwrap_err();
+        let told: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect();
+        assert_eq!(
+            told,
+            [
+                "2: resource Q: AWS::SQS::Queue is not supported by the sandbox",
+                "7: B: property VersioningConfiguration is not supported by the sandbox",
+            ]
+        );
+    }
+
+    #[test]
+    fn unwanted_resources_are_left_out() {
+        let text =
+            "Conditions: {No: !Equals [a, b]}\nResources:\n  B: {Type: 'AWS::S3::Bucket', Condition: No}\n";
+        assert!(plan_text(text, None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn scripts_are_read_from_the_folder_and_nowhere_else() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("p");
+        fs::create_dir_all(folder.join("sql")).unwrap();
+        fs::write(folder.join("sql/x.sql"), "select 1").unwrap();
+        fs::write(outer.path().join("secret"), "s").unwrap();
+        let text = |path: &str| {
+            format!(
+                "Resources:\n  J:\n    Type: AWS::Glue::Job\n    Metadata: {{Trunkline: {{Sandbox: {{Script: {path}}}}}}}\n"
+            )
+        };
+        let planned = plan_text(&text("sql/x.sql"), Some(&folder)).unwrap();
+        assert_eq!(planned[0].script, Some(("sql/x.sql".to_owned(), "select 1".to_owned())));
+        let problems = plan_text(&text("../secret"), Some(&folder)).unwrap_err();
+        assert!(problems[0].message.contains("outside"), "{problems:?}");
+        assert!(plan_text(&text("sql/none.sql"), Some(&folder)).is_err());
+        assert!(plan_text(&text("sql/x.sql"), None).is_err());
+    }
+
+    #[test]
+    fn fingerprints_change_with_the_script() {
+        let plan = |content: &str| Planned {
+            logical_id: "J".into(),
+            kind: "AWS::Glue::Job",
+            name: "j".into(),
+            properties: Map::new(),
+            script: Some(("x.sql".into(), content.into())),
+            uploads: Vec::new(),
+        };
+        assert_eq!(plan("a").fingerprint(), plan("a").fingerprint());
+        assert_ne!(plan("a").fingerprint(), plan("b").fingerprint());
+    }
+}

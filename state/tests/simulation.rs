@@ -1,0 +1,411 @@
+//! A seeded simulation of the pure core: random graphs, a service that loses answers and
+//! repeats and delays them, crashes between the commit and the deed, cancels and clears at
+//! any moment. A failing seed is printed; `SIMULATION_SEED` runs one, `SIMULATION_SEEDS` many.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use trunkline_state::{
+    ids::{PipelineName, RunId, TaskName},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome},
+    pipeline::{Catchup, Notice, Pipeline, RetryPolicy, Task, TriggerRule},
+    run::{Attempt, Definition, Failure, Installation, Run, Trigger},
+    schedule::DataInterval,
+    words::{AttemptState, RunState, TaskState},
+};
+use uuid::Uuid;
+
+/// Steps after which a run must have ended once the world stops being hostile.
+const STEPS_MAX: usize = 3_000;
+const SEEDS_IN_TESTS: u64 = 5_000;
+
+/// splitmix64: small, seedable, and all the randomness that there is.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+
+    fn percent(&mut self, share: u64) -> bool {
+        self.next() % 100 < share
+    }
+}
+
+fn pipeline(chance: &mut Chance) -> Pipeline {
+    let count = 1 + chance.below(7);
+    let tasks = (0..count)
+        .map(|position| {
+            let depends_on = (0..position).filter(|_| chance.percent(40)).collect();
+            let rule = if chance.percent(60) {
+                TriggerRule::AllSuccess
+            } else {
+                TriggerRule::ALL[chance.below(TriggerRule::ALL.len())]
+            };
+            Task {
+                name: TaskName::new(format!("t{position}")).unwrap(),
+                operator: "noop".into(),
+                settings: Value::Null,
+                depends_on,
+                trigger_rule: rule,
+                connection: "aws".into(),
+                retry: RetryPolicy {
+                    retries: u32::try_from(chance.below(3)).unwrap(),
+                    delay: Duration::from_secs(60),
+                    backoff: 2.0,
+                    delay_max: Duration::from_secs(600),
+                    retry_on: Vec::new(),
+                },
+                timeout: Duration::from_secs(3600),
+                poll_interval: Duration::from_secs(30),
+            }
+        })
+        .collect();
+    let notice = Notice { sns: "arn".into(), connection: "aws".into(), subject: None, message: None };
+    Pipeline {
+        name: PipelineName::new("sim").unwrap(),
+        description: String::new(),
+        owner: String::new(),
+        tags: Vec::new(),
+        environment: "local".into(),
+        calendar: None,
+        timezone: "UTC".into(),
+        start_date: None,
+        data_interval: DataInterval::None,
+        catchup: Catchup::Last,
+        max_active_runs: 1,
+        concurrency_group: None,
+        run_timeout: chance.percent(10).then(|| Duration::from_secs(7200)),
+        params: indexmap::IndexMap::new(),
+        vars: indexmap::IndexMap::new(),
+        connections: indexmap::IndexMap::new(),
+        tasks,
+        on_success: vec![notice.clone()],
+        on_failure: vec![notice],
+    }
+}
+
+/// What stands in the store: rows, not the run in memory.
+struct Stored {
+    run: Run,
+    ended_attempts: BTreeMap<(usize, u32), Attempt>,
+    notices: Vec<(u32, NoticeOutcome)>,
+}
+
+/// An external job, by the token of its attempt.
+struct Job {
+    key: AttemptKey,
+    ends_at: Timestamp,
+    fails: bool,
+    stopped: bool,
+    ended: bool,
+}
+
+struct World {
+    chance: Chance,
+    now: Timestamp,
+    run: Run,
+    stored: Stored,
+    jobs: Vec<Job>,
+    effects: Vec<Effect>,
+    late: Vec<(Timestamp, Event)>,
+    hostile: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance(seed);
+        let definition = Arc::new(Definition::new(pipeline(&mut chance), 1));
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let installation = Installation { id: Uuid::from_u128(1), incarnation: 1 };
+        let run = Run::new(
+            RunId(Uuid::from_u128(u128::from(seed))), definition, installation, "k".into(), now, None, None, Map::new(),
+            Trigger::Manual, now,
+        );
+        let stored = Stored { run: run.clone(), ended_attempts: BTreeMap::new(), notices: Vec::new() };
+        let effects = machine::due(&run);
+        Self { chance, now, run, stored, jobs: Vec::new(), effects, late: Vec::new(), hostile: true }
+    }
+
+    /// Commits a decision, or crashes before or after the commit.
+    fn commit(&mut self, delta: Delta) {
+        assert_eq!(delta.illegal, None);
+        self.check_delta(&delta);
+        if self.hostile && self.chance.percent(3) {
+            self.crash();
+            return;
+        }
+        self.store(&delta);
+        self.effects.extend(delta.effects);
+        if self.hostile && self.chance.percent(3) {
+            self.crash();
+        }
+    }
+
+    fn store(&mut self, delta: &Delta) {
+        for change in &delta.attempts {
+            let key = (change.task, change.attempt.number);
+            assert!(!self.stored.ended_attempts.contains_key(&key), "an ended attempt changed");
+            if change.attempt.state.is_terminal() {
+                self.stored.ended_attempts.insert(key, change.attempt.clone());
+            }
+        }
+        self.stored.notices.extend(delta.notices.iter().map(|notice| (self.run.generation, notice.outcome)));
+        self.stored.run = self.run.clone();
+    }
+
+    /// Memory is gone; the store is what the next owner loads.
+    fn crash(&mut self) {
+        self.run = self.stored.run.clone();
+        for task in &mut self.run.tasks {
+            if let Some(attempt) = &mut task.attempt {
+                attempt.remote_state = None;
+            }
+        }
+        self.run.recount();
+        self.effects = machine::due(&self.run);
+        self.decide(Event::Tick);
+    }
+
+    fn decide(&mut self, event: Event) {
+        let delta = machine::step(&mut self.run, &[event], self.now);
+        if delta.is_clean() {
+            self.effects.extend(delta.effects);
+        } else {
+            self.commit(delta);
+        }
+    }
+
+    fn check_delta(&self, delta: &Delta) {
+        for change in &delta.attempts {
+            let task = &self.run.definition.pipeline.tasks[change.task];
+            if change.new && task.trigger_rule == TriggerRule::AllSuccess {
+                let early = task.depends_on.iter().any(|up| self.run.tasks[*up].state != TaskState::Succeeded);
+                assert!(!early, "{} started before its upstreams succeeded", task.name);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        if !self.late.is_empty() && self.chance.percent(40) {
+            let (_, event) = self.late.swap_remove(0);
+            self.decide(event);
+        }
+        if self.hostile && self.chance.percent(2) {
+            self.person();
+        }
+        if self.effects.is_empty() {
+            self.pass_time();
+        } else {
+            let position = self.chance.below(self.effects.len());
+            let effect = self.effects.swap_remove(position);
+            self.perform(effect);
+        }
+        self.check();
+    }
+
+    fn person(&mut self) {
+        let task = self.chance.below(self.run.tasks.len());
+        let command = match self.chance.below(6) {
+            0 => Command::Cancel { task: None, reason: None },
+            1 => Command::Cancel { task: Some(task), reason: None },
+            2 => Command::Pause,
+            3 => Command::Resume,
+            4 => Command::RetryNow { task },
+            _ => Command::Clear { tasks: vec![task], reason: None },
+        };
+        let before = self.run.clone();
+        match machine::ask(&mut self.run, "user:sim", &command, self.now) {
+            Ok(delta) => self.commit(delta),
+            Err(_) => assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something"),
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let next_job = self.jobs.iter().filter(|job| !job.ended).map(|job| job.ends_at).min();
+        let next = [self.run.wake_at(), next_job].into_iter().flatten().min();
+        let Some(next) = next else { return };
+        self.now = self.now.max(next) + SignedDuration::from_millis(1);
+        let mut events = vec![Event::Tick];
+        for job in &mut self.jobs {
+            if !job.ended && job.ends_at <= self.now {
+                job.ended = true;
+                events.push(report(job));
+            }
+        }
+        for event in events {
+            // A poll may be seen twice, or late, when the attempt is over.
+            if self.hostile && event != Event::Tick && self.chance.percent(20) {
+                self.late.push((self.now, event.clone()));
+            }
+            self.decide(event);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Admit => self.decide(Event::Admitted),
+            Effect::Prepare { task, number } => {
+                let event = if self.hostile && self.chance.percent(3) {
+                    Event::PrepareFailed { task, number, failure: Failure::new("system", "no baseline") }
+                } else {
+                    Event::Prepared { task, number, request: json!({"n": number}), baseline: Value::Null }
+                };
+                self.decide(event);
+            }
+            Effect::Send { attempt } => self.send(attempt),
+            Effect::Find { attempt } => self.find(attempt),
+            Effect::Watch { attempt } => self.watch(attempt),
+            Effect::Stop { attempt } => self.stop(attempt),
+        }
+    }
+
+    /// Whoever sends twice for one attempt loses here: the ledger of accepted starts.
+    fn send(&mut self, key: AttemptKey) {
+        let attempt = key;
+        match if self.hostile { self.chance.below(10) } else { 9 } {
+            0 => self.decide(Event::Deferred {
+                attempt,
+                until: self.now + SignedDuration::from_secs(30),
+                reason: "throttled".into(),
+            }),
+            1 => self.decide(Event::StartUnknown { attempt, reason: "never arrived".into() }),
+            2 => {
+                self.accept(key);
+                self.decide(Event::StartUnknown { attempt, reason: "answer lost".into() });
+            }
+            3 => {
+                self.accept(key);
+                self.crash();
+            }
+            4 => self.decide(Event::Failed {
+                attempt,
+                failure: Failure::new("failed", "refused"),
+                outcome: Value::Null,
+            }),
+            _ => {
+                self.accept(key);
+                self.decide(accepted(key, false));
+            }
+        }
+    }
+
+    fn accept(&mut self, key: AttemptKey) {
+        assert!(!self.jobs.iter().any(|job| job.key == key), "{key:?} was started twice");
+        let live_elsewhere = self.jobs.iter().any(|job| job.key.task == key.task && !job.ended);
+        assert!(!live_elsewhere, "two jobs of one task run at once");
+        let seconds = 1 + self.chance.below(5_000);
+        let ends_at = self.now + SignedDuration::from_secs(i64::try_from(seconds).unwrap());
+        let fails = self.chance.percent(25);
+        self.jobs.push(Job { key, ends_at, fails, stopped: false, ended: false });
+    }
+
+    fn find(&mut self, attempt: AttemptKey) {
+        let event = if self.jobs.iter().any(|job| job.key == attempt) {
+            accepted(attempt, true)
+        } else if self.hostile && self.chance.percent(30) {
+            Event::NotYetKnown { attempt, again_at: self.now + SignedDuration::from_secs(5), reason: "quarantine".into() }
+        } else {
+            Event::ProvedAbsent { attempt }
+        };
+        self.decide(event);
+    }
+
+    fn watch(&mut self, key: AttemptKey) {
+        if let Some(job) = self.jobs.iter().find(|job| job.key == key && job.ended) {
+            let event = report(job);
+            self.decide(event);
+        }
+    }
+
+    fn stop(&mut self, key: AttemptKey) {
+        let now = self.now;
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.key == key && !job.ended) {
+            job.stopped = true;
+            job.ends_at = job.ends_at.min(now + SignedDuration::from_secs(2));
+        }
+    }
+
+    fn check(&self) {
+        let run = &self.run;
+        let open = run.tasks.iter().filter(|task| !task.state.is_terminal()).count();
+        assert_eq!(run.open_tasks(), open, "the counter of open tasks is wrong");
+        for task in &run.tasks {
+            assert_eq!(task.attempt.is_some(), task.state == TaskState::Running);
+            assert!(task.attempt.as_ref().is_none_or(|attempt| !attempt.state.is_terminal()));
+        }
+        if run.state.is_terminal() {
+            assert_eq!(open, 0);
+            let unwatched = self.jobs.iter().any(|job| !job.ended && !self.is_lost(job.key));
+            assert!(!unwatched, "the run ended and a job goes on");
+        }
+    }
+
+    fn is_lost(&self, key: AttemptKey) -> bool {
+        self.stored.ended_attempts.get(&(key.task, key.number)).is_some_and(|attempt| attempt.state == AttemptState::Lost)
+    }
+}
+
+fn accepted(attempt: AttemptKey, reattached: bool) -> Event {
+    Event::Accepted { attempt, handle: json!({"id": attempt.number}), external_id: attempt.number.to_string(), reattached }
+}
+
+fn report(job: &Job) -> Event {
+    let attempt = job.key;
+    if job.stopped {
+        Event::Stopped { attempt, failure: Failure::new("cancelled", "stopped") }
+    } else if job.fails {
+        Event::Failed { attempt, failure: Failure::new("failed", "broke"), outcome: Value::Null }
+    } else {
+        Event::Succeeded { attempt, outcome: json!({"outputs": {"rows": 1}}) }
+    }
+}
+
+fn simulate(seed: u64) {
+    let mut world = World::new(seed);
+    for step in 0..STEPS_MAX {
+        if step == 300 {
+            world.hostile = false;
+            // Whatever a person left undone.
+            if world.run.state == RunState::Paused {
+                let delta = machine::ask(&mut world.run, "user:sim", &Command::Resume, world.now).unwrap();
+                world.commit(delta);
+            }
+        }
+        world.turn();
+        if world.run.state.is_terminal() && world.effects.is_empty() && world.late.is_empty() && step > 300 {
+            break;
+        }
+    }
+    assert!(world.run.state.is_terminal(), "the run never ended: {:?}", world.run.state);
+    assert_eq!(world.stored.run.packed_states(), world.run.packed_states());
+    let told = world.stored.notices.iter().filter(|(generation, _)| *generation == world.run.generation).count();
+    let wanted = usize::from(world.run.state != RunState::Cancelled);
+    assert_eq!(told, wanted, "notices of the last generation");
+}
+
+#[expect(clippy::disallowed_methods, reason = "seeds are chosen from outside")]
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn every_seed_ends_well() {
+    let (first, count) = match number_from("SIMULATION_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, number_from("SIMULATION_SEEDS").unwrap_or(SEEDS_IN_TESTS)),
+    };
+    for seed in first..first + count {
+        let result = std::panic::catch_unwind(|| simulate(seed));
+        assert!(result.is_ok(), "seed {seed} failed: repeat it with SIMULATION_SEED={seed}");
+    }
+}

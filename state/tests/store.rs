@@ -1,0 +1,315 @@
+//! The store against a real Postgres: ownership, fences, places, append-only history.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use trunkline_postgres::testing::{self, TestServer};
+use trunkline_state::{
+    ids::{PipelineName, ReplicaId, RunId, TaskName},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event},
+    pipeline::{Catchup, Pipeline, RetryPolicy, Task, TriggerRule},
+    run::{Definition, Failure, Run, Trigger},
+    schedule::DataInterval,
+    store::{Answer, Batch, Births, Commit, Created, NewRun, Place, Role, Store, StoreError},
+    words::RunState,
+};
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Option<&str>) -> Pipeline {
+    let tasks = (0..tasks)
+        .map(|position| Task {
+            name: TaskName::new(format!("t{position}")).unwrap(),
+            operator: "noop".into(),
+            settings: json!({}),
+            depends_on: if position == 0 { vec![] } else { vec![position - 1] },
+            trigger_rule: TriggerRule::AllSuccess,
+            connection: "aws".into(),
+            retry: RetryPolicy {
+                retries: 0,
+                delay: Duration::from_secs(1),
+                backoff: 1.0,
+                delay_max: Duration::from_secs(1),
+                retry_on: vec![],
+            },
+            timeout: Duration::from_secs(60),
+            poll_interval: Duration::from_secs(1),
+        })
+        .collect();
+    Pipeline {
+        name: PipelineName::new(name).unwrap(),
+        description: String::new(),
+        owner: String::new(),
+        tags: vec![],
+        environment: "local".into(),
+        calendar: None,
+        timezone: "UTC".into(),
+        start_date: None,
+        data_interval: DataInterval::None,
+        catchup: Catchup::Last,
+        max_active_runs,
+        concurrency_group: group.map(str::to_owned),
+        run_timeout: None,
+        params: indexmap::IndexMap::new(),
+        vars: indexmap::IndexMap::new(),
+        connections: indexmap::IndexMap::new(),
+        tasks,
+        on_success: vec![],
+        on_failure: vec![],
+    }
+}
+
+struct Fixture {
+    _server: TestServer,
+    url: String,
+}
+
+impl Fixture {
+    async fn new(name: &str) -> Self {
+        let server = testing::shared().await.unwrap();
+        let url = server.database(name).await.unwrap();
+        Self { _server: server, url }
+    }
+
+    async fn replica(&self, number: u128) -> Store {
+        let store = Store::connect(&self.url, ReplicaId(Uuid::from_u128(number)), true).await.unwrap();
+        store.migrate().await.unwrap();
+        store.register(Role::Serve, &Place::default()).await.unwrap();
+        store
+    }
+}
+
+async fn deployed(store: &Store, pipeline: Pipeline) -> Arc<Definition> {
+    let name = pipeline.name.to_string();
+    store.deploy(vec![(pipeline, "source".into())], false, "user:test", NOW).await.unwrap();
+    let version = store.version(&name, None).await.unwrap().version;
+    store.definition(&name, version).await.unwrap()
+}
+
+/// A run as the engine makes it: admitted, with the intent of its first task.
+async fn new_run(store: &Store, definition: &Arc<Definition>, id: u128, key: &str) -> (Run, Delta) {
+    let installation = store.installation().await.unwrap();
+    let mut run = Run::new(
+        RunId(Uuid::from_u128(id)), Arc::clone(definition), installation, key.into(), NOW, None, None, Map::new(),
+        Trigger::Manual, NOW,
+    );
+    let mut delta = machine::step(&mut run, &[Event::Admitted], NOW);
+    delta.merge(machine::step(&mut run, &[prepared(0, 1)], NOW));
+    (run, delta)
+}
+
+fn prepared(task: usize, number: u32) -> Event {
+    Event::Prepared { task, number, request: json!({"token": "t"}), baseline: Value::Null }
+}
+
+async fn create(store: &Store, run: &Run, delta: &Delta) -> Created {
+    let mut births = Births::default();
+    births.push(&NewRun { run, delta, actor: "user:test" });
+    store.create_runs(&births).await.unwrap()[0]
+}
+
+async fn save(store: &Store, run: &Run, fence: i64, delta: &Delta) -> Result<bool, StoreError> {
+    let mut batch = Batch::default();
+    batch.push(&Commit { run, fence, delta, actor: "replica:test", letters: &[] }).unwrap();
+    Ok(!store.save(&batch).await?.is_empty())
+}
+
+const FIRST: AttemptKey = AttemptKey { task: 0, number: 1 };
+
+fn done(attempt: AttemptKey) -> Event {
+    Event::Succeeded { attempt, outcome: json!({"outputs": {"rows": 7}, "warnings": ["odd"]}) }
+}
+
+#[tokio::test]
+async fn a_run_survives_the_way_to_the_store_and_back() {
+    let fixture = Fixture::new("roundtrip").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 2, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 10, "a").await;
+    assert_eq!(create(&store, &run, &delta).await, Created::Placed);
+    let delta = machine::step(&mut run, &[done(FIRST), prepared(1, 1)], NOW);
+    assert!(save(&store, &run, 1, &delta).await.unwrap());
+
+    let other = fixture.replica(2).await;
+    assert!(other.claim_one(run.id).await.unwrap().is_none(), "its owner lives");
+    store.leave().await.unwrap();
+    let owned = other.claim_one(run.id).await.unwrap().unwrap();
+    assert_eq!((owned.fence, owned.run.generation), (2, 1));
+    assert_eq!(owned.run.packed_states(), run.packed_states());
+    assert_eq!(owned.run.tasks[0].outputs, Some(json!({"rows": 7})));
+    assert_eq!(owned.run.tasks[0].warnings, ["odd"]);
+    let second = AttemptKey { task: 1, number: 1 };
+    assert_eq!(machine::due(&owned.run), [Effect::Find { attempt: second }], "an intent is looked for, never sent");
+    assert_eq!(owned.run.attempt_id(1, 1), run.attempt_id(1, 1));
+    let history = other.history(run.id, 0, 100).await.unwrap();
+    assert_eq!(history.len(), 2);
+}
+
+#[tokio::test]
+async fn an_old_fence_writes_nothing() {
+    let fixture = Fixture::new("fence").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 11, "a").await;
+    create(&store, &run, &delta).await;
+    let zombie = run.clone();
+    store.leave().await.unwrap();
+    let other = fixture.replica(2).await;
+    let claimed = other.claim(10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    let delta = machine::step(&mut run, &[done(FIRST)], NOW);
+    assert!(!save(&store, &run, 1, &delta).await.unwrap());
+    let stored = other.run(zombie.id).await.unwrap();
+    assert_eq!((stored.state.as_str(), stored.ended_at), ("running", None));
+    assert_eq!(stored.event_seq, 1, "not even history was written");
+}
+
+#[tokio::test]
+async fn a_key_is_taken_once_whoever_is_faster() {
+    let fixture = Fixture::new("keys").await;
+    let (one, two) = (fixture.replica(1).await, fixture.replica(2).await);
+    let definition = deployed(&one, pipeline("p", 1, 50, None)).await;
+    for round in 0..20_u128 {
+        let key = format!("k{round}");
+        let (first, first_delta) = new_run(&one, &definition, 100 + 2 * round, &key).await;
+        let (second, second_delta) = new_run(&two, &definition, 101 + 2 * round, &key).await;
+        let (a, b) = tokio::join!(create(&one, &first, &first_delta), create(&two, &second, &second_delta));
+        let placed = [a, b].iter().filter(|created| **created == Created::Placed).count();
+        assert_eq!((placed, [a, b].contains(&Created::Refused)), (1, true), "{a:?} {b:?}");
+    }
+    assert_eq!(one.pipelines().await.unwrap()[0].active_runs, 20);
+}
+
+#[tokio::test]
+async fn places_of_pipelines_and_groups_are_kept() {
+    let fixture = Fixture::new("places").await;
+    let store = fixture.replica(1).await;
+    let daily = deployed(&store, pipeline("daily", 1, 2, Some("cdr"))).await;
+    let full = deployed(&store, pipeline("full", 1, 2, Some("cdr"))).await;
+    let (mut first, delta) = new_run(&store, &daily, 1, "a").await;
+    assert_eq!(create(&store, &first, &delta).await, Created::Placed);
+    let (second, delta) = new_run(&store, &full, 2, "a").await;
+    assert_eq!(create(&store, &second, &delta).await, Created::Queued);
+    let queued = store.claim_one(second.id).await.unwrap().unwrap();
+    assert_eq!((queued.run.state, machine::due(&queued.run)), (RunState::Queued, vec![Effect::Admit]));
+    assert!(!store.take_place(second.id, queued.fence).await.unwrap(), "the group is taken");
+    let delta = machine::step(&mut first, &[done(FIRST)], NOW);
+    assert!(delta.left_place && first.state == RunState::Succeeded);
+    assert!(save(&store, &first, 1, &delta).await.unwrap());
+    assert!(store.take_place(second.id, queued.fence).await.unwrap());
+    let rows = store.pipelines().await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.active_runs).collect::<Vec<_>>(), [0, 1]);
+    let again = store.claim_one(second.id).await.unwrap().unwrap();
+    assert!(again.has_place, "a crash between the place and the admission is seen");
+}
+
+#[tokio::test]
+async fn the_database_refuses_what_must_never_happen() {
+    let fixture = Fixture::new("constraints").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 12, "a").await;
+    create(&store, &run, &delta).await;
+    // A second live attempt, forged past the core.
+    let mut forged = delta.clone();
+    forged.attempts[0].attempt.number = 2;
+    assert!(matches!(save(&store, &run, 1, &forged).await, Err(StoreError::Broken { .. })));
+    let ended = machine::step(&mut run, &[done(FIRST)], NOW);
+    assert!(save(&store, &run, 1, &ended).await.unwrap());
+    for statement in [
+        "update attempt set result = null",
+        "update event set actor = 'nobody'",
+        "update pipeline_version set source = ''",
+        "update attempt set state = 'running', ended_at = null",
+    ] {
+        let refused = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(store.pool()).await;
+        assert!(refused.is_err(), "{statement} was allowed");
+    }
+}
+
+#[tokio::test]
+async fn a_clear_reopens_and_keeps_the_past() {
+    let fixture = Fixture::new("clear").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 2, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 13, "a").await;
+    create(&store, &run, &delta).await;
+    let failure = Failure::new("failed", "broke");
+    let failed = Event::Failed { attempt: FIRST, failure, outcome: Value::Null };
+    let delta = machine::step(&mut run, &[failed], NOW);
+    assert!(save(&store, &run, 1, &delta).await.unwrap());
+    let owned = store.claim_one(run.id).await.unwrap().unwrap();
+    let (mut run, fence) = (owned.run, owned.fence);
+    let clear = Command::Clear { tasks: vec![0], reason: Some("fixed".into()) };
+    let delta = machine::ask(&mut run, "user:test", &clear, NOW).unwrap();
+    assert!(save(&store, &run, fence, &delta).await.unwrap());
+    assert!(store.take_place(run.id, fence).await.unwrap());
+    let delta = machine::step(&mut run, &[Event::Admitted, prepared(0, 2)], NOW);
+    assert!(save(&store, &run, fence, &delta).await.unwrap());
+    let attempts = store.attempts(run.id).await.unwrap();
+    let seen: Vec<_> = attempts.iter().map(|row| (row.number, row.generation, row.state.as_str())).collect();
+    assert_eq!(seen, [(1, 1, "failed"), (2, 2, "starting")]);
+    assert_ne!(attempts[0].attempt_id, attempts[1].attempt_id);
+}
+
+#[tokio::test]
+async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
+    let fixture = Fixture::new("letters").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 14, "a").await;
+    create(&store, &run, &delta).await;
+    let other = fixture.replica(2).await;
+    let letter = other.post(run.id, &Command::Pause, "user:other").await.unwrap();
+    let letters = store.letters().await.unwrap();
+    assert_eq!((letters.len(), letters[0].id), (1, letter));
+    assert_eq!(other.answer_to(letter).await.unwrap(), None);
+    let delta = machine::ask(&mut run, "user:other", &letters[0].command, NOW).unwrap();
+    let mut batch = Batch::default();
+    batch.push(&Commit { run: &run, fence: 1, delta: &delta, actor: "user:other", letters: &[letter] }).unwrap();
+    store.save(&batch).await.unwrap();
+    assert_eq!(other.answer_to(letter).await.unwrap(), Some(Answer::Done));
+    assert!(store.letters().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_runs_of_the_dead_are_claimed() {
+    let fixture = Fixture::new("claims").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let (run, delta) = new_run(&store, &definition, 15, "a").await;
+    create(&store, &run, &delta).await;
+    let other = fixture.replica(2).await;
+    assert!(!other.look().await.unwrap().unowned);
+    assert!(other.claim(10).await.unwrap().is_empty());
+    sqlx::query("update replica set heartbeat_at = clock_timestamp() - interval '31 s' where replica_id = $1")
+        .bind(store.replica().0)
+        .execute(store.pool())
+        .await
+        .unwrap();
+    assert!(other.look().await.unwrap().unowned);
+    assert_eq!(other.claim(10).await.unwrap().len(), 1);
+    assert_eq!(other.heartbeat().await.unwrap(), Some(1), "the dead do not count");
+}
+
+#[tokio::test]
+async fn a_deploy_is_whole_and_can_be_rolled_back() {
+    let fixture = Fixture::new("deploy").await;
+    let store = fixture.replica(1).await;
+    let put = |pipelines: Vec<Pipeline>| {
+        let list = pipelines.into_iter().map(|pipeline| (pipeline, "source".to_owned())).collect();
+        store.deploy(list, true, "user:test", NOW)
+    };
+    put(vec![pipeline("a", 1, 1, None), pipeline("b", 1, 1, None)]).await.unwrap();
+    let same = put(vec![pipeline("a", 1, 1, None), pipeline("b", 1, 1, None)]).await.unwrap();
+    assert!(same.iter().all(|change| change.before == change.after), "{same:?}");
+    let changed = put(vec![pipeline("a", 2, 1, None)]).await.unwrap();
+    let seen: Vec<_> = changed.iter().map(|change| (change.name.as_str(), change.before, change.after)).collect();
+    assert_eq!(seen, [("a", Some(1), Some(2)), ("b", Some(1), None)]);
+    assert!(matches!(store.version("b", None).await, Err(StoreError::NotFound { .. })));
+    store.roll_back("user:test", NOW).await.unwrap();
+    assert_eq!(store.version("a", None).await.unwrap().version, 1);
+    assert_eq!(store.version("b", None).await.unwrap().version, 1);
+}
