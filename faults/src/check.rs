@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
 use trunkline_state::{
     machine::legal::{attempt_may, run_may, task_may},
     words::{AttemptState, RunState, TaskState},
@@ -70,7 +69,10 @@ fn attempts(evidence: &Evidence, found: &mut Vec<String>) {
         let numbers: Vec<i32> = evidence.attempts.iter().filter(of).map(|attempt| attempt.number).collect();
         let wanted: Vec<i32> = (1..=task.attempts).collect();
         if numbers != wanted {
-            let text = format!("I11: task {} of {} counts {} attempts and has {numbers:?}", task.position, task.run, task.attempts);
+            let text = format!(
+                "I11: task {} of {} counts {} attempts and has {numbers:?}",
+                task.position, task.run, task.attempts
+            );
             found.push(text);
         }
     }
@@ -95,10 +97,18 @@ fn marked_starts(evidence: &Evidence, found: &mut Vec<String>) {
             found.push(format!("I1: {who} was started {} times: {}", ids.len(), ids.join(", ")));
         }
     }
-    for attempt in evidence.attempts.iter().filter(|attempt| ["glue_job", "athena_query"].contains(&attempt.operator.as_str())) {
+    for attempt in evidence
+        .attempts
+        .iter()
+        .filter(|attempt| ["glue_job", "athena_query"].contains(&attempt.operator.as_str()))
+    {
         let own = ids.get(attempt.token.as_str()).and_then(|ids| ids.first()).copied();
         if attempt.external_id.is_some() && own != attempt.external_id.as_deref() {
-            let text = format!("I1: {} has the handle {:?}, the ledger {own:?}", label(attempt), attempt.external_id);
+            let text = format!(
+                "I1: {} has the handle {:?}, the ledger {own:?}",
+                label(attempt),
+                attempt.external_id
+            );
             found.push(text);
         }
     }
@@ -113,7 +123,9 @@ fn crawls(evidence: &Evidence, found: &mut Vec<String>) {
             .filter(|run| run.crawler.as_deref() == Some(crawler))
             .map(|run| run.id.as_str())
             .collect();
-        let own = |attempt: &&AttemptFact| attempt.operator == "glue_crawler" && runs.contains(attempt.run.as_str());
+        let own = |attempt: &&AttemptFact| {
+            attempt.operator == "glue_crawler" && runs.contains(attempt.run.as_str())
+        };
         let attempts = evidence.attempts.iter().filter(own).count();
         let crawls = evidence
             .ledger
@@ -164,7 +176,9 @@ fn history(evidence: &Evidence, found: &mut Vec<String>) {
             {
                 found.push(format!("I5: {} goes on from {from} where it was {before}: {change}", row.run));
             }
-            if from.or(before.as_deref()).is_some_and(|from| from != to) && !is_legal(task, attempt, from.or(before.as_deref()), to) {
+            if from.or(before.as_deref()).is_some_and(|from| from != to)
+                && !is_legal(task, attempt, from.or(before.as_deref()), to)
+            {
                 found.push(format!("I5: illegal transition in {}: {change}", row.run));
             }
         }
@@ -176,7 +190,11 @@ fn history(evidence: &Evidence, found: &mut Vec<String>) {
         }
         let last = states.get(&(run.id.clone(), None, None));
         if last != Some(&run.state) {
-            found.push(format!("I5: the history of {} ends at {last:?}, its state is {}", name(run), run.state));
+            found.push(format!(
+                "I5: the history of {} ends at {last:?}, its state is {}",
+                name(run),
+                run.state
+            ));
         }
     }
 }
@@ -215,7 +233,10 @@ fn order(evidence: &Evidence, found: &mut Vec<String>) {
         for upstream in run.depends_on.get(position).into_iter().flatten() {
             match ends.get(&(attempt.run.as_str(), *upstream)) {
                 Some(Some(ended)) if *ended <= attempt.intent_at => {}
-                other => found.push(format!("I7: {} was intended before task {upstream} ended: {other:?}", label(attempt))),
+                other => found.push(format!(
+                    "I7: {} was intended before task {upstream} ended: {other:?}",
+                    label(attempt)
+                )),
             }
         }
     }
@@ -262,13 +283,10 @@ fn name(run: &RunFact) -> String {
 }
 
 fn label(attempt: &AttemptFact) -> String {
-    format!("attempt {} of task {} of {} ({})", attempt.number, attempt.position, attempt.run, attempt.operator)
-}
-
-/// The text of a change that the history holds; for tests.
-#[cfg(test)]
-fn change(task: Option<i64>, attempt: Option<i64>, from: Option<&str>, to: &str) -> Value {
-    serde_json::json!({ "task": task, "attempt": attempt, "from": from, "to": to })
+    format!(
+        "attempt {} of task {} of {} ({})",
+        attempt.number, attempt.position, attempt.run, attempt.operator
+    )
 }
 
 #[cfg(test)]

@@ -212,9 +212,10 @@ impl Reader {
 
     /// Ended attempts with a hash of their rows.
     pub(crate) async fn ended(&self) -> anyhow::Result<HashMap<String, String>> {
-        let rows = sqlx::query("select attempt_id::text, md5(a::text) from attempt a where ended_at is not null")
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sqlx::query("select attempt_id::text, md5(a::text) from attempt a where ended_at is not null")
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
@@ -234,9 +235,9 @@ impl Reader {
 
     async fn runs(&self) -> anyhow::Result<Vec<RunFact>> {
         let rows = sqlx::query(
-            "select run_id::text, r.pipeline, run_key, state, params ->> 'crawler', event_seq, spec::jsonb, generation
+            "select run_id::text, r.pipeline, run_key, r.state, params ->> 'crawler', event_seq, spec::jsonb, generation
                from run r join pipeline_version v on v.pipeline = r.pipeline and v.version = r.version
-              order by created_at",
+              order by r.created_at",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -316,7 +317,9 @@ impl Reader {
             .fetch_all(&self.pool)
             .await?;
         rows.iter()
-            .map(|row| Ok(HistoryFact { run: row.try_get(0)?, seq: row.try_get(1)?, changes: row.try_get(2)? }))
+            .map(|row| {
+                Ok(HistoryFact { run: row.try_get(0)?, seq: row.try_get(1)?, changes: row.try_get(2)? })
+            })
             .collect()
     }
 

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 pub(crate) const STEP: Duration = Duration::from_millis(10);
 
 /// When the caller asked.
-#[expect(clippy::disallowed_methods, reason = "the rig's edge: how long a trial took is measured, nothing is decided")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the rig's edge: how long a trial took is measured, nothing is decided"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn most_points_lie_inside_a_start() {
-        let inside = (0..500).flat_map(|seed| Plan::of(seed, 2, &[]).armed).filter(|armed| armed.inside).count();
+        let inside =
+            (0..500).flat_map(|seed| Plan::of(seed, 2, &[]).armed).filter(|armed| armed.inside).count();
         assert!((700..800).contains(&inside), "{inside}");
     }
 

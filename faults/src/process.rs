@@ -56,7 +56,12 @@ impl Launcher {
     }
 
     /// Runs the program to its end; an error shows what it said.
-    pub(crate) async fn complete(&self, log: &str, store: Option<&str>, arguments: &[&str]) -> anyhow::Result<()> {
+    pub(crate) async fn complete(
+        &self,
+        log: &str,
+        store: Option<&str>,
+        arguments: &[&str],
+    ) -> anyhow::Result<()> {
         let status = self.start(log, store, None, arguments)?.wait().await?;
         if status.success() {
             return Ok(());

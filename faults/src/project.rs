@@ -75,7 +75,6 @@ const WORK: &str = "import time\ntime.sleep(0.05)\nprint('worked')\n";
 const HEAD: &str = "\
 schedule: \"0 9 * * *\"
 timezone: UTC
-start_date: 2099-01-01
 data_interval: day
 catchup: none
 defaults: { connection: aws, retries: 0, poll_interval: 1s }
@@ -127,7 +126,7 @@ tasks:
     depends_on: one
     env: { STARTS: \"{{ vars.starts }}\" }
     command: [sh, -c, 'echo \"$TRUNKLINE_ATTEMPT\" >> \"$STARTS\"']
-  three: { type: sleep, depends_on: two, duration: 1s }
+  three: { type: sleep, depends_on: two, for: 1s }
   four: { type: noop, depends_on: three }
 ";
 

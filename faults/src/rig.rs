@@ -11,7 +11,7 @@ use trunkline_postgres::Server;
 use crate::{Settings, pace, process::Launcher, project, sandbox::Sandbox};
 
 /// How long the sandbox may take to answer at first; it is a debug build on a busy machine.
-const SANDBOX_WAIT: Duration = Duration::from_secs(60);
+const SANDBOX_WAIT: Duration = Duration::from_mins(1);
 /// The signature age that the sandbox has at ratio 1.
 const SIGNATURE_AGE_MAX: Duration = Duration::from_mins(15);
 /// Connections of five replicas with their pools, commands and the rig.
@@ -40,7 +40,10 @@ impl Rig {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
         let launcher = Launcher {
             program: settings.program.canonicalize().with_context(|| {
-                format!("there is no program {}; build it with `cargo build -p trunkline`", settings.program.display())
+                format!(
+                    "there is no program {}; build it with `cargo build -p trunkline`",
+                    settings.program.display()
+                )
             })?,
             project: folder.path().join("project"),
             logs: folder.path().join("logs"),
@@ -57,10 +60,17 @@ impl Rig {
         options.connections = CONNECTIONS;
         let server = trunkline_postgres::start(&options).await?;
         let rig = Self { launcher, sandbox, starts, server, folder, sandbox_process };
-        rig.create(&format!("create database {PATTERN}")).await?;
-        let pattern = rig.server.database_url(PATTERN);
-        rig.launcher.complete("deploy", Some(&pattern), &["deploy"]).await?;
+        if let Err(error) = rig.deploy().await {
+            rig.stop(false).await?;
+            return Err(error);
+        }
         Ok(rig)
+    }
+
+    async fn deploy(&self) -> anyhow::Result<()> {
+        self.create(&format!("create database {PATTERN}")).await?;
+        let pattern = self.server.database_url(PATTERN);
+        self.launcher.complete("deploy", Some(&pattern), &["deploy"]).await
     }
 
     /// A database of its own with the pipelines deployed: its URL.
@@ -126,7 +136,11 @@ async fn start_sandbox(launcher: &Launcher, ratio: f64) -> anyhow::Result<(Sandb
         if let Some(status) = child.try_wait()? {
             anyhow::bail!("the sandbox ended with {status}: {}", launcher.tail("sandbox"));
         }
-        anyhow::ensure!(began.elapsed() < SANDBOX_WAIT, "the sandbox did not answer: {}", launcher.tail("sandbox"));
+        anyhow::ensure!(
+            began.elapsed() < SANDBOX_WAIT,
+            "the sandbox did not answer: {}",
+            launcher.tail("sandbox")
+        );
         pace::step().await;
     }
 }

@@ -64,7 +64,8 @@ impl Sandbox {
     async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let exchanged = timeout(CALL_TIMEOUT, self.exchange(method, path, &body)).await;
-        let answer = exchanged.with_context(|| format!("the sandbox did not answer {method} {path} in time"))??;
+        let answer =
+            exchanged.with_context(|| format!("the sandbox did not answer {method} {path} in time"))??;
         let (head, body) = answer.split_once("\r\n\r\n").context("the sandbox's answer is not HTTP")?;
         if head.split(' ').nth(1) != Some("200") {
             bail!("the sandbox refused {method} {path}: {body}");

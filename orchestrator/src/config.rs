@@ -84,7 +84,7 @@ impl Config {
             json: flags.json,
             time_ratio,
             lax_durability: variable("TRUNKLINE_LAX_DURABILITY").is_some_and(|text| text == "1"),
-            actor: variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown".to_owned()),
+            actor: variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(user_id),
             host: host_name(),
         })
     }
@@ -103,6 +103,11 @@ impl Config {
 )]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// For people without a name: containers, services.
+fn user_id() -> String {
+    format!("uid-{}", rustix::process::getuid().as_raw())
 }
 
 /// The kernel's own word where it shows one in a file, else what the shell says.

@@ -85,7 +85,8 @@ impl Athena {
             state.remember(query);
         }
         let closing = CancellationToken::new();
-        let athena = Arc::new(Self { world, glue, state: Mutex::new(state), closing, tracker: TaskTracker::new() });
+        let athena =
+            Arc::new(Self { world, glue, state: Mutex::new(state), closing, tracker: TaskTracker::new() });
         for id in unfinished {
             tracing::info!(query = id, "running an interrupted query again");
             athena.spawn(id);
@@ -95,7 +96,12 @@ impl Athena {
 
     /// Answers one call.
     #[expect(clippy::unused_async, reason = "services answer alike, and others wait while they answer")]
-    pub(crate) async fn call(self: &Arc<Self>, cx: &CallContext, operation: &str, body: Value) -> Result<Value, ApiError> {
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        cx: &CallContext,
+        operation: &str,
+        body: Value,
+    ) -> Result<Value, ApiError> {
         self.answer(cx, operation, body)
     }
 

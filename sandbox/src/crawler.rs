@@ -65,10 +65,13 @@ impl Crawlers {
             .crawlers
             .values()
             .filter(|crawler| crawler.state != CrawlerState::Ready)
-            .map(|crawler| (crawler.name.clone(), crawler.state, crawler.running().map(|crawl| crawl.id.clone())))
+            .map(|crawler| {
+                (crawler.name.clone(), crawler.state, crawler.running().map(|crawl| crawl.id.clone()))
+            })
             .collect();
         let closing = CancellationToken::new();
-        let crawlers = Arc::new(Self { world, catalog, state: Mutex::new(state), closing, tracker: TaskTracker::new() });
+        let crawlers =
+            Arc::new(Self { world, catalog, state: Mutex::new(state), closing, tracker: TaskTracker::new() });
         for (name, was, crawl) in busy {
             match crawl {
                 Some(id) if was == CrawlerState::Running => {
@@ -111,7 +114,13 @@ impl Crawlers {
     }
 
     /// Records the end of a crawl that no task is working on.
-    fn settle(&self, name: &str, id: &str, end: CrawlState, error: Option<String>) -> Result<(), SandboxError> {
+    fn settle(
+        &self,
+        name: &str,
+        id: &str,
+        end: CrawlState,
+        error: Option<String>,
+    ) -> Result<(), SandboxError> {
         let now = self.world.clock.now();
         let settled = self.change(name, |crawler| {
             crawler.end_crawl(id, end, error, String::new(), now);
@@ -151,7 +160,9 @@ impl Crawlers {
             None => (CrawlState::Stopped, None, String::new()),
             Some(Ok(Ok(summary))) => (CrawlState::Completed, None, summary.to_string()),
             Some(Ok(Err(error))) => (CrawlState::Failed, Some(error), String::new()),
-            Some(Err(panic)) => (CrawlState::Failed, Some(format!("Internal Service Exception: {panic}")), String::new()),
+            Some(Err(panic)) => {
+                (CrawlState::Failed, Some(format!("Internal Service Exception: {panic}")), String::new())
+            }
         };
         let now = self.world.clock.now();
         self.change(name, |crawler| {

@@ -212,10 +212,11 @@ impl Faults {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counted = false;
         for installed in rules.iter_mut().filter(|installed| wanted(installed.rule.kind)) {
+            let before = installed.matched;
             if installed.strikes(service, operation, now) {
                 harm(&installed.rule);
             }
-            counted |= installed.rule.matches(service, operation);
+            counted |= installed.matched != before && installed.rule.has_counts();
         }
         if counted {
             // A lost count only makes a fault happen once more after a crash of the sandbox.
@@ -229,14 +230,14 @@ impl Installed {
         let rule = &self.rule;
         let age = now.as_millisecond().saturating_sub(self.since.as_millisecond());
         let expired = rule.for_ms.is_some_and(|limit| age > i64::try_from(limit).unwrap_or(i64::MAX));
-        if !rule.matches(service, operation) || expired {
+        let used_up = rule.times.is_some_and(|times| self.harmed >= times);
+        if !rule.matches(service, operation) || expired || used_up {
             return false;
         }
         self.matched += 1;
         let begun = self.matched > rule.skip;
-        let left = rule.times.is_none_or(|times| self.harmed < times);
         let unlucky = rule.probability.is_none_or(|chance| dice(rule.seed, self.matched) < chance);
-        let strikes = begun && left && unlucky;
+        let strikes = begun && unlucky;
         self.harmed += u64::from(strikes);
         strikes
     }
@@ -246,6 +247,11 @@ impl Rule {
     fn matches(&self, service: &str, operation: &str) -> bool {
         let fits = |pattern: &str, name: &str| pattern == "*" || pattern == name;
         fits(&self.service, service) && fits(&self.operation, operation)
+    }
+
+    /// Whether what the rule does depends on how often it matched.
+    fn has_counts(&self) -> bool {
+        self.skip > 0 || self.times.is_some() || self.probability.is_some()
     }
 
     fn throttled(&self, service: &str) -> ApiError {

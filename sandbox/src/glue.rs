@@ -40,7 +40,12 @@ impl Glue {
     }
 
     /// Answers one call.
-    pub(crate) async fn call(&self, cx: &CallContext, operation: &str, body: Value) -> Result<Value, ApiError> {
+    pub(crate) async fn call(
+        &self,
+        cx: &CallContext,
+        operation: &str,
+        body: Value,
+    ) -> Result<Value, ApiError> {
         if let Some(answer) = catalog::api::call(&self.catalog, cx, operation, &body) {
             return answer;
         }

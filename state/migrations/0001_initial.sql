@@ -215,10 +215,10 @@ create table log_chunk (
 
 -- Called by the last SELECT of a guarded write: a row count that is not the expected one rolls
 -- the whole statement back.
-create function expect_rows(what text, expected bigint, found bigint) returns boolean language plpgsql as $$
+create function expect_rows(what text, expected bigint, written bigint) returns boolean language plpgsql as $$
 begin
-  if expected <> found then
-    raise exception 'expected % rows of %, found %', expected, what, found
+  if expected <> written then
+    raise exception 'expected % rows of %, wrote %', expected, what, written
       using errcode = 'integrity_constraint_violation';
   end if;
   return true;

@@ -196,13 +196,20 @@ async fn places_of_pipelines_and_groups_are_kept() {
     assert_eq!((queued.run.state, machine::due(&queued.run)), (RunState::Queued, vec![Effect::Admit]));
     assert!(!store.take_place(second.id, queued.fence).await.unwrap(), "the group is taken");
     let delta = machine::step(&mut first, &[done(FIRST)], NOW);
-    assert!(delta.left_place && first.state == RunState::Succeeded);
+    assert_eq!(first.state, RunState::Succeeded);
     assert!(save(&store, &first, 1, &delta).await.unwrap());
     assert!(store.take_place(second.id, queued.fence).await.unwrap());
     let rows = store.pipelines().await.unwrap();
     assert_eq!(rows.iter().map(|row| row.active_runs).collect::<Vec<_>>(), [0, 1]);
     let again = store.claim_one(second.id).await.unwrap().unwrap();
     assert!(again.has_place, "a crash between the place and the admission is seen");
+    // Cancelled while its place was being taken: the core never knew that it had one.
+    let (mut run, fence) = (again.run, again.fence);
+    let cancel = Command::Cancel { task: None, reason: None };
+    let delta = machine::ask(&mut run, "user:test", &cancel, NOW).unwrap();
+    assert!(save(&store, &run, fence, &delta).await.unwrap());
+    let rows = store.pipelines().await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.active_runs).collect::<Vec<_>>(), [0, 0]);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The checks find what they are there for: each test breaks one promise in evidence that
 //! keeps all of them.
 
+use serde_json::Value;
+
 use super::*;
 use crate::evidence::{HistoryFact, NoticeFact, Start, TaskFact};
 
@@ -33,6 +35,10 @@ fn attempt(position: i32, operator: &str, token: &str, external: Option<&str>) -
 fn task(position: i32) -> TaskFact {
     let ended_at = Some(15 + i64::from(position) * 10);
     TaskFact { run: "r".to_owned(), position, state: "succeeded".to_owned(), attempts: 1, ended_at }
+}
+
+fn change(task: Option<i64>, attempt: Option<i64>, from: Option<&str>, to: &str) -> Value {
+    serde_json::json!({ "task": task, "attempt": attempt, "from": from, "to": to })
 }
 
 /// A run that crawled, converted and ran a command.
@@ -127,13 +133,21 @@ fn a_change_of_history_is_found() {
     assert_eq!(rehashed, ["I8: the ended attempt a changed"]);
     assert!(broken(|evidence| evidence.history.clear())[0].starts_with("I5"));
     let illegal = broken(|evidence| {
-        let list = evidence.history[0].changes.as_array_mut();
-        list.into_iter().for_each(|list| list.push(change(Some(0), Some(1), Some("succeeded"), "running")));
+        evidence.history[0].changes.as_array_mut().unwrap().push(change(
+            Some(0),
+            Some(1),
+            Some("succeeded"),
+            "running",
+        ));
     });
     assert!(illegal[0].starts_with("I5: illegal transition"), "{illegal:?}");
     let gap = broken(|evidence| {
-        let list = evidence.history[0].changes.as_array_mut();
-        list.into_iter().for_each(|list| list.push(change(Some(0), None, Some("retrying"), "queued")));
+        evidence.history[0].changes.as_array_mut().unwrap().push(change(
+            Some(0),
+            None,
+            Some("retrying"),
+            "queued",
+        ));
     });
     assert!(gap[0].contains("goes on from retrying"), "{gap:?}");
 }

@@ -17,6 +17,7 @@ use crate::service::{
 
 /// What `clear` takes.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct ClearArgs {
     /// The run: an id, pipeline@date or pipeline@latest
     run: String,

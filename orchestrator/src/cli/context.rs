@@ -140,8 +140,18 @@ impl Context {
     /// The store of the project's environment, and the sandbox if the environment has one:
     /// the named server, else the private one through the keeper.
     pub(crate) async fn open(&self, project: &Project) -> anyhow::Result<Session> {
+        let sandbox = cfg!(feature = "sandbox") && project.environment.uses_sandbox();
+        self.open_with(project, sandbox).await
+    }
+
+    /// The store alone, for commands that only look.
+    pub(crate) async fn open_to_look(&self) -> anyhow::Result<Session> {
+        self.open_with(&self.project()?, false).await
+    }
+
+    async fn open_with(&self, project: &Project, sandbox: bool) -> anyhow::Result<Session> {
         let named = self.config.store.clone().or_else(|| project.environment.store.clone());
-        let needs = Needs { postgres: named.is_none(), sandbox: self.needs_sandbox(project) };
+        let needs = Needs { postgres: named.is_none(), sandbox };
         let attached = if needs == Needs::default() {
             None
         } else {
@@ -165,10 +175,6 @@ impl Context {
     /// Every time-like setting of the engine.
     pub(crate) fn timing(&self) -> Timing {
         Timing::default().scaled(self.config.time_ratio)
-    }
-
-    fn needs_sandbox(&self, project: &Project) -> bool {
-        cfg!(feature = "sandbox") && project.environment.uses_sandbox()
     }
 }
 

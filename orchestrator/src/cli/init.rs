@@ -34,7 +34,8 @@ pub(crate) enum Example {
 
 /// Writes a project; files that exist are left alone.
 pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
-    let folder = cx.config.project.join(&args.folder);
+    let here = args.folder.as_os_str() == ".";
+    let folder = if here { cx.config.project.clone() } else { cx.config.project.join(&args.folder) };
     if folder.join(PROJECT_FILE).exists() {
         return refuse(format!("{} is a project already: it has a {PROJECT_FILE}", folder.display()));
     }
@@ -53,11 +54,7 @@ pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
     for name in &written {
         cx.output.data(&folder.join(name).display().to_string());
     }
-    let enter = if args.folder.as_os_str() == "." {
-        String::new()
-    } else {
-        format!("  cd {}\n", args.folder.display())
-    };
+    let enter = if here { String::new() } else { format!("  cd {}\n", args.folder.display()) };
     let mut next = format!("next:\n{enter}  trunkline validate\n  trunkline plan {pipeline}\n");
     if args.example == Example::DailyCdrEtl {
         next.push_str("  trunkline generate cdr --from 2026-11-19 --out s3://cdr-raw\n");

@@ -34,7 +34,7 @@ pub(crate) struct LogsArgs {
 
 /// Prints the output of an attempt.
 pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
-    let session = cx.open(&cx.project()?).await?;
+    let session = cx.open_to_look().await?;
     let run = find::run(&session.store, &args.run).await?;
     let mut snapshot = Snapshot::read(&session.store, run).await?;
     let task = find::task(&snapshot.definition.pipeline, &args.task)?;

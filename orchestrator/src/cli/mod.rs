@@ -45,14 +45,22 @@ use crate::config::{Config, Flags, variable};
     after_help = "Exit codes: 0 done, 1 the run failed, 2 invalid usage or definition, 3 cannot reach the store."
 )]
 struct Cli {
-    /// Environment of trunkline.yaml [default: local, or TRUNKLINE_ENV]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help = "Environment of trunkline.yaml [default: local, or TRUNKLINE_ENV]"
+    )]
     env: Option<String>,
     /// Folder of the project [default: the nearest one upwards]
     #[arg(long, global = true, value_name = "DIR")]
     project: Option<PathBuf>,
-    /// Postgres that holds the runs [default: DATABASE_URL, trunkline.yaml, a private one]
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help = "Postgres that holds the runs [default: DATABASE_URL, trunkline.yaml, a private one]"
+    )]
     store: Option<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true)]

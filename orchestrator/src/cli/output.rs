@@ -37,6 +37,7 @@ impl From<String> for Field {
     }
 }
 
+#[expect(clippy::unused_self, reason = "writing is a right: only who holds an Output writes")]
 impl Output {
     /// For this process: moving lines only where stderr is a terminal and a person reads.
     pub(crate) fn new(json: bool) -> Self {

@@ -44,7 +44,7 @@ pub(crate) async fn runs(cx: &Context, args: &RunsArgs) -> anyhow::Result<Exit> 
         let help = did_you_mean(state, words, "the states are").unwrap_or_default();
         return refuse(format!("there is no run state `{state}`; {help}"));
     }
-    let session = cx.open(&cx.project()?).await?;
+    let session = cx.open_to_look().await?;
     if let Some(pipeline) = &args.pipeline {
         find::pipeline(&session.store, pipeline).await?;
     }

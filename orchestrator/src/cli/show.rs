@@ -33,7 +33,7 @@ pub(crate) struct ShowArgs {
 
 /// Shows a run.
 pub(crate) async fn show(cx: &Context, args: &ShowArgs) -> anyhow::Result<Exit> {
-    let session = cx.open(&cx.project()?).await?;
+    let session = cx.open_to_look().await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let history = session.store.history(run, 0, HISTORY_MAX).await?;

@@ -16,7 +16,7 @@ pub(crate) struct WhyArgs {
 
 /// Says why a run or a task is not further.
 pub(crate) async fn why(cx: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
-    let session = cx.open(&cx.project()?).await?;
+    let session = cx.open_to_look().await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let task =

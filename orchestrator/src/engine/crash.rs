@@ -24,7 +24,9 @@ pub const POINTS: [&str; 8] = [
 
 /// Why a spec makes no sense.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("TRUNKLINE_CRASH_AT is `{0}`; it must be POINT, POINT:NTH or POINT@TYPE:NTH with a point of {POINTS:?}")]
+#[error(
+    "TRUNKLINE_CRASH_AT is `{0}`; it must be POINT, POINT:NTH or POINT@TYPE:NTH with a point of {POINTS:?}"
+)]
 pub struct CrashSpecError(String);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +86,10 @@ mod tests {
     #[test]
     fn specs_are_read() {
         let spec = parse("after_intent@glue_job:3").unwrap();
-        assert_eq!((spec.point.as_str(), spec.operator.as_deref(), spec.nth), ("after_intent", Some("glue_job"), 3));
+        assert_eq!(
+            (spec.point.as_str(), spec.operator.as_deref(), spec.nth),
+            ("after_intent", Some("glue_job"), 3)
+        );
         assert_eq!(parse("before_commit").unwrap().nth, 1);
         for wrong in ["", "nowhere", "after_send:0", "after_send:x"] {
             assert_eq!(arm(Some(wrong)), Err(CrashSpecError(wrong.to_owned())));

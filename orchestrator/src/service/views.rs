@@ -250,7 +250,10 @@ fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
 }
 
 fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
-    let meaning = AttemptState::from_word(&row.state).map(AttemptState::meaning).unwrap_or(&row.state);
+    let meaning = match AttemptState::from_word(&row.state) {
+        Some(state) => state.meaning(),
+        None => &row.state,
+    };
     AttemptView {
         task: task_name(snapshot, row.position).unwrap_or_default(),
         number: row.number,

@@ -31,7 +31,12 @@ const LIST_PAGE_MAX: usize = 50;
 const RESULTS_PAGE_MAX: usize = 1_000;
 
 impl Athena {
-    pub(super) fn answer(self: &Arc<Self>, cx: &CallContext, operation: &str, body: Value) -> Result<Value, ApiError> {
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        cx: &CallContext,
+        operation: &str,
+        body: Value,
+    ) -> Result<Value, ApiError> {
         match operation {
             "StartQueryExecution" => self.start(cx, body),
             "GetQueryExecution" => self.get(cx, body),
@@ -111,7 +116,10 @@ impl Athena {
     fn get(&self, cx: &CallContext, body: Value) -> Result<Value, ApiError> {
         let request: One = parse(body, INVALID)?;
         let state = self.lock();
-        let query = state.queries.get(&request.query_execution_id).ok_or_else(|| no_query(&request.query_execution_id))?;
+        let query = state
+            .queries
+            .get(&request.query_execution_id)
+            .ok_or_else(|| no_query(&request.query_execution_id))?;
         let mut shape = query_shape(query);
         if let Some(odd) = self.world.faults.unknown_state(&cx.service, &cx.operation, cx.now) {
             shape["Status"]["State"] = odd.into();
@@ -169,10 +177,13 @@ impl Athena {
             .rev()
             .filter_map(|id| state.queries.get(id))
             .filter(|query| query.workgroup == group)
-            .filter(|query| lag.is_none_or(|lag| cx.now.duration_since(query.submitted).unsigned_abs() >= lag))
+            .filter(|query| {
+                lag.is_none_or(|lag| cx.now.duration_since(query.submitted).unsigned_abs() >= lag)
+            })
             .map(|query| Value::from(query.id.clone()))
             .collect();
-        let (items, next) = page(ids, request.next_token.as_deref(), request.max_results, LIST_PAGE_MAX, INVALID)?;
+        let (items, next) =
+            page(ids, request.next_token.as_deref(), request.max_results, LIST_PAGE_MAX, INVALID)?;
         let mut answer = Map::new();
         answer.insert("QueryExecutionIds".to_owned(), Value::Array(items));
         insert_some(&mut answer, "NextToken", next);
@@ -206,7 +217,10 @@ impl Athena {
         match query.state {
             QueryState::Succeeded => {}
             QueryState::Failed | QueryState::Cancelled => {
-                return Err(invalid(format!("Query did not finish successfully. Final query state: {}", query.state.name())));
+                return Err(invalid(format!(
+                    "Query did not finish successfully. Final query state: {}",
+                    query.state.name()
+                )));
             }
             state => {
                 return Err(invalid(format!("Query has not yet finished. Current state: {}", state.name())));
@@ -325,7 +339,9 @@ fn fingerprint(body: &Value) -> String {
             Value::Object(map) => {
                 let mut members: Vec<_> = map.iter().collect();
                 members.sort_by_key(|(name, _)| name.as_str());
-                Value::Object(members.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect())
+                Value::Object(
+                    members.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect(),
+                )
             }
             Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
             other => other.clone(),

@@ -27,19 +27,28 @@ impl Shown {
 }
 
 /// Runs a statement.
-pub(super) fn run(world: &World, glue: &Glue, query: &QueryRecord, statement: Statement) -> Result<Shown, Failure> {
+pub(super) fn run(
+    world: &World,
+    glue: &Glue,
+    query: &QueryRecord,
+    statement: Statement,
+) -> Result<Shown, Failure> {
     let database = query.database.clone().unwrap_or_else(|| "default".to_owned());
     let run = Run { world, catalog: &glue.catalog, database };
     match statement {
         Statement::CreateDatabase { name, if_not_exists } => run.create_database(&name, if_not_exists)?,
-        Statement::DropDatabase { name, if_exists, cascade } => run.drop_database(&name, if_exists, cascade)?,
+        Statement::DropDatabase { name, if_exists, cascade } => {
+            run.drop_database(&name, if_exists, cascade)?
+        }
         Statement::CreateTable(table) => run.create_table(table)?,
         Statement::DropTable { name, if_exists } => run.drop_table(name, if_exists)?,
         Statement::RepairTable { name } => return run.repair_table(name),
         Statement::AddPartitions { name, if_not_exists, partitions } => {
             run.add_partitions(name, if_not_exists, partitions)?;
         }
-        Statement::DropPartitions { name, if_exists, partitions } => run.drop_partitions(name, if_exists, partitions)?,
+        Statement::DropPartitions { name, if_exists, partitions } => {
+            run.drop_partitions(name, if_exists, partitions)?
+        }
         Statement::ShowDatabases => {
             let names = run.catalog.databases().into_iter().map(|database| database.name).collect();
             return Ok(Shown::of("database_name", names));
@@ -114,12 +123,16 @@ impl Run<'_> {
         let table = self.table(name)?;
         let keys: Vec<String> = table.partition_keys().into_iter().map(|key| key.name).collect();
         if keys.is_empty() {
-            return Err(Failure::Text(format!("FAILED: Execution Error: Table {} is not a partitioned table", table.name)));
+            return Err(Failure::Text(format!(
+                "FAILED: Execution Error: Table {} is not a partitioned table",
+                table.name
+            )));
         }
-        let (bucket, prefix) =
-            parse_uri(table.location()).ok_or_else(|| Failure::Text("FAILED: the table has no location".to_owned()))?;
+        let (bucket, prefix) = parse_uri(table.location())
+            .ok_or_else(|| Failure::Text("FAILED: the table has no location".to_owned()))?;
         let prefix = as_folder(prefix);
-        let objects = self.world.s3.list(bucket, &prefix).map_err(|error| Failure::Text(error.to_string()))?;
+        let objects =
+            self.world.s3.list(bucket, &prefix).map_err(|error| Failure::Text(error.to_string()))?;
         let mut found = BTreeSet::new();
         for object in objects {
             let relative = &object.key[prefix.len()..];
@@ -132,18 +145,26 @@ impl Run<'_> {
                 })
                 .collect();
             if let Some(values) = values.filter(|_| is_data(relative)) {
-                let depth: usize = relative.split('/').take(keys.len()).map(|segment| segment.len() + 1).sum();
+                let depth: usize =
+                    relative.split('/').take(keys.len()).map(|segment| segment.len() + 1).sum();
                 found.insert((values, format!("s3://{bucket}/{prefix}{}", &relative[..depth])));
             }
         }
-        let known: BTreeSet<_> =
-            self.catalog.partitions(&table.database, &table.name).into_iter().map(|known| known.values).collect();
+        let known: BTreeSet<_> = self
+            .catalog
+            .partitions(&table.database, &table.name)
+            .into_iter()
+            .map(|known| known.values)
+            .collect();
         let added: Vec<_> = found.into_iter().filter(|(values, _)| !known.contains(values)).collect();
         let lines = added
             .iter()
-            .map(|(values, location)| format!("Repair: Added partition to metastore {}:{} {location}", table.name, values.join("/")))
+            .map(|(values, location)| {
+                format!("Repair: Added partition to metastore {}:{} {location}", table.name, values.join("/"))
+            })
             .collect();
-        let records = added.into_iter().map(|(values, location)| self.partition(&table, values, &location)).collect();
+        let records =
+            added.into_iter().map(|(values, location)| self.partition(&table, values, &location)).collect();
         self.catalog.add_partitions(&table.database, &table.name, records)?;
         Ok(Shown { columns: Vec::new(), lines })
     }
@@ -152,7 +173,12 @@ impl Run<'_> {
         partition_record(table, values, location, self.world.clock.now())
     }
 
-    fn add_partitions(&self, name: TableName, if_not_exists: bool, partitions: Vec<Partition>) -> Result<(), Failure> {
+    fn add_partitions(
+        &self,
+        name: TableName,
+        if_not_exists: bool,
+        partitions: Vec<Partition>,
+    ) -> Result<(), Failure> {
         let table = self.table(name)?;
         let mut records = Vec::new();
         for partition in partitions {
@@ -167,7 +193,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn drop_partitions(&self, name: TableName, if_exists: bool, partitions: Vec<Partition>) -> Result<(), Failure> {
+    fn drop_partitions(
+        &self,
+        name: TableName,
+        if_exists: bool,
+        partitions: Vec<Partition>,
+    ) -> Result<(), Failure> {
         let table = self.table(name)?;
         let removed =
             partitions.iter().map(|partition| ordered(&table, partition)).collect::<Result<Vec<_>, _>>()?;
@@ -181,14 +212,18 @@ impl Run<'_> {
     fn show_tables(&self, database: Option<String>, pattern: Option<String>) -> Result<Shown, Failure> {
         let database = database.unwrap_or_else(|| self.database.clone());
         let Some(tables) = self.catalog.tables(&database) else {
-            return Err(Failure::Text(format!("FAILED: SemanticException [Error 10072]: Database does not exist: {database}")));
+            return Err(Failure::Text(format!(
+                "FAILED: SemanticException [Error 10072]: Database does not exist: {database}"
+            )));
         };
         let pattern = pattern.map(|text| text.to_lowercase());
         let fits = |name: &str| match &pattern {
             None => true,
             Some(pattern) => match pattern.split_once('*') {
                 Some((first, "")) => name.starts_with(first),
-                Some((first, last)) => name.len() >= first.len() + last.len() && name.starts_with(first) && name.ends_with(last),
+                Some((first, last)) => {
+                    name.len() >= first.len() + last.len() && name.starts_with(first) && name.ends_with(last)
+                }
                 None => name == pattern,
             },
         };
@@ -204,8 +239,11 @@ impl Run<'_> {
             .partitions(&table.database, &table.name)
             .into_iter()
             .map(|partition| {
-                let parts: Vec<_> =
-                    keys.iter().zip(&partition.values).map(|(key, value)| format!("{}={value}", key.name)).collect();
+                let parts: Vec<_> = keys
+                    .iter()
+                    .zip(&partition.values)
+                    .map(|(key, value)| format!("{}={value}", key.name))
+                    .collect();
                 parts.join("/")
             })
             .collect();
@@ -218,17 +256,24 @@ fn ordered(table: &TableRecord, partition: &Partition) -> Result<Vec<String>, Fa
     let keys = table.partition_keys();
     let values: Option<Vec<String>> = keys
         .iter()
-        .map(|key| partition.values.iter().find(|(name, _)| *name == key.name).map(|(_, value)| value.clone()))
+        .map(|key| {
+            partition.values.iter().find(|(name, _)| *name == key.name).map(|(_, value)| value.clone())
+        })
         .collect();
     values.filter(|_| partition.values.len() == keys.len()).ok_or_else(|| {
         let names: Vec<_> = keys.into_iter().map(|key| key.name).collect();
-        Failure::Text(format!("FAILED: SemanticException: a partition of {} needs the keys {}", table.name, names.join(", ")))
+        Failure::Text(format!(
+            "FAILED: SemanticException: a partition of {} needs the keys {}",
+            table.name,
+            names.join(", ")
+        ))
     })
 }
 
 fn folder_of(table: &TableRecord, values: &[String]) -> String {
     let keys = table.partition_keys();
-    let folders: Vec<_> = keys.iter().zip(values).map(|(key, value)| folder(&key.name, Some(value))).collect();
+    let folders: Vec<_> =
+        keys.iter().zip(values).map(|(key, value)| folder(&key.name, Some(value))).collect();
     format!("{}{}/", as_folder(table.location()), folders.join("/"))
 }
 
@@ -246,8 +291,10 @@ pub(super) fn partition_record(
 }
 
 fn table_input(table: &CreateTable) -> Result<Map<String, Value>, Failure> {
-    const TEXT: [&str; 2] =
-        ["org.apache.hadoop.mapred.TextInputFormat", "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"];
+    const TEXT: [&str; 2] = [
+        "org.apache.hadoop.mapred.TextInputFormat",
+        "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat",
+    ];
     const PARQUET: [&str; 2] = [
         "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
         "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
@@ -259,17 +306,29 @@ fn table_input(table: &CreateTable) -> Result<Map<String, Value>, Failure> {
         Some(class) if class == TEXT[0] => (TEXT, "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"),
         Some(class) if class == PARQUET[0] => (PARQUET, PARQUET_SERDE),
         Some(other) => {
-            return Err(Failure::Text(format!("NOT_SUPPORTED: the sandbox's Athena does not store tables as {other}")));
+            return Err(Failure::Text(format!(
+                "NOT_SUPPORTED: the sandbox's Athena does not store tables as {other}"
+            )));
         }
     };
     let library = table.serde.as_deref().unwrap_or(usual);
     // Athena also knows JSON by Hive's own class; both read one record per line.
-    let library = if library == "org.apache.hive.hcatalog.data.JsonSerDe" { "org.openx.data.jsonserde.JsonSerDe" } else { library };
+    let library = if library == "org.apache.hive.hcatalog.data.JsonSerDe" {
+        "org.openx.data.jsonserde.JsonSerDe"
+    } else {
+        library
+    };
     let pairs = |list: &[(String, String)]| -> Map<String, Value> {
         list.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect()
     };
-    if table.serde_properties.iter().any(|(name, value)| name.starts_with("ignore.malformed") && value == "true") {
-        return Err(Failure::Text("NOT_SUPPORTED: the sandbox's Athena does not ignore malformed JSON".to_owned()));
+    if table
+        .serde_properties
+        .iter()
+        .any(|(name, value)| name.starts_with("ignore.malformed") && value == "true")
+    {
+        return Err(Failure::Text(
+            "NOT_SUPPORTED: the sandbox's Athena does not ignore malformed JSON".to_owned(),
+        ));
     }
     let mut properties = pairs(&table.properties);
     properties.insert("EXTERNAL".to_owned(), "TRUE".into());
@@ -306,7 +365,10 @@ pub(super) fn parquet_table(
         keys,
         location: location.to_owned(),
         stored_as: Some("PARQUET".to_owned()),
-        properties: vec![("classification".to_owned(), "parquet".to_owned()), ("parquet.compression".to_owned(), "SNAPPY".to_owned())],
+        properties: vec![
+            ("classification".to_owned(), "parquet".to_owned()),
+            ("parquet.compression".to_owned(), "SNAPPY".to_owned()),
+        ],
         ..CreateTable::default()
     })
 }

@@ -92,7 +92,8 @@ impl Work<'_> {
                 Ok(Vec::new())
             }
             definition => {
-                let (world, glue, record) = (Arc::clone(self.world), Arc::clone(self.glue), self.query.clone());
+                let (world, glue, record) =
+                    (Arc::clone(self.world), Arc::clone(self.glue), self.query.clone());
                 let columns = tokio::task::spawn_blocking(move || {
                     let shown = ddl::run(&world, &glue, &record, definition)?;
                     let text: String = shown.lines.iter().map(|line| format!("{line}\n")).collect();
@@ -147,13 +148,16 @@ fn query_error(failure: Failure) -> QueryError {
             }
             EngineError::Analysis(text) => (2, SYNTAX, format!("SYNTAX_ERROR: {text}")),
             EngineError::NoTable { database, table } => {
-                let text = format!("TABLE_NOT_FOUND: Table 'awsdatacatalog.{database}.{table}' does not exist");
+                let text =
+                    format!("TABLE_NOT_FOUND: Table 'awsdatacatalog.{database}.{table}' does not exist");
                 (2, NOT_FOUND, text)
             }
             EngineError::BadData(text) if text.starts_with("HIVE_") => (2, BAD_DATA, text),
             EngineError::BadData(text) => (2, BAD_DATA, format!("HIVE_BAD_DATA: {text}")),
             EngineError::Execution(text) => (2, BAD_DATA, text),
-            EngineError::Unsupported(text) => (2, SYNTAX, format!("NOT_SUPPORTED: the sandbox does not support {text}")),
+            EngineError::Unsupported(text) => {
+                (2, SYNTAX, format!("NOT_SUPPORTED: the sandbox does not support {text}"))
+            }
             EngineError::Internal(text) => (1, INTERNAL, format!("GENERIC_INTERNAL_ERROR: {text}")),
         },
     };

@@ -35,13 +35,18 @@ pub(super) fn fill(sql: &str, values: &[String]) -> Result<String, String> {
 fn is_literal(value: &str) -> bool {
     let pieces = meaningful(value);
     let number = |pieces: &[Token<'_>]| {
-        pieces.iter().all(|token| token.kind == Kind::Word && token.text.starts_with(|c: char| c.is_ascii_digit()) || token.is_symbol("."))
-            && !pieces.is_empty()
+        pieces.iter().all(|token| {
+            token.kind == Kind::Word && token.text.starts_with(|c: char| c.is_ascii_digit())
+                || token.is_symbol(".")
+        }) && !pieces.is_empty()
     };
-    let closed = |token: &Token<'_>| token.kind == Kind::Text && token.text.len() >= 2 && token.text.ends_with('\'');
+    let closed =
+        |token: &Token<'_>| token.kind == Kind::Text && token.text.len() >= 2 && token.text.ends_with('\'');
     match pieces.as_slice() {
         [token] if closed(token) => true,
-        [word, text] if closed(text) => ["DATE", "TIMESTAMP", "DECIMAL", "TIME"].iter().any(|known| word.is_word(known)),
+        [word, text] if closed(text) => {
+            ["DATE", "TIMESTAMP", "DECIMAL", "TIME"].iter().any(|known| word.is_word(known))
+        }
         [word] if ["NULL", "TRUE", "FALSE"].iter().any(|known| word.is_word(known)) => true,
         [sign, rest @ ..] if sign.is_symbol("-") => number(rest),
         rest => number(rest),

@@ -34,7 +34,10 @@ pub(super) fn query_shape(query: &QueryRecord) -> Value {
     shape.insert("Query".into(), query.sql.clone().into());
     shape.insert("StatementType".into(), query.statement_type.clone().into());
     shape.insert("ResultConfiguration".into(), json!({"OutputLocation": query.output}));
-    shape.insert("ResultReuseConfiguration".into(), json!({"ResultReuseByAgeConfiguration": {"Enabled": false}}));
+    shape.insert(
+        "ResultReuseConfiguration".into(),
+        json!({"ResultReuseByAgeConfiguration": {"Enabled": false}}),
+    );
     shape.insert("QueryExecutionContext".into(), Value::Object(context));
     shape.insert("Status".into(), Value::Object(status));
     shape.insert(

@@ -98,7 +98,7 @@ pub(super) fn parse(sql: &str) -> Result<Statement, String> {
     let statement = if cursor.accept_words(&["CREATE", "EXTERNAL", "TABLE"]) {
         create_table(cursor)?
     } else if cursor.accept_words(&["CREATE", "TABLE"]) {
-        create_table_as(cursor)?
+        return create_table_as(cursor);
     } else if cursor.accept_words(&["CREATE", "DATABASE"]) || cursor.accept_words(&["CREATE", "SCHEMA"]) {
         let if_not_exists = cursor.accept_words(&["IF", "NOT", "EXISTS"]);
         let name = cursor.name()?;
@@ -136,7 +136,8 @@ fn other(cursor: &Cursor<'_>, text: &str) -> Result<Statement, String> {
     match first.as_str() {
         "SELECT" | "WITH" | "VALUES" | "(" => Ok(Statement::Query(text.to_owned())),
         _ => {
-            let words: Vec<_> = meaningful(text).iter().take(2).map(|token| token.text.to_uppercase()).collect();
+            let words: Vec<_> =
+                meaningful(text).iter().take(2).map(|token| token.text.to_uppercase()).collect();
             Err(format!("NOT_SUPPORTED: the sandbox's Athena does not run {} statements", words.join(" ")))
         }
     }
@@ -150,7 +151,9 @@ fn table_name(cursor: &mut Cursor<'_>) -> Result<TableName, String> {
     let table = parts.pop().unwrap_or_default().to_lowercase();
     let database = parts.pop().map(|name| name.to_lowercase());
     match parts.pop() {
-        Some(catalog) if !catalog.eq_ignore_ascii_case("awsdatacatalog") => Err(format!("Catalog '{catalog}' does not exist")),
+        Some(catalog) if !catalog.eq_ignore_ascii_case("awsdatacatalog") => {
+            Err(format!("Catalog '{catalog}' does not exist"))
+        }
         _ => Ok((database, table)),
     }
 }
@@ -189,7 +192,10 @@ fn properties(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, String> 
 }
 
 fn create_table(cursor: &mut Cursor<'_>) -> Result<Statement, String> {
-    let mut table = CreateTable { if_not_exists: cursor.accept_words(&["IF", "NOT", "EXISTS"]), ..CreateTable::default() };
+    let mut table = CreateTable {
+        if_not_exists: cursor.accept_words(&["IF", "NOT", "EXISTS"]),
+        ..CreateTable::default()
+    };
     table.name = table_name(cursor)?;
     table.columns = columns(cursor)?;
     loop {
@@ -287,7 +293,8 @@ fn alter_table(cursor: &mut Cursor<'_>) -> Result<Statement, String> {
         let if_exists = cursor.accept_words(&["IF", "EXISTS"]);
         return Ok(Statement::DropPartitions { name, if_exists, partitions: partitions(cursor)? });
     }
-    Err("NOT_SUPPORTED: the sandbox's Athena alters tables only by ADD PARTITION and DROP PARTITION".to_owned())
+    Err("NOT_SUPPORTED: the sandbox's Athena alters tables only by ADD PARTITION and DROP PARTITION"
+        .to_owned())
 }
 
 fn partitions(cursor: &mut Cursor<'_>) -> Result<Vec<Partition>, String> {

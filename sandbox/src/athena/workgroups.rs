@@ -33,8 +33,15 @@ pub(super) struct WorkGroup {
 impl WorkGroup {
     /// The workgroup that every account has.
     pub(super) fn primary(now: Timestamp) -> Self {
-        let configuration = Map::from_iter([("EnforceWorkGroupConfiguration".to_owned(), Value::Bool(false))]);
-        Self { name: PRIMARY.to_owned(), created: now, description: None, state: "ENABLED".to_owned(), configuration }
+        let configuration =
+            Map::from_iter([("EnforceWorkGroupConfiguration".to_owned(), Value::Bool(false))]);
+        Self {
+            name: PRIMARY.to_owned(),
+            created: now,
+            description: None,
+            state: "ENABLED".to_owned(),
+            configuration,
+        }
     }
 
     fn location(&self) -> Option<&str> {
@@ -133,7 +140,8 @@ impl Athena {
     pub(super) fn update_workgroup(&self, body: Value) -> Result<Value, ApiError> {
         let request: Update = parse(body, INVALID)?;
         let mut state = self.lock();
-        let group = state.workgroups.get_mut(&request.work_group).ok_or_else(|| no_workgroup(&request.work_group))?;
+        let group =
+            state.workgroups.get_mut(&request.work_group).ok_or_else(|| no_workgroup(&request.work_group))?;
         let mut changed = group.clone();
         changed.description = request.description.or(changed.description);
         changed.state = request.state.unwrap_or(changed.state);
@@ -155,7 +163,8 @@ impl Athena {
     pub(super) fn get_workgroup(&self, body: Value) -> Result<Value, ApiError> {
         let request: Named = parse(body, INVALID)?;
         let state = self.lock();
-        let group = state.workgroups.get(&request.work_group).ok_or_else(|| no_workgroup(&request.work_group))?;
+        let group =
+            state.workgroups.get(&request.work_group).ok_or_else(|| no_workgroup(&request.work_group))?;
         Ok(json!({"WorkGroup": group.shape()}))
     }
 

@@ -65,7 +65,9 @@ pub(super) async fn insert_into(work: &Work<'_>, name: TableName, sql: &str) -> 
         return Err(EngineError::NoTable { database, table }.into());
     };
     if !record.serde_library().ends_with("ParquetHiveSerDe") {
-        return Err(Failure::Text("NOT_SUPPORTED: the sandbox's Athena inserts into Parquet tables only".to_owned()));
+        return Err(Failure::Text(
+            "NOT_SUPPORTED: the sandbox's Athena inserts into Parquet tables only".to_owned(),
+        ));
     }
     let mut wanted = record.columns();
     let keys: Vec<String> = record.partition_keys().into_iter().map(|key| key.name).collect();
@@ -86,14 +88,15 @@ fn fits(given: &[Column], wanted: &[Column]) -> Result<(), Failure> {
         columns.iter().map(|column| column.hive_type.as_str()).collect::<Vec<_>>().join(", ")
     };
     let rank = |name: &str| NUMBERS.iter().position(|number| *number == name);
-    let pair_fits = |(given, wanted): (&Column, &Column)| match (rank(&given.hive_type), rank(&wanted.hive_type)) {
-        (Some(from), Some(to)) => from <= to,
-        _ => {
-            let base = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
-            let (from, to) = (base(&given.hive_type), base(&wanted.hive_type));
-            from == to || (from == "string" && (to == "varchar" || to == "char"))
-        }
-    };
+    let pair_fits =
+        |(given, wanted): (&Column, &Column)| match (rank(&given.hive_type), rank(&wanted.hive_type)) {
+            (Some(from), Some(to)) => from <= to,
+            _ => {
+                let base = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
+                let (from, to) = (base(&given.hive_type), base(&wanted.hive_type));
+                from == to || (from == "string" && (to == "varchar" || to == "char"))
+            }
+        };
     if given.len() == wanted.len() && given.iter().zip(wanted).all(pair_fits) {
         return Ok(());
     }
@@ -119,7 +122,8 @@ impl Wishes {
                 ("format", "PARQUET") | ("write_compression" | "parquet_compression", "SNAPPY") => {}
                 ("external_location", _) => wishes.location = Some(as_folder(value)),
                 ("partitioned_by", _) => {
-                    wishes.keys = value.split(',').filter(|key| !key.is_empty()).map(str::to_lowercase).collect();
+                    wishes.keys =
+                        value.split(',').filter(|key| !key.is_empty()).map(str::to_lowercase).collect();
                 }
                 _ => {
                     return Err(Failure::Text(format!(
@@ -146,13 +150,20 @@ fn default_location(work: &Work<'_>) -> String {
 /// The columns of a new table: lower-case names, none missing, none twice.
 fn named_columns(work: &Work<'_>, planned: &Planned) -> Result<Vec<Column>, Failure> {
     let mut columns: Vec<Column> = Vec::new();
-    for (at, (column, name)) in work.session.columns_of(&planned.rows)?.into_iter().zip(&planned.names).enumerate() {
+    for (at, (column, name)) in
+        work.session.columns_of(&planned.rows)?.into_iter().zip(&planned.names).enumerate()
+    {
         let name = name.to_lowercase();
         if name == format!("_col{at}") {
-            return Err(Failure::Text(format!("MISSING_COLUMN_NAME: Column name not specified at position {}", at + 1)));
+            return Err(Failure::Text(format!(
+                "MISSING_COLUMN_NAME: Column name not specified at position {}",
+                at + 1
+            )));
         }
         if columns.iter().any(|known| known.name == name) {
-            return Err(Failure::Text(format!("DUPLICATE_COLUMN_NAME: Column name '{name}' specified more than once")));
+            return Err(Failure::Text(format!(
+                "DUPLICATE_COLUMN_NAME: Column name '{name}' specified more than once"
+            )));
         }
         columns.push(Column::new(name, column.hive_type));
     }
@@ -167,15 +178,13 @@ fn ensure_empty(work: &Work<'_>, location: &str) -> Result<(), Failure> {
     if objects.iter().all(|object| object.key.contains(&work.query.id)) {
         return Ok(());
     }
-    Err(Failure::Text(format!("HIVE_PATH_ALREADY_EXISTS: Target directory for table already exists: {location}")))
+    Err(Failure::Text(format!(
+        "HIVE_PATH_ALREADY_EXISTS: Target directory for table already exists: {location}"
+    )))
 }
 
 /// Runs the query into local files.
-async fn stage(
-    work: &Work<'_>,
-    rows: QueryRows,
-    keys: &[String],
-) -> Result<Vec<WrittenFile>, Failure> {
+async fn stage(work: &Work<'_>, rows: QueryRows, keys: &[String]) -> Result<Vec<WrittenFile>, Failure> {
     let folder = work.world.s3.scratch().join(format!("athena-{}", work.query.id));
     fs::create_dir_all(&folder).map_err(EngineError::internal)?;
     let files = work.session.write(rows, keys, &folder).await?;
@@ -188,14 +197,21 @@ async fn stage(
 }
 
 /// Moves the files into the table's folders, and lists them in the query's manifest.
-async fn place_files(work: &Work<'_>, location: &str, keys: &[String], files: &[WrittenFile]) -> Result<(), Failure> {
+async fn place_files(
+    work: &Work<'_>,
+    location: &str,
+    keys: &[String],
+    files: &[WrittenFile],
+) -> Result<(), Failure> {
     let (bucket, prefix) =
         parse_uri(location).ok_or_else(|| Failure::Text(format!("{location} is not an s3:// URI")))?;
     let prefix = as_folder(prefix);
     let moves: Vec<_> = files
         .iter()
         .enumerate()
-        .map(|(at, file)| (file.path.clone(), format!("{prefix}{}{}_{at:05}", path_of(keys, &file.values), work.query.id)))
+        .map(|(at, file)| {
+            (file.path.clone(), format!("{prefix}{}{}_{at:05}", path_of(keys, &file.values), work.query.id))
+        })
         .collect();
     let (world, bucket, output) = (Arc::clone(work.world), bucket.to_owned(), work.query.output.clone());
     let scratch = world.s3.scratch().join(format!("athena-{}", work.query.id));
@@ -226,8 +242,11 @@ fn add_partitions(
         .iter()
         .map(|file| {
             let location = format!("{}{}", as_folder(table.location()), path_of(keys, &file.values));
-            let values =
-                file.values.iter().map(|value| value.clone().unwrap_or_else(|| NULL_VALUE.to_owned())).collect();
+            let values = file
+                .values
+                .iter()
+                .map(|value| value.clone().unwrap_or_else(|| NULL_VALUE.to_owned()))
+                .collect();
             partition_record(table, values, &location, now)
         })
         .collect();

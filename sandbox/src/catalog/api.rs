@@ -20,7 +20,12 @@ const PAGE_MAX: usize = 100;
 const BATCH_DELETE_TABLES_MAX: usize = 100;
 
 /// Answers the catalog's operations; `None` if the operation is not one of them.
-pub(crate) fn call(catalog: &Catalog, cx: &CallContext, operation: &str, body: &Value) -> Option<Result<Value, ApiError>> {
+pub(crate) fn call(
+    catalog: &Catalog,
+    cx: &CallContext,
+    operation: &str,
+    body: &Value,
+) -> Option<Result<Value, ApiError>> {
     let body = body.clone();
     Some(match operation {
         "CreateDatabase" => put_database(catalog, cx, body, false),
@@ -161,7 +166,11 @@ struct ManyTables {
 fn batch_delete_table(catalog: &Catalog, body: Value) -> Result<Value, ApiError> {
     let request: ManyTables = parse(body, INVALID)?;
     if request.tables_to_delete.len() > BATCH_DELETE_TABLES_MAX {
-        return Err(ApiError::new(400, INVALID, format!("at most {BATCH_DELETE_TABLES_MAX} tables can be deleted at once")));
+        return Err(ApiError::new(
+            400,
+            INVALID,
+            format!("at most {BATCH_DELETE_TABLES_MAX} tables can be deleted at once"),
+        ));
     }
     let mut errors = Vec::new();
     for name in &request.tables_to_delete {
@@ -211,7 +220,11 @@ fn table_shape(table: &TableRecord, cx: &CallContext) -> Value {
 }
 
 /// The table of a request about partitions, or Glue's error.
-pub(super) fn existing_table(catalog: &Catalog, database: &str, table: &str) -> Result<TableRecord, ApiError> {
+pub(super) fn existing_table(
+    catalog: &Catalog,
+    database: &str,
+    table: &str,
+) -> Result<TableRecord, ApiError> {
     if catalog.database(database).is_none() {
         return Err(no_database(database));
     }
@@ -241,15 +254,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(folder.path()).unwrap();
         let cx = CallContext::for_tests("glue", "CreateDatabase");
-        let ask = |operation: &str, body: Value| call(&catalog, &cx, operation, &body).expect("a catalog operation");
+        let ask = |operation: &str, body: Value| {
+            call(&catalog, &cx, operation, &body).expect("a catalog operation")
+        };
         ask("CreateDatabase", json!({"DatabaseInput": {"Name": "Lake", "Description": "d"}})).unwrap();
-        ask("CreateTable", json!({"DatabaseName": "lake", "TableInput": {"Name": "T", "Parameters": {"k": "v"}}})).unwrap();
+        ask(
+            "CreateTable",
+            json!({"DatabaseName": "lake", "TableInput": {"Name": "T", "Parameters": {"k": "v"}}}),
+        )
+        .unwrap();
         let table = ask("GetTable", json!({"DatabaseName": "lake", "Name": "t"})).unwrap();
         assert_eq!(table["Table"]["Parameters"]["k"], "v");
         assert_eq!(table["Table"]["DatabaseName"], "lake");
         let error = ask("GetTable", json!({"DatabaseName": "lake", "Name": "u"})).unwrap_err();
         assert_eq!(error.message, "Table u not found.");
-        let gone = ask("BatchDeleteTable", json!({"DatabaseName": "lake", "TablesToDelete": ["t", "u"]})).unwrap();
+        let gone =
+            ask("BatchDeleteTable", json!({"DatabaseName": "lake", "TablesToDelete": ["t", "u"]})).unwrap();
         assert_eq!(gone["Errors"][0]["TableName"], "u");
     }
 }

@@ -89,17 +89,13 @@ impl TableRecord {
 
     /// A parameter of the reader and writer of rows.
     pub(crate) fn serde_parameter(&self, name: &str) -> Option<&str> {
-        self.input
-            .get("StorageDescriptor")?
-            .get("SerdeInfo")?
-            .get("Parameters")?
-            .get(name)?
-            .as_str()
+        self.input.get("StorageDescriptor")?.get("SerdeInfo")?.get("Parameters")?.get(name)?.as_str()
     }
 
     /// A parameter of the table itself, then of its storage.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        let has = |holder: Option<&Value>| holder.is_some_and(|map| map.get(name).is_some_and(Value::is_string));
+        let has =
+            |holder: Option<&Value>| holder.is_some_and(|map| map.get(name).is_some_and(Value::is_string));
         let own = self.input.get("Parameters");
         let storage = self.input.get("StorageDescriptor").and_then(|storage| storage.get("Parameters"));
         let holder = if has(own) { own } else { storage };
@@ -155,7 +151,14 @@ mod tests {
             unreachable!("the literal above is an object")
         };
         let at = Timestamp::UNIX_EPOCH;
-        let table = TableRecord { database: "d".into(), name: "t".into(), created: at, updated: at, version: 0, input };
+        let table = TableRecord {
+            database: "d".into(),
+            name: "t".into(),
+            created: at,
+            updated: at,
+            version: 0,
+            input,
+        };
         assert_eq!(table.columns(), [Column::new("id", "bigint"), Column::new("note", "string")]);
         assert_eq!(table.partition_keys(), [Column::new("day", "string")]);
         assert_eq!(table.parameter("classification"), Some("json"));

@@ -78,7 +78,8 @@ impl Catalog {
                 (None, false) => now,
             };
             let record = DatabaseRecord { name: name.clone(), created, input };
-            replace_json(&self.database_folder(&name).join(DATABASE_FILE), &record).map_err(ApiError::internal)?;
+            replace_json(&self.database_folder(&name).join(DATABASE_FILE), &record)
+                .map_err(ApiError::internal)?;
             let tables = databases.remove(&name).map(|database| database.tables).unwrap_or_default();
             databases.insert(name, Database { record, tables });
             Ok(())
@@ -140,9 +141,16 @@ impl Catalog {
                 (Some(table), true) => (table.record.created, table.record.version + 1),
                 (None, false) => (now, 0),
             };
-            let record =
-                TableRecord { database: database.clone(), name: name.clone(), created, updated: now, version, input };
-            replace_json(&self.table_file(&database, &name, TABLE_ENDING), &record).map_err(ApiError::internal)?;
+            let record = TableRecord {
+                database: database.clone(),
+                name: name.clone(),
+                created,
+                updated: now,
+                version,
+                input,
+            };
+            replace_json(&self.table_file(&database, &name, TABLE_ENDING), &record)
+                .map_err(ApiError::internal)?;
             let partitions = tables.remove(&name).map(|table| table.partitions).unwrap_or_default();
             tables.insert(name, Table { record, partitions });
             Ok(())
@@ -160,7 +168,9 @@ impl Catalog {
             // The definition goes first: partitions without a table are never read.
             fs::remove_file(self.table_file(&database, &name, TABLE_ENDING)).map_err(ApiError::internal)?;
             match fs::remove_file(self.table_file(&database, &name, PARTITIONS_ENDING)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(ApiError::internal(error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(ApiError::internal(error));
+                }
                 _ => {}
             }
             tables.remove(&name);
@@ -306,7 +316,11 @@ pub(super) fn no_table(name: &str) -> ApiError {
 
 /// Glue's words for a partition that is not there.
 pub(super) fn no_partition(values: &[String]) -> ApiError {
-    ApiError::new(400, "EntityNotFoundException", format!("Cannot find partition. Values: [{}]", values.join(", ")))
+    ApiError::new(
+        400,
+        "EntityNotFoundException",
+        format!("Cannot find partition. Values: [{}]", values.join(", ")),
+    )
 }
 
 fn already_exists(what: &str, name: &str) -> ApiError {
@@ -329,7 +343,8 @@ mod tests {
         let catalog = Catalog::open(folder.path()).unwrap();
         catalog.put_database("Lake", Map::new(), now, false).unwrap();
         catalog.put_table("lake", "Odd name/.", Map::new(), now, false).unwrap();
-        let known = catalog.add_partitions("lake", "odd name/.", vec![partition(&["a"]), partition(&["b"])]).unwrap();
+        let known =
+            catalog.add_partitions("lake", "odd name/.", vec![partition(&["a"]), partition(&["b"])]).unwrap();
         assert!(known.is_empty());
         catalog.delete_partitions("lake", "odd name/.", &[vec!["b".to_owned()]]).unwrap();
 
@@ -355,6 +370,9 @@ mod tests {
         catalog.add_partitions("lake", "t", vec![partition(&["a"])]).unwrap();
         let known = catalog.add_partitions("lake", "t", vec![partition(&["a"])]).unwrap();
         assert_eq!(known, [vec!["a".to_owned()]]);
-        assert_eq!(catalog.put_table("lake", "", Map::new(), now, false).unwrap_err().code, "InvalidInputException");
+        assert_eq!(
+            catalog.put_table("lake", "", Map::new(), now, false).unwrap_err().code,
+            "InvalidInputException"
+        );
     }
 }

@@ -116,7 +116,8 @@ impl Crawlers {
     fn get_many(&self, cx: &CallContext, body: Value) -> Result<Value, ApiError> {
         let request: Paging = parse(body, INVALID)?;
         let shapes = self.lock().crawlers.values().map(|crawler| crawler_shape(crawler, cx.now)).collect();
-        let (items, next) = page(shapes, request.next_token.as_deref(), request.max_results, PAGE_MAX, INVALID)?;
+        let (items, next) =
+            page(shapes, request.next_token.as_deref(), request.max_results, PAGE_MAX, INVALID)?;
         Ok(listed("Crawlers", items, next))
     }
 
@@ -128,14 +129,21 @@ impl Crawlers {
         }
         let request: Request = parse(body, INVALID)?;
         if request.crawler_names.len() > BATCH_GET_MAX {
-            return Err(ApiError::new(400, INVALID, format!("at most {BATCH_GET_MAX} crawlers can be asked for at once")));
+            return Err(ApiError::new(
+                400,
+                INVALID,
+                format!("at most {BATCH_GET_MAX} crawlers can be asked for at once"),
+            ));
         }
         let odd = self.world.faults.unknown_state(&cx.service, &cx.operation, cx.now);
         let state = self.lock();
         let (found, missing): (Vec<_>, Vec<_>) =
             request.crawler_names.into_iter().partition(|name| state.crawlers.contains_key(name));
-        let mut shapes: Vec<_> =
-            found.iter().filter_map(|name| state.crawlers.get(name)).map(|crawler| crawler_shape(crawler, cx.now)).collect();
+        let mut shapes: Vec<_> = found
+            .iter()
+            .filter_map(|name| state.crawlers.get(name))
+            .map(|crawler| crawler_shape(crawler, cx.now))
+            .collect();
         if let (Some(odd), Some(first)) = (odd, shapes.first_mut()) {
             first["State"] = odd.into();
         }
@@ -145,7 +153,8 @@ impl Crawlers {
     fn list_names(&self, body: Value) -> Result<Value, ApiError> {
         let request: Paging = parse(body, INVALID)?;
         let names = self.lock().crawlers.keys().cloned().map(Value::String).collect();
-        let (items, next) = page(names, request.next_token.as_deref(), request.max_results, PAGE_MAX, INVALID)?;
+        let (items, next) =
+            page(names, request.next_token.as_deref(), request.max_results, PAGE_MAX, INVALID)?;
         Ok(listed("CrawlerNames", items, next))
     }
 
@@ -227,7 +236,8 @@ impl Crawlers {
         }
         let request: Request = parse(body, INVALID)?;
         let state = self.lock();
-        let wanted = |name: &String| request.crawler_name_list.is_empty() || request.crawler_name_list.contains(name);
+        let wanted =
+            |name: &String| request.crawler_name_list.is_empty() || request.crawler_name_list.contains(name);
         let shapes = state
             .crawlers
             .values()
@@ -246,7 +256,8 @@ impl Crawlers {
                 })
             })
             .collect();
-        let (items, next) = page(shapes, request.next_token.as_deref(), request.max_results, PAGE_MAX, INVALID)?;
+        let (items, next) =
+            page(shapes, request.next_token.as_deref(), request.max_results, PAGE_MAX, INVALID)?;
         Ok(listed("CrawlerMetricsList", items, next))
     }
 }
@@ -298,7 +309,11 @@ fn matches_all(crawl: &CrawlRecord, filters: &[Filter]) -> Result<bool, ApiError
                 None => return Ok(false),
             },
             other => {
-                return Err(ApiError::new(400, INVALID, format!("the sandbox does not filter crawls by {other}")));
+                return Err(ApiError::new(
+                    400,
+                    INVALID,
+                    format!("the sandbox does not filter crawls by {other}"),
+                ));
             }
         };
         let holds = match filter.filter_operator.as_str() {

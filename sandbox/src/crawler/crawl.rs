@@ -41,7 +41,8 @@ pub(super) fn crawl(
 ) -> Result<Value, String> {
     let mut done = Done::default();
     for (path, exclusions) in crawler.targets() {
-        let (bucket, prefix) = parse_uri(&path).ok_or_else(|| format!("The S3 location {path} is not an s3:// URI"))?;
+        let (bucket, prefix) =
+            parse_uri(&path).ok_or_else(|| format!("The S3 location {path} is not an s3:// URI"))?;
         let crawl = Crawl { store, catalog, crawler, now, stop, bucket, prefix: as_folder(prefix) };
         crawl.target(&exclusions, &mut done)?;
     }
@@ -73,7 +74,9 @@ impl Crawl<'_> {
             .into_iter()
             .filter(|object| {
                 let relative = &object.key[self.prefix.len()..];
-                object.size > 0 && is_data(relative) && !exclusions.iter().any(|pattern| glob(pattern, relative))
+                object.size > 0
+                    && is_data(relative)
+                    && !exclusions.iter().any(|pattern| glob(pattern, relative))
             })
             .collect();
         if objects.is_empty() {
@@ -167,7 +170,8 @@ impl Crawl<'_> {
         let relative = found.path.join("/");
         let location = self.uri(&as_folder(&relative));
         // In later crawls of new folders the tree holds only them, so their table is one that lies above.
-        let above = self.own_tables().into_iter().filter(|table| location.starts_with(&as_folder(table.location())));
+        let above =
+            self.own_tables().into_iter().filter(|table| location.starts_with(&as_folder(table.location())));
         let existing = above.max_by_key(|table| table.location().len());
         let table = match existing {
             Some(table) => {
@@ -205,7 +209,10 @@ impl Crawl<'_> {
         let mut input = Map::new();
         input.insert("Owner".to_owned(), "owner".into());
         input.insert("Retention".to_owned(), 0.into());
-        input.insert("StorageDescriptor".to_owned(), storage(&found.finding, location, &found.finding.columns));
+        input.insert(
+            "StorageDescriptor".to_owned(),
+            storage(&found.finding, location, &found.finding.columns),
+        );
         input.insert("PartitionKeys".to_owned(), json!(keys));
         input.insert("TableType".to_owned(), "EXTERNAL_TABLE".into());
         input.insert("Parameters".to_owned(), Value::Object(parameters));
@@ -220,7 +227,8 @@ impl Crawl<'_> {
                 columns.push(column);
             }
         }
-        let same = columns.len() == table.columns().len() && columns.iter().all(|column| table.columns().contains(column));
+        let same = columns.len() == table.columns().len()
+            && columns.iter().all(|column| table.columns().contains(column));
         if same || table.partition_keys().len() != found.keys.len() {
             return Ok(());
         }
@@ -245,18 +253,25 @@ impl Crawl<'_> {
             return Ok(());
         }
         // Folder names between the table's own folder and the one that was found.
-        let above: Vec<&str> = location[as_folder(table.location()).len()..].split('/').filter(|name| !name.is_empty()).collect();
+        let above: Vec<&str> = location[as_folder(table.location()).len()..]
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .collect();
         let columns = table.columns();
         let leaves = if found.partitions.is_empty() { vec![Vec::new()] } else { found.partitions.clone() };
         let added: Vec<_> = leaves
             .iter()
             .filter_map(|leaf| {
-                let segments: Vec<&str> = above.iter().copied().chain(leaf.iter().map(String::as_str)).collect();
+                let segments: Vec<&str> =
+                    above.iter().copied().chain(leaf.iter().map(String::as_str)).collect();
                 if segments.len() != keys.len() {
                     return None;
                 }
-                let values =
-                    segments.iter().zip(&keys).map(|(segment, key)| partition_value(segment, &key.name)).collect();
+                let values = segments
+                    .iter()
+                    .zip(&keys)
+                    .map(|(segment, key)| partition_value(segment, &key.name))
+                    .collect();
                 let folder = as_folder(&format!("{}{}", as_folder(table.location()), segments.join("/")));
                 let mut input = Map::new();
                 input.insert("StorageDescriptor".to_owned(), storage(&found.finding, &folder, &columns));
@@ -285,10 +300,14 @@ impl Crawl<'_> {
                 .catalog
                 .partitions(&table.database, &table.name)
                 .into_iter()
-                .filter(|partition| partition.location().is_some_and(|uri| !folders.contains(&as_folder(uri))))
+                .filter(|partition| {
+                    partition.location().is_some_and(|uri| !folders.contains(&as_folder(uri)))
+                })
                 .map(|partition| partition.values)
                 .collect();
-            self.catalog.delete_partitions(&table.database, &table.name, &gone).map_err(|error| error.message)?;
+            self.catalog
+                .delete_partitions(&table.database, &table.name, &gone)
+                .map_err(|error| error.message)?;
             done.partitions_deleted += gone.len();
         }
         Ok(())

@@ -99,7 +99,9 @@ fn json(head: &[u8]) -> Option<Finding> {
 }
 
 fn csv(head: &[u8]) -> Option<Finding> {
-    if head.contains(&0) || std::str::from_utf8(&head[..head.len().min(4096)]).is_err_and(|error| error.error_len().is_some()) {
+    if head.contains(&0)
+        || std::str::from_utf8(&head[..head.len().min(4096)]).is_err_and(|error| error.error_len().is_some())
+    {
         return None;
     }
     let cut_off = head.len() as u64 >= HEAD_BYTES;
@@ -232,7 +234,8 @@ mod tests {
         match json(head.as_bytes()).or_else(|| csv(head.as_bytes())) {
             None => "nothing".to_owned(),
             Some(finding) => {
-                let columns: Vec<_> = finding.columns.iter().map(|c| format!("{} {}", c.name, c.hive_type)).collect();
+                let columns: Vec<_> =
+                    finding.columns.iter().map(|c| format!("{} {}", c.name, c.hive_type)).collect();
                 format!("{:?}: {}", finding.format, columns.join(", "))
             }
         }

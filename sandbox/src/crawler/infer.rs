@@ -56,7 +56,9 @@ pub(super) fn merge(one: Shape, other: Shape) -> Shape {
         (Shape::Unknown, known) | (known, Shape::Unknown) => known,
         (one, other) if one == other => one,
         (Shape::Int, Shape::Bigint) | (Shape::Bigint, Shape::Int) => Shape::Bigint,
-        (Shape::Int | Shape::Bigint, Shape::Double) | (Shape::Double, Shape::Int | Shape::Bigint) => Shape::Double,
+        (Shape::Int | Shape::Bigint, Shape::Double) | (Shape::Double, Shape::Int | Shape::Bigint) => {
+            Shape::Double
+        }
         (Shape::List(one), Shape::List(other)) => Shape::List(Box::new(merge(*one, *other))),
         (Shape::Fields(mut fields), Shape::Fields(more)) => {
             for (name, shape) in more {
@@ -95,7 +97,8 @@ fn hive(shape: &Shape) -> String {
         Shape::List(item) => format!("array<{}>", hive(item)),
         Shape::Fields(fields) if fields.is_empty() => "string".to_owned(),
         Shape::Fields(fields) => {
-            let parts: Vec<_> = fields.iter().map(|(name, shape)| format!("{name}:{}", hive(shape))).collect();
+            let parts: Vec<_> =
+                fields.iter().map(|(name, shape)| format!("{name}:{}", hive(shape))).collect();
             format!("struct<{}>", parts.join(","))
         }
     }
@@ -127,8 +130,10 @@ mod tests {
             json!({"Id": 2, "Minutes": 0.1, "Big": 3_000_000_000_i64, "Mixed": "x", "Tags": ["a"], "Who": {"b": null}, "New": true}),
         ];
         let shape = records.iter().map(|record| shape_of(record, 0)).fold(Shape::Unknown, merge);
-        let columns: Vec<_> =
-            columns_of(&shape).into_iter().map(|column| format!("{} {}", column.name, column.hive_type)).collect();
+        let columns: Vec<_> = columns_of(&shape)
+            .into_iter()
+            .map(|column| format!("{} {}", column.name, column.hive_type))
+            .collect();
         assert_eq!(
             columns,
             [

@@ -96,9 +96,13 @@ impl Folder {
             *depths.entry(leaf.len()).or_default() += 1;
         }
         // Objects at an odd depth belong to no partition; the depth of most folders is the table's.
-        let depth = depths.iter().max_by_key(|(depth, count)| (**count, **depth)).map_or(0, |(depth, _)| *depth);
-        let partitions: Vec<Vec<String>> =
-            if depth == 0 { Vec::new() } else { leaves.into_iter().filter(|leaf| leaf.len() == depth).collect() };
+        let depth =
+            depths.iter().max_by_key(|(depth, count)| (**count, **depth)).map_or(0, |(depth, _)| *depth);
+        let partitions: Vec<Vec<String>> = if depth == 0 {
+            Vec::new()
+        } else {
+            leaves.into_iter().filter(|leaf| leaf.len() == depth).collect()
+        };
         let keys = (0..depth).map(|level| key_name(&partitions, level, &finding)).collect();
         FoundTable { path, finding, keys, partitions }
     }
@@ -120,7 +124,10 @@ fn key_name(partitions: &[Vec<String>], level: usize, finding: &Finding) -> Stri
     let mut names = partitions.iter().map(|path| parse_folder(&path[level]).map(|(key, _)| clean(&key)));
     let first = names.next().flatten();
     match first {
-        Some(name) if names.all(|other| other.as_ref() == Some(&name)) && finding.names().all(|column| column != name) => {
+        Some(name)
+            if names.all(|other| other.as_ref() == Some(&name))
+                && finding.names().all(|column| column != name) =>
+        {
             name
         }
         Some(_) | None => format!("partition_{level}"),
@@ -194,7 +201,11 @@ mod tests {
 
     #[test]
     fn plain_folders_are_numbered_partitions() {
-        let cdrs = tree(&[("json/vc1/2026/11/19", &["a", "b"]), ("json/vc2/2026/11/20", &["a", "b"]), ("json/vc2/2026/11/21", &[])]);
+        let cdrs = tree(&[
+            ("json/vc1/2026/11/19", &["a", "b"]),
+            ("json/vc2/2026/11/20", &["a", "b"]),
+            ("json/vc2/2026/11/21", &[]),
+        ]);
         assert_eq!(
             shown(&cdrs),
             " by (partition_0, partition_1, partition_2, partition_3, partition_4): \
@@ -214,7 +225,8 @@ mod tests {
 
     #[test]
     fn unlike_folders_are_tables_of_their_own() {
-        let sources = tree(&[("source_1", &["a", "b"]), ("source_2", &["x", "y"]), ("source_3/1", &["x", "z"])]);
+        let sources =
+            tree(&[("source_1", &["a", "b"]), ("source_2", &["x", "y"]), ("source_3/1", &["x", "z"])]);
         assert_eq!(shown(&sources), "source_1 by (): \nsource_2 by (): \nsource_3 by (partition_0): 1");
     }
 

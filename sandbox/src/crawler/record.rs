@@ -111,7 +111,14 @@ impl CrawlerRecord {
             self.crawls.remove(0);
         }
         let state = CrawlState::Running;
-        self.crawls.push(CrawlRecord { id, state, started: now, ended: None, summary: String::new(), error: None });
+        self.crawls.push(CrawlRecord {
+            id,
+            state,
+            started: now,
+            ended: None,
+            summary: String::new(),
+            error: None,
+        });
         self.state = CrawlerState::Running;
     }
 
@@ -124,7 +131,8 @@ impl CrawlerRecord {
         summary: String,
         now: Timestamp,
     ) {
-        let running = self.crawls.iter_mut().find(|crawl| crawl.id == id && crawl.state == CrawlState::Running);
+        let running =
+            self.crawls.iter_mut().find(|crawl| crawl.id == id && crawl.state == CrawlState::Running);
         if let Some(crawl) = running {
             crawl.state = state;
             crawl.error = error;
@@ -145,7 +153,8 @@ impl CrawlerRecord {
 
     /// Whether partitions whose folders are gone are removed.
     pub(super) fn deletes_partitions(&self) -> bool {
-        !self.new_folders_only() && self.policy("SchemaChangePolicy", "DeleteBehavior") == Some("DELETE_FROM_DATABASE")
+        !self.new_folders_only()
+            && self.policy("SchemaChangePolicy", "DeleteBehavior") == Some("DELETE_FROM_DATABASE")
     }
 
     fn policy(&self, member: &str, name: &str) -> Option<&str> {

@@ -26,7 +26,11 @@ pub(super) fn crawler_shape(crawler: &CrawlerRecord, now: Timestamp) -> Value {
     shape.insert("CrawlElapsedTime".into(), i64::try_from(elapsed.max(0)).unwrap_or(i64::MAX).into());
     shape.entry("Classifiers").or_insert_with(|| json!([]));
     shape.entry("RecrawlPolicy").or_insert_with(|| json!({"RecrawlBehavior": "CRAWL_EVERYTHING"}));
-    let usual = if crawler.new_folders_only() { ("LOG", "LOG") } else { ("UPDATE_IN_DATABASE", "DEPRECATE_IN_DATABASE") };
+    let usual = if crawler.new_folders_only() {
+        ("LOG", "LOG")
+    } else {
+        ("UPDATE_IN_DATABASE", "DEPRECATE_IN_DATABASE")
+    };
     shape
         .entry("SchemaChangePolicy")
         .or_insert_with(|| json!({"UpdateBehavior": usual.0, "DeleteBehavior": usual.1}));
@@ -35,7 +39,11 @@ pub(super) fn crawler_shape(crawler: &CrawlerRecord, now: Timestamp) -> Value {
         let schedule = json!({"ScheduleExpression": expression, "State": "SCHEDULED"});
         shape.insert("Schedule".into(), schedule);
     }
-    insert_some(&mut shape, "LastCrawl", crawler.last_ended().map(|crawl| last_crawl_shape(crawl, &crawler.name)));
+    insert_some(
+        &mut shape,
+        "LastCrawl",
+        crawler.last_ended().map(|crawl| last_crawl_shape(crawl, &crawler.name)),
+    );
     Value::Object(shape)
 }
 
@@ -88,7 +96,9 @@ pub(super) fn check(definition: &Map<String, Value>) -> Result<(), ApiError> {
     if definition.get("Classifiers").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
         return Err(invalid("the sandbox's crawlers do not support custom Classifiers"));
     }
-    let text = |member: &str, name: &str| definition.get(member).and_then(|value| value.get(name)).and_then(Value::as_str);
+    let text = |member: &str, name: &str| {
+        definition.get(member).and_then(|value| value.get(name)).and_then(Value::as_str)
+    };
     let new_only = text("RecrawlPolicy", "RecrawlBehavior") == Some("CRAWL_NEW_FOLDERS_ONLY");
     if text("RecrawlPolicy", "RecrawlBehavior") == Some("CRAWL_EVENT_MODE") {
         return Err(invalid("the sandbox's crawlers do not support CRAWL_EVENT_MODE"));
@@ -97,7 +107,9 @@ pub(super) fn check(definition: &Map<String, Value>) -> Result<(), ApiError> {
         .iter()
         .any(|name| text("SchemaChangePolicy", name).is_some_and(|behavior| behavior != "LOG"));
     if new_only && changes {
-        return Err(invalid("The SchemaChangePolicy for \"Crawl new folders only\" must be LOG for updates and deletes."));
+        return Err(invalid(
+            "The SchemaChangePolicy for \"Crawl new folders only\" must be LOG for updates and deletes.",
+        ));
     }
     Ok(())
 }

@@ -46,8 +46,10 @@ fn column_of(cells: Vec<Option<String>>, data_type: &DataType, strict: bool) -> 
     if data_type == &DataType::Utf8 {
         return Ok(Arc::new(StringArray::from(cells)));
     }
-    let cells: StringArray =
-        cells.into_iter().map(|cell| cell.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())).collect();
+    let cells: StringArray = cells
+        .into_iter()
+        .map(|cell| cell.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+        .collect();
     let options = CastOptions { safe: !strict, ..CastOptions::default() };
     let cells: ArrayRef = Arc::new(cells);
     cast_with_options(&cells, data_type, &options).map_err(|error| error.to_string())
@@ -69,7 +71,7 @@ mod tests {
         ]));
         let content = b"count,skip,name\n1,x,a\n,x,\\N\nmany,x\n";
         let batch = batch_of(content, format, &schema, &[2, 0], false).unwrap();
-        insta::assert_snapshot!(pretty_format_batches(&[batch]).unwrap(), @"");
+        insta::assert_snapshot!(pretty_format_batches(&[batch]).unwrap());
         let error = batch_of(content, format, &schema, &[2, 0], true).unwrap_err();
         assert!(error.contains("column count"), "{error}");
     }

@@ -73,9 +73,10 @@ fn classify(error: &DataFusionError) -> EngineError {
         DataFusionError::NotImplemented(text) => EngineError::Unsupported(clean(text)),
         DataFusionError::ArrowError(inner, _) => EngineError::Execution(inner.to_string()),
         DataFusionError::Execution(text) => EngineError::Execution(clean(text)),
-        DataFusionError::ResourcesExhausted(text) => {
-            EngineError::Execution(format!("the sandbox's memory limit for one query is reached: {}", clean(text)))
-        }
+        DataFusionError::ResourcesExhausted(text) => EngineError::Execution(format!(
+            "the sandbox's memory limit for one query is reached: {}",
+            clean(text)
+        )),
         other => EngineError::Internal(clean(&other.to_string())),
     }
 }

@@ -29,9 +29,9 @@ pub(crate) fn parse_folder(segment: &str) -> Option<(String, Option<String>)> {
 pub(crate) fn is_data(relative_key: &str) -> bool {
     !relative_key.is_empty()
         && !relative_key.ends_with('/')
-        && relative_key.split('/').all(|segment| {
-            !segment.starts_with('.') && (!segment.starts_with('_') || segment.contains('='))
-        })
+        && relative_key
+            .split('/')
+            .all(|segment| !segment.starts_with('.') && (!segment.starts_with('_') || segment.contains('=')))
 }
 
 /// A key prefix that ends in a slash, so that it means a folder.

@@ -98,17 +98,21 @@ impl ScalarUDFImpl for Plain {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match &self.result {
             ResultType::Fixed(result) => Ok(result.clone()),
-            ResultType::SameAs(place) => arguments.get(*place).cloned().ok_or_else(|| {
-                DataFusionError::Plan(format!("{} needs {} arguments", self.name, place + 1))
-            }),
+            ResultType::SameAs(place) => arguments
+                .get(*place)
+                .cloned()
+                .ok_or_else(|| DataFusionError::Plan(format!("{} needs {} arguments", self.name, place + 1))),
         }
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let scalar = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if scalar { 1 } else { arguments.number_rows };
-        let arrays =
-            arguments.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let arrays = arguments
+            .args
+            .iter()
+            .map(|argument| argument.to_array(rows))
+            .collect::<Result<Vec<ArrayRef>>>()?;
         let result = (self.body)(&arrays)?;
         if scalar {
             let first = datafusion::scalar::ScalarValue::try_from_array(&result, 0)?;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array,
-    ListArray, MapArray, StringArray, StructArray, new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array,
+    Int64Array, ListArray, MapArray, StringArray, StructArray, new_null_array,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
@@ -76,8 +76,10 @@ fn not_an_object(value: &Value) -> BadJson {
 pub(super) fn batch_of(records: &[Record], schema: &SchemaRef, strict: bool) -> Result<RecordBatch, BadJson> {
     let rows: Vec<Option<&Record>> = records.iter().map(Some).collect();
     let arrays = member_arrays(&rows, schema.fields(), strict)?;
-    let options = datafusion::arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(records.len()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options).map_err(|error| BadJson(error.to_string()))
+    let options =
+        datafusion::arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(records.len()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
+        .map_err(|error| BadJson(error.to_string()))
 }
 
 fn member_arrays(rows: &[Option<&Record>], fields: &Fields, strict: bool) -> Result<Vec<ArrayRef>, BadJson> {
@@ -121,13 +123,13 @@ fn array_of(values: &[Option<&Value>], data_type: &DataType, strict: bool) -> Re
         DataType::Int32 => Arc::new(build.each("an int", whole)?.collect::<Int32Array>()),
         DataType::Int64 => Arc::new(build.each("a bigint", Value::as_i64)?.collect::<Int64Array>()),
         #[expect(clippy::cast_possible_truncation, reason = "a FLOAT column holds the nearest 32-bit number")]
-        DataType::Float32 => {
-            Arc::new(build.each("a float", |value| value.as_f64().map(|wide| wide as f32))?.collect::<Float32Array>())
-        }
+        DataType::Float32 => Arc::new(
+            build.each("a float", |value| value.as_f64().map(|wide| wide as f32))?.collect::<Float32Array>(),
+        ),
         DataType::Float64 => Arc::new(build.each("a double", Value::as_f64)?.collect::<Float64Array>()),
-        DataType::Binary => {
-            Arc::new(build.each("a string", |value| value.as_str().map(str::as_bytes))?.collect::<BinaryArray>())
-        }
+        DataType::Binary => Arc::new(
+            build.each("a string", |value| value.as_str().map(str::as_bytes))?.collect::<BinaryArray>(),
+        ),
         DataType::List(field) => build.list(field)?,
         DataType::Struct(fields) => build.structure(fields)?,
         DataType::Map(entries, _) => build.map(entries)?,
@@ -193,7 +195,8 @@ impl<'a> Build<'a> {
         let lengths = lists.iter().map(|list| list.map_or(0, Vec::len));
         let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
         let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
-        let items: Vec<Option<&Value>> = lists.iter().flatten().flat_map(|list| list.iter().map(Some)).collect();
+        let items: Vec<Option<&Value>> =
+            lists.iter().flatten().flat_map(|list| list.iter().map(Some)).collect();
         let items = array_of(&items, field.data_type(), self.strict)?;
         let list = ListArray::try_new(Arc::clone(field), offsets, items, Some(nulls));
         Ok(Arc::new(list.map_err(|error| BadJson(error.to_string()))?))
@@ -215,10 +218,15 @@ impl<'a> Build<'a> {
             return Err(BadJson("a map without entries".to_owned()));
         };
         let records: Vec<Option<&Record>> = self.each("an object", Value::as_object)?.collect();
-        let offsets = OffsetBuffer::<i32>::from_lengths(records.iter().map(|record| record.map_or(0, Map::len)));
+        let offsets =
+            OffsetBuffer::<i32>::from_lengths(records.iter().map(|record| record.map_or(0, Map::len)));
         let nulls = NullBuffer::from_iter(records.iter().map(Option::is_some));
-        let keys: Vec<Value> =
-            records.iter().copied().flatten().flat_map(|record| record.keys().cloned().map(Value::String)).collect();
+        let keys: Vec<Value> = records
+            .iter()
+            .copied()
+            .flatten()
+            .flat_map(|record| record.keys().cloned().map(Value::String))
+            .collect();
         let keys: Vec<Option<&Value>> = keys.iter().map(Some).collect();
         let values: Vec<Option<&Value>> =
             records.iter().copied().flatten().flat_map(|record| record.values().map(Some)).collect();
@@ -228,7 +236,8 @@ impl<'a> Build<'a> {
             Build { values: &keys, strict: self.strict }.from_text(fields[0].data_type())?
         };
         let members = vec![key_array, array_of(&values, fields[1].data_type(), self.strict)?];
-        let pairs = StructArray::try_new(fields.clone(), members, None).map_err(|error| BadJson(error.to_string()))?;
+        let pairs = StructArray::try_new(fields.clone(), members, None)
+            .map_err(|error| BadJson(error.to_string()))?;
         let built = MapArray::try_new(Arc::clone(entries), offsets, pairs, Some(nulls), false);
         Ok(Arc::new(built.map_err(|error| BadJson(error.to_string()))?))
     }
@@ -283,7 +292,8 @@ mod tests {
 
     #[test]
     fn builds_columns_by_name_whatever_their_case() {
-        let content = br#"{"Id":7,"Minutes":0,"Tags":["x",null],"Who":{"Name":"n"},"More":{"k":1.5},"Extra":1}
+        let content =
+            br#"{"Id":7,"Minutes":0,"Tags":["x",null],"Who":{"Name":"n"},"More":{"k":1.5},"Extra":1}
                           {"Minutes":0.1,"Id":"text","Day":"2026-11-19"}"#;
         let schema = schema(&[
             ("id", "int"),
@@ -296,7 +306,7 @@ mod tests {
         ]);
         let records = records_of(content).unwrap();
         let batch = batch_of(&records, &schema, false).unwrap();
-        insta::assert_snapshot!(pretty_format_batches(&[batch]).unwrap(), @"");
+        insta::assert_snapshot!(pretty_format_batches(&[batch]).unwrap());
         let error = batch_of(&records, &schema, true).unwrap_err();
         assert_eq!(error.to_string(), "column id: HIVE_BAD_DATA: \"text\" is not an int");
     }

@@ -26,11 +26,15 @@ pub(super) fn read(
     let file = File::open(path).map_err(|error| error.to_string())?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
     let in_file = Arc::clone(builder.schema());
-    let place = |name: &str| in_file.fields().iter().position(|field| field.name().eq_ignore_ascii_case(name));
+    let place =
+        |name: &str| in_file.fields().iter().position(|field| field.name().eq_ignore_ascii_case(name));
     let wanted: Vec<Option<usize>> = schema.fields().iter().map(|field| place(field.name())).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().flatten().copied());
-    let reader =
-        builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(|error| error.to_string())?;
+    let reader = builder
+        .with_projection(mask)
+        .with_batch_size(batch_rows)
+        .build()
+        .map_err(|error| error.to_string())?;
     let mut count = 0;
     for read in reader {
         let read = read.map_err(|error| error.to_string())?;

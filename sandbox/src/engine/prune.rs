@@ -79,8 +79,12 @@ fn unqualified(filter: &Expr) -> Result<Expr, DataFusionError> {
     Ok(rewritten.data)
 }
 
-fn batch_of(keys: &[(String, DataType)], rows: &[Vec<Option<String>>]) -> Result<RecordBatch, DataFusionError> {
-    let fields: Vec<_> = keys.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true)).collect();
+fn batch_of(
+    keys: &[(String, DataType)],
+    rows: &[Vec<Option<String>>],
+) -> Result<RecordBatch, DataFusionError> {
+    let fields: Vec<_> =
+        keys.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true)).collect();
     let arrays = keys
         .iter()
         .enumerate()
@@ -107,8 +111,10 @@ mod tests {
     #[test]
     fn evaluates_push_down_predicates() {
         let keys = [Column::new("year", "string"), Column::new("n", "int")];
-        let values: Vec<Vec<String>> =
-            [["2025", "9"], ["2026", "10"], ["2026", "x"]].iter().map(|row| row.map(str::to_owned).to_vec()).collect();
+        let values: Vec<Vec<String>> = [["2025", "9"], ["2026", "10"], ["2026", "x"]]
+            .iter()
+            .map(|row| row.map(str::to_owned).to_vec())
+            .collect();
         let ask = |expression: &str| partitions_matching(expression, &keys, &values);
         assert_eq!(ask("year == '2026' and n == 10").unwrap(), [false, true, false]);
         assert_eq!(ask("n > 9").unwrap(), [false, true, false]);

@@ -46,7 +46,8 @@ pub(super) struct CatalogTable {
 impl CatalogTable {
     pub(super) fn new(table: DeclaredTable, world: Arc<World>, reading: Arc<Reading>) -> Self {
         let columns = table.columns.iter().chain(&table.keys);
-        let fields: Vec<_> = columns.map(|(name, data_type)| Field::new(name, data_type.clone(), true)).collect();
+        let fields: Vec<_> =
+            columns.map(|(name, data_type)| Field::new(name, data_type.clone(), true)).collect();
         Self { table: Arc::new(table), schema: Arc::new(Schema::new(fields)), world, reading }
     }
 
@@ -112,10 +113,8 @@ impl TableProvider for CatalogTable {
         let chosen = projection.unwrap_or(&all);
         let shape = Arc::new(Shape::new(&self.table, &self.schema, chosen)?);
         let share = objects.len().div_ceil(state.config().target_partitions()).max(1);
-        let mut streams: Vec<Arc<dyn PartitionStream>> = objects
-            .chunks(share)
-            .map(|share| self.reader(share.to_vec(), &folders, &shape))
-            .collect();
+        let mut streams: Vec<Arc<dyn PartitionStream>> =
+            objects.chunks(share).map(|share| self.reader(share.to_vec(), &folders, &shape)).collect();
         if streams.is_empty() {
             streams.push(self.reader(Vec::new(), &folders, &shape));
         }
@@ -125,7 +124,12 @@ impl TableProvider for CatalogTable {
 }
 
 impl CatalogTable {
-    fn reader(&self, objects: Vec<Object>, folders: &Arc<[Folder]>, shape: &Arc<Shape>) -> Arc<dyn PartitionStream> {
+    fn reader(
+        &self,
+        objects: Vec<Object>,
+        folders: &Arc<[Folder]>,
+        shape: &Arc<Shape>,
+    ) -> Arc<dyn PartitionStream> {
         Arc::new(Reader {
             work: Arc::new(Work {
                 table: Arc::clone(&self.table),
@@ -152,7 +156,10 @@ fn objects_of(store: &Store, folders: &[Folder]) -> Result<Vec<Object>, EngineEr
     let mut objects = Vec::new();
     for (at, folder) in folders.iter().enumerate() {
         if !store.bucket_exists(&folder.bucket) {
-            return Err(EngineError::Execution(format!("The specified bucket does not exist: {}", folder.bucket)));
+            return Err(EngineError::Execution(format!(
+                "The specified bucket does not exist: {}",
+                folder.bucket
+            )));
         }
         for found in store.list(&folder.bucket, &folder.prefix).map_err(EngineError::internal)? {
             if found.size > 0 && is_data(&found.key[folder.prefix.len()..]) {
@@ -279,7 +286,12 @@ impl Work {
         self.flush(&records, &runs, send).map(drop)
     }
 
-    fn flush(&self, records: &[Record], runs: &[Run], send: &mut dyn FnMut(RecordBatch) -> bool) -> Result<bool> {
+    fn flush(
+        &self,
+        records: &[Record],
+        runs: &[Run],
+        send: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Result<bool> {
         if records.is_empty() {
             return Ok(true);
         }
@@ -344,7 +356,10 @@ impl Work {
             return Err(DataFusionError::External(Box::new(EngineError::Unsupported(text))));
         }
         std::fs::read(&object.path).map_err(|error| {
-            DataFusionError::External(Box::new(EngineError::Internal(format!("cannot read {}: {error}", place()))))
+            DataFusionError::External(Box::new(EngineError::Internal(format!(
+                "cannot read {}: {error}",
+                place()
+            ))))
         })
     }
 

@@ -51,7 +51,11 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// An engine over a catalog, spilling into `scratch`.
-    pub(crate) fn new(catalog: Arc<Catalog>, world: Arc<World>, scratch: PathBuf) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        world: Arc<World>,
+        scratch: PathBuf,
+    ) -> Result<Self, EngineError> {
         std::fs::create_dir_all(&scratch).map_err(EngineError::internal)?;
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_MAX)))
@@ -192,7 +196,11 @@ impl Session {
         self.find_tables(&statement)?;
         let state = self.context.state();
         let plan = state.statement_to_plan(statement).await?;
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)?;
         Ok(DataFrame::new(state, plan))
     }
 
@@ -309,7 +317,11 @@ fn numbered(rows: DataFrame) -> Result<DataFrame, EngineError> {
 fn lower_quoted(sql: &str) -> String {
     tokens(sql)
         .into_iter()
-        .map(|token| if token.kind == Kind::Quoted { token.text.to_lowercase() } else { token.text.to_owned() })
+        .map(
+            |token| {
+                if token.kind == Kind::Quoted { token.text.to_lowercase() } else { token.text.to_owned() }
+            },
+        )
         .collect()
 }
 

@@ -79,7 +79,13 @@ impl DeclaredTable {
                 }
             }
         }
-        Ok(Some(Self { name: format!("{}.{}", record.database, record.name), columns, keys, format, folders }))
+        Ok(Some(Self {
+            name: format!("{}.{}", record.database, record.name),
+            columns,
+            keys,
+            format,
+            folders,
+        }))
     }
 
     /// A table that is not there, read as no rows.
@@ -110,7 +116,10 @@ fn typed(columns: &[Column]) -> Result<Vec<(String, DataType)>, EngineError> {
 fn folders_of(catalog: &Catalog, record: &TableRecord, keys: usize) -> Result<Vec<Folder>, EngineError> {
     let place = |uri: &str| {
         let (bucket, prefix) = parse_uri(uri).ok_or_else(|| {
-            EngineError::Analysis(format!("table {}.{} has no S3 location: `{uri}`", record.database, record.name))
+            EngineError::Analysis(format!(
+                "table {}.{} has no S3 location: `{uri}`",
+                record.database, record.name
+            ))
         })?;
         Ok::<_, EngineError>((bucket.to_owned(), as_folder(prefix)))
     };
@@ -163,7 +172,10 @@ fn format_of(record: &TableRecord) -> Result<Format, EngineError> {
 fn skipped_lines(record: &TableRecord) -> Result<usize, EngineError> {
     record.parameter("skip.header.line.count").map_or(Ok(0), |text| {
         text.trim().parse().map_err(|_| {
-            EngineError::Analysis(format!("table {}.{}: skip.header.line.count is `{text}`", record.database, record.name))
+            EngineError::Analysis(format!(
+                "table {}.{}: skip.header.line.count is `{text}`",
+                record.database, record.name
+            ))
         })
     })
 }

@@ -94,7 +94,10 @@ mod tests {
 
     #[test]
     fn reads_quoted_rows() {
-        assert_eq!(read("\"a,b\",\"say \"\"x\"\"\"\n\"two\nlines\",", QUOTED), [["a,b", "say \"x\""], ["two\nlines", ""]]);
+        assert_eq!(
+            read("\"a,b\",\"say \"\"x\"\"\"\n\"two\nlines\",", QUOTED),
+            [["a,b", "say \"x\""], ["two\nlines", ""]]
+        );
         let escaping = Delimited { escape: Some(b'\\'), ..QUOTED };
         assert_eq!(read("\"a\\\"b\",c\\,d", escaping), [["a\"b", "c,d"]]);
         assert_eq!(read("\"never closed", QUOTED), [["never closed"]]);

@@ -11,8 +11,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, Distinct, Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-    UnaryOperator, Visit, Visitor, WildcardAdditionalOptions,
+    BinaryOperator, CastKind, Distinct, Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, UnaryOperator, Visit, Visitor, WildcardAdditionalOptions,
 };
 
 pub(super) use self::comparison::check_types;
@@ -21,20 +21,110 @@ use super::EngineError;
 
 /// Functions that mean the same in Athena and in the engine, after [`rewrite`].
 const FUNCTIONS: [&str; 85] = [
-    "abs", "acos", "approx_distinct", "arbitrary", "array_agg", "array_distinct", "array_max", "array_min",
-    "array_position", "array_sort", "asin", "atan", "avg", "bool_and", "bool_or", "cardinality", "cbrt", "ceil",
-    "ceiling", "chr", "coalesce", "concat", "corr", "cos", "count", "count_if", "cume_dist", "current_date", "date",
-    "date_add", "date_diff", "date_format", "date_parse", "date_trunc", "day", "day_of_month", "day_of_week",
-    "day_of_year", "degrees", "dense_rank", "element_at", "exp", "first_value", "floor", "from_unixtime", "hour",
-    "if", "lag", "last_value", "lead", "length", "ln", "log10", "log2", "lower", "lpad", "ltrim", "max", "min",
-    "minute", "mod", "month", "nth_value", "ntile", "nullif", "percent_rank", "power", "quarter", "radians", "rank",
-    "regexp_like", "replace", "reverse", "round", "row_number", "rpad", "rtrim", "second", "sign", "sin", "split_part",
-    "sqrt", "starts_with", "stddev", "strpos",
+    "abs",
+    "acos",
+    "approx_distinct",
+    "arbitrary",
+    "array_agg",
+    "array_distinct",
+    "array_max",
+    "array_min",
+    "array_position",
+    "array_sort",
+    "asin",
+    "atan",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "cardinality",
+    "cbrt",
+    "ceil",
+    "ceiling",
+    "chr",
+    "coalesce",
+    "concat",
+    "corr",
+    "cos",
+    "count",
+    "count_if",
+    "cume_dist",
+    "current_date",
+    "date",
+    "date_add",
+    "date_diff",
+    "date_format",
+    "date_parse",
+    "date_trunc",
+    "day",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "degrees",
+    "dense_rank",
+    "element_at",
+    "exp",
+    "first_value",
+    "floor",
+    "from_unixtime",
+    "hour",
+    "if",
+    "lag",
+    "last_value",
+    "lead",
+    "length",
+    "ln",
+    "log10",
+    "log2",
+    "lower",
+    "lpad",
+    "ltrim",
+    "max",
+    "min",
+    "minute",
+    "mod",
+    "month",
+    "nth_value",
+    "ntile",
+    "nullif",
+    "percent_rank",
+    "power",
+    "quarter",
+    "radians",
+    "rank",
+    "regexp_like",
+    "replace",
+    "reverse",
+    "round",
+    "row_number",
+    "rpad",
+    "rtrim",
+    "second",
+    "sign",
+    "sin",
+    "split_part",
+    "sqrt",
+    "starts_with",
+    "stddev",
+    "strpos",
 ];
 /// The list above, continued.
 const MORE_FUNCTIONS: [&str; 16] = [
-    "substr", "substring", "sum", "tan", "to_unixtime", "trim", "try", "upper", "var_pop", "var_samp", "stddev_pop",
-    "stddev_samp", "variance", "week", "year", "every",
+    "substr",
+    "substring",
+    "sum",
+    "tan",
+    "to_unixtime",
+    "trim",
+    "try",
+    "upper",
+    "var_pop",
+    "var_samp",
+    "stddev_pop",
+    "stddev_samp",
+    "variance",
+    "week",
+    "year",
+    "every",
 ];
 
 /// Refuses a query that Athena would not understand in the same way.
@@ -102,14 +192,21 @@ fn projection(body: &SetExpr) -> Option<&[SelectItem]> {
 struct Check;
 
 fn refuse(what: impl Into<String>) -> ControlFlow<EngineError> {
-    ControlFlow::Break(EngineError::Unsupported(format!("{}, which Athena does not know or takes otherwise", what.into())))
+    ControlFlow::Break(EngineError::Unsupported(format!(
+        "{}, which Athena does not know or takes otherwise",
+        what.into()
+    )))
 }
 
 impl Visitor for Check {
     type Break = EngineError;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<EngineError> {
-        if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty() {
+        if query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty()
+        {
             return refuse("this clause after the query");
         }
         if !query.locks.is_empty() {
@@ -230,7 +327,9 @@ fn grouped_by_alias(select: &Select) -> ControlFlow<EngineError> {
                 _ => false,
             };
             if same && !itself {
-                return refuse(format!("GROUP BY the alias {name}; repeat the expression or give its number"));
+                return refuse(format!(
+                    "GROUP BY the alias {name}; repeat the expression or give its number"
+                ));
             }
         }
     }

@@ -32,9 +32,14 @@ pub(crate) fn hive_type(arrow: &DataType) -> Result<String, EngineError> {
         }
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Timestamp(_, _) => "timestamp".to_owned(),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => format!("decimal({p},{s})"),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => {
+            format!("decimal({p},{s})")
+        }
         DataType::Dictionary(_, value) => hive_type(value)?,
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _) => {
             format!("array<{}>", hive_type(item.data_type())?)
         }
         DataType::Struct(fields) => {

@@ -43,16 +43,22 @@ pub(super) async fn partitioned_parquet(
         .iter()
         .map(|key| {
             let place = schema.fields().iter().position(|field| field.name() == key);
-            place.ok_or_else(|| EngineError::Analysis(format!("partition column {key} is not in the query's result")))
+            place.ok_or_else(|| {
+                EngineError::Analysis(format!("partition column {key} is not in the query's result"))
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let kept: Vec<usize> = (0..schema.fields().len()).filter(|at| !places.contains(at)).collect();
     if kept.is_empty() {
         return Err(EngineError::Analysis("the query's result has only partition columns".to_owned()));
     }
-    let in_file = Arc::new(Schema::new(schema.project(&kept).map_err(EngineError::internal)?.fields().clone()));
-    let sorted =
-        if keys.is_empty() { rows } else { rows.sort(keys.iter().map(|key| ident(key).sort(true, true)).collect())? };
+    let in_file =
+        Arc::new(Schema::new(schema.project(&kept).map_err(EngineError::internal)?.fields().clone()));
+    let sorted = if keys.is_empty() {
+        rows
+    } else {
+        rows.sort(keys.iter().map(|key| ident(key).sort(true, true)).collect())?
+    };
     let mut batches = sorted.execute_stream().await?;
     let mut output = Output { folder: folder.to_owned(), schema: in_file, open: None, written: Vec::new() };
     let mut seen: HashMap<Vec<Option<String>>, ()> = HashMap::new();
@@ -65,7 +71,9 @@ pub(super) async fn partitioned_parquet(
                     return Err(EngineError::internal("rows came unsorted"));
                 }
                 if seen.len() > PARTITIONS_MAX {
-                    return Err(EngineError::Execution(format!("the result has more than {PARTITIONS_MAX} partitions")));
+                    return Err(EngineError::Execution(format!(
+                        "the result has more than {PARTITIONS_MAX} partitions"
+                    )));
                 }
                 output.begin(values)?;
             }
@@ -136,8 +144,8 @@ impl Output {
             .set_compression(Compression::SNAPPY)
             .set_created_by("trunkline sandbox".to_owned())
             .build();
-        let writer =
-            ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties)).map_err(EngineError::internal)?;
+        let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties))
+            .map_err(EngineError::internal)?;
         self.open = Some(Open { values, path, rows: 0, writer });
         Ok(())
     }

@@ -86,7 +86,8 @@ impl Jobs {
             runs.sort_by(|a, b| (a.started, a.attempt, &a.id).cmp(&(b.started, b.attempt, &b.id)));
         }
         let closing = CancellationToken::new();
-        let jobs = Arc::new(Self { world, engine, state: Mutex::new(state), closing, tracker: TaskTracker::new() });
+        let jobs =
+            Arc::new(Self { world, engine, state: Mutex::new(state), closing, tracker: TaskTracker::new() });
         for (job, id) in interrupted {
             jobs.resume(&job, &id)?;
         }
@@ -111,7 +112,12 @@ impl Jobs {
     }
 
     fn run_file(&self, job: &str, id: &str) -> PathBuf {
-        self.world.root.join("glue").join("job-runs").join(file_name(job)).join(format!("{}.json", file_name(id)))
+        self.world
+            .root
+            .join("glue")
+            .join("job-runs")
+            .join(file_name(job))
+            .join(format!("{}.json", file_name(id)))
     }
 
     /// Continues a run that the last process left unfinished.
@@ -122,8 +128,9 @@ impl Jobs {
         if stopping {
             let now = self.world.clock.now();
             let stopped = self.change(job, id, |run| run.end(RunState::Stopped, None, now));
-            return stopped
-                .map_err(|error| SandboxError::files("write", &self.run_file(job, id), std::io::Error::other(error)));
+            return stopped.map_err(|error| {
+                SandboxError::files("write", &self.run_file(job, id), std::io::Error::other(error))
+            });
         }
         tracing::info!(job, run = id, "running an interrupted job run again");
         self.spawn(job.to_owned(), id.to_owned());
@@ -219,7 +226,13 @@ impl Jobs {
     }
 
     /// Glue's own retry: another run with the same arguments.
-    fn retry(self: &Arc<Self>, definition: &JobRecord, job: &str, id: &str, now: Timestamp) -> Result<(), ApiError> {
+    fn retry(
+        self: &Arc<Self>,
+        definition: &JobRecord,
+        job: &str,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
         let next = {
             let mut state = self.lock();
             let Some(failed) = state.run(job, id).cloned() else { return Ok(()) };

@@ -8,7 +8,8 @@ use crate::wire::ApiError;
 /// Reads a request into its shape; members that the shape does not name are ignored.
 pub(crate) fn parse<T: DeserializeOwned>(body: Value, code: &'static str) -> Result<T, ApiError> {
     let body = if body.is_null() { Value::Object(Map::new()) } else { body };
-    serde_json::from_value(body).map_err(|error| ApiError::new(400, code, format!("Invalid request: {error}")))
+    serde_json::from_value(body)
+        .map_err(|error| ApiError::new(400, code, format!("Invalid request: {error}")))
 }
 
 /// One page of a list and the token of the next page.
@@ -24,9 +25,9 @@ pub(crate) fn page<T>(
 ) -> Result<(Vec<T>, Option<String>), ApiError> {
     let start = match token {
         None | Some("") => 0,
-        Some(token) => {
-            token.parse::<usize>().map_err(|_| ApiError::new(400, code, "NextToken is not one that was given out"))?
-        }
+        Some(token) => token
+            .parse::<usize>()
+            .map_err(|_| ApiError::new(400, code, "NextToken is not one that was given out"))?,
     };
     let size = size.unwrap_or(size_max).clamp(1, size_max);
     let end = start.saturating_add(size);

@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import io
+import re
 import urllib.error
 import urllib.request
 
@@ -186,8 +187,6 @@ def test_multipart_by_hand(s3, bucket):
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"])
 def test_checksums(s3, bucket, algorithm):
-    if algorithm in {"CRC32C", "CRC64NVME"}:
-        pytest.importorskip("awscrt")
     for body in [b"", b"small", b"large" * 700_000]:
         put = s3.put_object(Bucket=bucket, Key="k", Body=body, ChecksumAlgorithm=algorithm)
         assert put[f"Checksum{algorithm}"]
@@ -258,7 +257,10 @@ def test_presigned_urls(sandbox, bucket, version):
         assert response.read() == body
         assert response.headers["Content-Type"] == "text/x"
         assert response.headers["Content-Disposition"] == "attachment; filename=x"
-    expired = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a b/ü+.txt"}, ExpiresIn=-10)
+    # As if the link had been made long ago; both versions name its time in the URL.
+    expired = re.sub(r"X-Amz-Date=\d{8}", "X-Amz-Date=20200101", get)
+    expired = re.sub(r"&Expires=\d+", "&Expires=1577836800", expired)
+    assert expired != get
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(expired)
     assert error.value.code == 403

@@ -16,8 +16,6 @@ use crate::{
 pub struct Delta {
     /// Whether the run's own row changed.
     pub run_changed: bool,
-    /// Whether the run gave up its place of `max_active_runs`.
-    pub left_place: bool,
     /// A change that the table of legal transitions does not know: a bug of ours. Nothing of
     /// the delta may be written; the run is parked for a person.
     pub illegal: Option<IllegalTransition>,
@@ -142,7 +140,6 @@ impl Delta {
     /// Adds what a later step changed in the same run.
     pub fn merge(&mut self, later: Delta) {
         self.run_changed |= later.run_changed;
-        self.left_place |= later.left_place;
         self.illegal = self.illegal.take().or(later.illegal);
         self.tasks.extend(later.tasks);
         for change in later.attempts {

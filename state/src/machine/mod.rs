@@ -111,9 +111,6 @@ impl<'a> Stepper<'a> {
             self.illegal("run", from.word(), to.word());
             return;
         }
-        if from.is_active() && !to.is_active() {
-            self.delta.left_place = true;
-        }
         self.run.state = to;
         if to.is_terminal() {
             self.run.ended_at = Some(self.now);

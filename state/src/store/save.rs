@@ -38,7 +38,6 @@ struct Runs {
     started_at: Vec<Option<jiff_sqlx::Timestamp>>,
     ended_at: Vec<Option<jiff_sqlx::Timestamp>>,
     cancel_reason: Vec<Option<String>>,
-    left_place: Vec<bool>,
     task_states: Vec<Vec<u8>>,
 }
 
@@ -138,7 +137,6 @@ impl Store {
             &runs.started_at as _,
             &runs.ended_at as _,
             &runs.cancel_reason as _,
-            &runs.left_place,
             &runs.task_states,
             &tasks.run_id,
             &tasks.position,
@@ -251,7 +249,6 @@ impl Batch {
         runs.started_at.push(at_option(run.started_at));
         runs.ended_at.push(at_option(run.ended_at));
         runs.cancel_reason.push(run.cancel_reason.clone());
-        runs.left_place.push(commit.delta.left_place);
         runs.task_states.push(run.packed_states());
     }
 

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long the demo waits for something that takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(25);

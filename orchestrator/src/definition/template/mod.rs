@@ -99,10 +99,20 @@ impl Templates {
     /// Renders every template inside `settings`. A text that is one sole `{{ … }}` becomes
     /// the value itself, of whatever type; any other template becomes text.
     pub fn render(&self, settings: &Value, cx: &RenderContext) -> Result<Value, RenderError> {
+        self.render_with(settings, || cx.clone())
+    }
+
+    /// The same with a context that is made only if a template asks for it: settings without
+    /// templates cost a copy and no more.
+    pub fn render_with(
+        &self,
+        settings: &Value,
+        cx: impl FnOnce() -> RenderContext,
+    ) -> Result<Value, RenderError> {
         if !holds_template(settings) {
             return Ok(settings.clone());
         }
-        let root = Template::from_object(Root::new(cx));
+        let root = Template::from_object(Root(cx()));
         let mut path = Vec::new();
         self.value(settings, &root, &mut path)
     }
@@ -285,12 +295,6 @@ impl io::Write for Bounded {
 /// The names that a template sees; each is made when it is read.
 #[derive(Debug)]
 struct Root(RenderContext);
-
-impl Root {
-    fn new(cx: &RenderContext) -> Self {
-        Self(cx.clone())
-    }
-}
 
 impl Object for Root {
     fn get_value(self: &Arc<Self>, key: &Template) -> Option<Template> {

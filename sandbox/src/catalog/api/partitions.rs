@@ -124,8 +124,10 @@ fn get_many(catalog: &Catalog, cx: &CallContext, body: Value) -> Result<Value, A
     let mut partitions = catalog.partitions(database_name, table_name);
     if let Some(expression) = request.expression.filter(|text| !text.trim().is_empty()) {
         let values: Vec<_> = partitions.iter().map(|partition| partition.values.clone()).collect();
-        let kept = engine::partitions_matching(&expression, &table.partition_keys(), &values)
-            .map_err(|error| ApiError::new(400, INVALID, format!("Unsupported expression '{expression}': {error}")))?;
+        let kept =
+            engine::partitions_matching(&expression, &table.partition_keys(), &values).map_err(|error| {
+                ApiError::new(400, INVALID, format!("Unsupported expression '{expression}': {error}"))
+            })?;
         let mut kept = kept.into_iter();
         partitions.retain(|_| kept.next().unwrap_or(false));
     }
@@ -153,7 +155,8 @@ fn batch_get(catalog: &Catalog, cx: &CallContext, body: Value) -> Result<Value, 
     let Place { database_name, table_name } = &request.place;
     existing_table(catalog, database_name, table_name)?;
     at_most(request.partitions_to_get.len(), BATCH_GET_MAX)?;
-    let wanted: std::collections::BTreeSet<_> = request.partitions_to_get.into_iter().map(|list| list.values).collect();
+    let wanted: std::collections::BTreeSet<_> =
+        request.partitions_to_get.into_iter().map(|list| list.values).collect();
     let found: Vec<_> = catalog
         .partitions(database_name, table_name)
         .iter()

@@ -1,6 +1,5 @@
 //! Spark's date functions that the scripts of Glue jobs use, with Java's patterns, in UTC.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
@@ -94,8 +93,7 @@ fn java_format(at: DateTime, pattern: &str) -> Result<String> {
             _ => None,
         };
         match number {
-            // Writing to a String cannot fail.
-            Some(number) => drop(write!(out, "{number:0count$}")),
+            Some(number) => out.push_str(&format!("{number:0count$}")),
             None => rest.chars().take(count).for_each(|c| out.push(c)),
         }
         rest = &rest[letter.len_utf8() * count..];

@@ -22,7 +22,10 @@ fn concat(arguments: &[ArrayRef]) -> Result<ArrayRef> {
     let rows = columns.first().map_or(0, |column| column.len());
     let texts: StringArray = (0..rows)
         .map(|row| {
-            columns.iter().all(|column| column.is_valid(row)).then(|| columns.iter().map(|column| column.value(row)).collect::<String>())
+            columns
+                .iter()
+                .all(|column| column.is_valid(row))
+                .then(|| columns.iter().map(|column| column.value(row)).collect::<String>())
         })
         .collect();
     Ok(Arc::new(texts))

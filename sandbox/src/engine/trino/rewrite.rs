@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    VisitMut, VisitorMut,
+    CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, VisitMut, VisitorMut,
 };
 
 use crate::engine::EngineError;
@@ -54,7 +54,9 @@ impl VisitorMut for Rewrite {
                 *expr = replaced;
                 ControlFlow::Continue(())
             }
-            None => ControlFlow::Break(EngineError::Unsupported(format!("{name} with these arguments in its Athena"))),
+            None => ControlFlow::Break(EngineError::Unsupported(format!(
+                "{name} with these arguments in its Athena"
+            ))),
         }
     }
 }

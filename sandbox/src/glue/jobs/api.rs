@@ -60,7 +60,11 @@ impl Jobs {
         let (name, definition, script) = definition_of(cx, body, "Name")?;
         let mut state = self.lock();
         if state.jobs.contains_key(&name) {
-            return Err(ApiError::new(400, "AlreadyExistsException", format!("Job with name: {name} already exists")));
+            return Err(ApiError::new(
+                400,
+                "AlreadyExistsException",
+                format!("Job with name: {name} already exists"),
+            ));
         }
         let job = JobRecord { name: name.clone(), created: cx.now, modified: cx.now, definition, script };
         replace_json(&self.job_file(&name), &job).map_err(ApiError::internal)?;
@@ -82,7 +86,8 @@ impl Jobs {
         let mut state = self.lock();
         let Some(known) = state.jobs.get(&name) else { return Err(no_job(&name)) };
         let script = if cx.caller == PROVISION { script } else { known.script.clone() };
-        let job = JobRecord { name: name.clone(), created: known.created, modified: cx.now, definition, script };
+        let job =
+            JobRecord { name: name.clone(), created: known.created, modified: cx.now, definition, script };
         replace_json(&self.job_file(&name), &job).map_err(ApiError::internal)?;
         state.jobs.insert(name.clone(), job);
         Ok(json!({"JobName": name}))
@@ -98,14 +103,16 @@ impl Jobs {
     fn get_many(&self, body: Value) -> Result<Value, ApiError> {
         let request: Paging = parse(body, INVALID)?;
         let shapes = self.lock().jobs.values().map(job_shape).collect();
-        let (items, next) = page(shapes, request.next_token.as_deref(), request.max_results, JOBS_PAGE_MAX, INVALID)?;
+        let (items, next) =
+            page(shapes, request.next_token.as_deref(), request.max_results, JOBS_PAGE_MAX, INVALID)?;
         Ok(listed("Jobs", items, next))
     }
 
     fn list_names(&self, body: Value) -> Result<Value, ApiError> {
         let request: Paging = parse(body, INVALID)?;
         let names = self.lock().jobs.keys().cloned().map(Value::String).collect();
-        let (items, next) = page(names, request.next_token.as_deref(), request.max_results, JOBS_PAGE_MAX, INVALID)?;
+        let (items, next) =
+            page(names, request.next_token.as_deref(), request.max_results, JOBS_PAGE_MAX, INVALID)?;
         Ok(listed("JobNames", items, next))
     }
 
@@ -117,7 +124,11 @@ impl Jobs {
         }
         let request: Request = parse(body, INVALID)?;
         if request.job_names.len() > BATCH_GET_MAX {
-            return Err(ApiError::new(400, INVALID, format!("at most {BATCH_GET_MAX} jobs can be asked for at once")));
+            return Err(ApiError::new(
+                400,
+                INVALID,
+                format!("at most {BATCH_GET_MAX} jobs can be asked for at once"),
+            ));
         }
         let state = self.lock();
         let (found, missing): (Vec<_>, Vec<_>) =
@@ -145,7 +156,8 @@ impl Jobs {
         {
             let mut state = self.lock();
             let Some(job) = state.jobs.get(&name) else {
-                let text = format!("Failed to start job run due to missing metadata: job {name} does not exist");
+                let text =
+                    format!("Failed to start job run due to missing metadata: job {name} does not exist");
                 return Err(ApiError::new(400, "EntityNotFoundException", text));
             };
             let runs = state.runs.get(&name).map_or(&[][..], Vec::as_slice);
@@ -220,7 +232,11 @@ impl Jobs {
         let request: Stop = parse(body, INVALID)?;
         let ids = request.job_run_ids;
         if ids.is_empty() || ids.len() > STOP_MAX {
-            return Err(ApiError::new(400, INVALID, format!("from 1 to {STOP_MAX} runs can be stopped at once")));
+            return Err(ApiError::new(
+                400,
+                INVALID,
+                format!("from 1 to {STOP_MAX} runs can be stopped at once"),
+            ));
         }
         let job = request.job_name;
         if !self.lock().jobs.contains_key(&job) {

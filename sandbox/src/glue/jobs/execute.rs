@@ -73,14 +73,14 @@ fn script_of(world: &World, job: &JobRecord) -> Result<Script, String> {
     let Some((bucket, key)) = parse_uri(location) else {
         return Err(format!("InvalidInputException: ScriptLocation `{location}` is not an S3 URI"));
     };
-    let content = world
-        .s3
-        .read(bucket, key)
-        .map_err(|error| format!("LAUNCH ERROR | File not found: {location} ({error}). Please refer logs for details."))?;
+    let content = world.s3.read(bucket, key).map_err(|error| {
+        format!("LAUNCH ERROR | File not found: {location} ({error}). Please refer logs for details.")
+    })?;
     if content.len() > SCRIPT_BYTES_MAX {
         return Err(format!("LAUNCH ERROR | {location} is larger than {SCRIPT_BYTES_MAX} bytes"));
     }
-    let content = String::from_utf8(content).map_err(|_| format!("LAUNCH ERROR | {location} is not UTF-8 text"))?;
+    let content =
+        String::from_utf8(content).map_err(|_| format!("LAUNCH ERROR | {location} is not UTF-8 text"))?;
     Ok(Script { name: key.to_owned(), content })
 }
 

@@ -37,13 +37,18 @@ pub(super) struct JobRecord {
 impl JobRecord {
     /// The most runs at the same time.
     pub(super) fn concurrent_runs_max(&self) -> usize {
-        let property = self.definition.get("ExecutionProperty").and_then(|property| property.get("MaxConcurrentRuns"));
+        let property =
+            self.definition.get("ExecutionProperty").and_then(|property| property.get("MaxConcurrentRuns"));
         property.and_then(Value::as_u64).and_then(|max| usize::try_from(max).ok()).unwrap_or(1)
     }
 
     /// How often Glue itself runs a failed run again.
     pub(super) fn retries_max(&self) -> u32 {
-        self.definition.get("MaxRetries").and_then(Value::as_u64).and_then(|max| u32::try_from(max).ok()).unwrap_or(0)
+        self.definition
+            .get("MaxRetries")
+            .and_then(Value::as_u64)
+            .and_then(|max| u32::try_from(max).ok())
+            .unwrap_or(0)
     }
 
     /// The kind of job: `glueetl`, `pythonshell`…
@@ -221,7 +226,8 @@ mod tests {
 
     #[test]
     fn run_arguments_lie_over_the_defaults() {
-        let Value::Object(definition) = json!({"DefaultArguments": {"--date": "default", "--TempDir": "t"}}) else {
+        let Value::Object(definition) = json!({"DefaultArguments": {"--date": "default", "--TempDir": "t"}})
+        else {
             unreachable!("the literal above is an object")
         };
         let at = Timestamp::UNIX_EPOCH;

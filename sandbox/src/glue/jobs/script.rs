@@ -105,10 +105,10 @@ impl Script {
         }
         for part in cut {
             let line = line_of(content, part.at);
-            let expanded =
-                parameters::expand(part.text, values).map_err(|error| format!("AnalysisException: line {line}: {error}"))?;
-            let parsed =
-                statement::parse(&expanded).map_err(|error| format!("ParseException: line {line}: {error}"))?;
+            let expanded = parameters::expand(part.text, values)
+                .map_err(|error| format!("AnalysisException: line {line}: {error}"))?;
+            let parsed = statement::parse(&expanded)
+                .map_err(|error| format!("ParseException: line {line}: {error}"))?;
             self.logs.line(&format!("line {line}: {}", parsed.summary()));
             self.one(parsed).await.map_err(|error| message(line, &error))?;
         }
@@ -158,7 +158,9 @@ impl Script {
                 self.warnings.push(format!("table {full} is not in the catalog; read as empty"));
                 DeclaredTable::empty(full, columns, keys)?
             }
-            None => return Err(EngineError::NoTable { database: database.to_owned(), table: table.to_owned() }),
+            None => {
+                return Err(EngineError::NoTable { database: database.to_owned(), table: table.to_owned() });
+            }
         };
         self.session.add_table(name, found)
     }
@@ -178,11 +180,13 @@ impl Script {
     }
 
     fn warn_of_missing_input(&mut self) {
-        let missing: Vec<_> = self.session.reading().report().found.into_iter().filter(|(_, count)| *count == 0).collect();
+        let missing: Vec<_> =
+            self.session.reading().report().found.into_iter().filter(|(_, count)| *count == 0).collect();
         for (table, _) in missing {
             let known = format!("table {table} is not in the catalog; read as empty");
             if !self.warnings.contains(&known) {
-                self.warnings.push(format!("no input objects: {table} has no partition or object that matches"));
+                self.warnings
+                    .push(format!("no input objects: {table} has no partition or object that matches"));
             }
         }
     }
@@ -211,11 +215,16 @@ impl Script {
         let world = Arc::clone(&self.world);
         let written = tokio::task::spawn_blocking(move || {
             let (bucket, key) = parse_uri(&uri).filter(|(_, key)| !key.is_empty()).ok_or_else(|| {
-                format!("IllegalArgumentException: the setting report is `{uri}`; give an s3:// URI of an object")
+                format!(
+                    "IllegalArgumentException: the setting report is `{uri}`; give an s3:// URI of an object"
+                )
             })?;
             let mut content = serde_json::to_vec_pretty(&report).map_err(|error| error.to_string())?;
             content.push(b'\n');
-            world.s3.write(bucket, key, &content).map_err(|error| format!("AmazonS3Exception: {error} ({uri})"))
+            world
+                .s3
+                .write(bucket, key, &content)
+                .map_err(|error| format!("AmazonS3Exception: {error} ({uri})"))
         });
         written.await.map_err(|error| error.to_string())?
     }

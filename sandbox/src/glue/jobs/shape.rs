@@ -85,7 +85,9 @@ impl Sizes {
     /// Refuses contradictions, in Glue's words.
     pub(super) fn check(&self) -> Result<(), ApiError> {
         if self.max_capacity.is_some() && (self.worker_type.is_some() || self.number_of_workers.is_some()) {
-            return Err(invalid("Please do not set Max Capacity if using Worker Type and Number of Workers."));
+            return Err(invalid(
+                "Please do not set Max Capacity if using Worker Type and Number of Workers.",
+            ));
         }
         if self.number_of_workers == Some(0) {
             return Err(invalid("Number of workers must be at least 1."));

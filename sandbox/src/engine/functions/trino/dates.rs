@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, StringArray, TimestampMillisecondArray};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, Date32Array, Int64Array, StringArray, TimestampMillisecondArray,
+};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType,
 };
@@ -82,7 +84,10 @@ fn part(arguments: &[ArrayRef], read: fn(DateTime) -> i64) -> Result<ArrayRef> {
 }
 
 fn from_unixtime(arguments: &[ArrayRef]) -> Result<ArrayRef> {
-    #[expect(clippy::cast_possible_truncation, reason = "times beyond the range of milliseconds are not times")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "times beyond the range of milliseconds are not times"
+    )]
     let values: TimestampMillisecondArray = arguments[0]
         .as_primitive::<Float64Type>()
         .iter()
@@ -111,7 +116,11 @@ fn unit_of(text: &str) -> Result<Unit> {
         "week" => Unit::Week,
         "month" => Unit::Month,
         "year" => Unit::Year,
-        other => return Err(failed(format!("INVALID_FUNCTION_ARGUMENT: '{other}' is not a valid Timestamp field"))),
+        other => {
+            return Err(failed(format!(
+                "INVALID_FUNCTION_ARGUMENT: '{other}' is not a valid Timestamp field"
+            )));
+        }
     })
 }
 
@@ -144,8 +153,10 @@ fn date_add(arguments: &[ArrayRef]) -> Result<ArrayRef> {
         .collect::<Result<Vec<Option<DateTime>>>>()?;
     if arguments[2].data_type() == &DataType::Date32 {
         let epoch = Date::constant(1970, 1, 1);
-        let days: Date32Array =
-            added.into_iter().map(|at| at.and_then(|at| epoch.until(at.date()).ok()).map(|span| span.get_days())).collect();
+        let days: Date32Array = added
+            .into_iter()
+            .map(|at| at.and_then(|at| epoch.until(at.date()).ok()).map(|span| span.get_days()))
+            .collect();
         return Ok(Arc::new(days));
     }
     let values = added
@@ -267,14 +278,19 @@ fn mysql_parse(text: &str, format: &str) -> Result<DateTime> {
                 pattern.push('%');
                 pattern.push(code);
             }
-            other => return Err(failed(format!("NOT_SUPPORTED: %{} in a date format", other.unwrap_or(' ')))),
+            other => {
+                return Err(failed(format!("NOT_SUPPORTED: %{} in a date format", other.unwrap_or(' '))));
+            }
         }
     }
     let parsed = jiff::fmt::strtime::parse(&pattern, text).map_err(|_| invalid())?;
     match parsed.to_datetime() {
         Ok(at) => Ok(at),
         // A format without a time means midnight.
-        Err(_) => parsed.to_date().map(|date| date.to_datetime(jiff::civil::Time::midnight())).map_err(|_| invalid()),
+        Err(_) => parsed
+            .to_date()
+            .map(|date| date.to_datetime(jiff::civil::Time::midnight()))
+            .map_err(|_| invalid()),
     }
 }
 

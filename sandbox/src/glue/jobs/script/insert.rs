@@ -32,8 +32,15 @@ impl Script {
             self.warnings.push(format!("no rows to write to {}", insert.target));
         }
         self.logs.line(&format!("  replacing {} objects by {}", removed.len(), files.len()));
-        let change =
-            Change { world: Arc::clone(&self.world), run: self.run.clone(), bucket, prefix, keys: insert.keys, removed, files };
+        let change = Change {
+            world: Arc::clone(&self.world),
+            run: self.run.clone(),
+            bucket,
+            prefix,
+            keys: insert.keys,
+            removed,
+            files,
+        };
         // Once begun it goes to its end, even if the run is stopped meanwhile.
         tokio::task::spawn_blocking(move || change.make()).await.map_err(EngineError::internal)?
     }
@@ -77,7 +84,10 @@ impl Script {
             .collect();
         let Some(((bucket, key), reason)) = bad.iter().next() else { return Ok(()) };
         let Some(uri) = self.settings.get("quarantine").cloned() else {
-            let text = format!("Malformed records are detected in s3://{bucket}/{key}: {reason} ({} objects)", bad.len());
+            let text = format!(
+                "Malformed records are detected in s3://{bucket}/{key}: {reason} ({} objects)",
+                bad.len()
+            );
             return Err(EngineError::BadData(text));
         };
         if bad.len() > QUARANTINED_MAX {
@@ -91,7 +101,9 @@ impl Script {
         let world = Arc::clone(&self.world);
         tokio::task::spawn_blocking(move || {
             let (to_bucket, prefix) = parse_uri(&uri).ok_or_else(|| {
-                EngineError::Analysis(format!("the setting quarantine is `{uri}`; give an s3:// URI of a folder"))
+                EngineError::Analysis(format!(
+                    "the setting quarantine is `{uri}`; give an s3:// URI of a folder"
+                ))
             })?;
             for (bucket, key) in copies {
                 let content = world.s3.read(&bucket, &key).map_err(EngineError::internal)?;
@@ -138,9 +150,16 @@ impl Script {
         let existing: BTreeSet<Values> = placed.iter().map(|(_, values)| values.clone()).collect();
         let existing: Vec<Values> = existing.into_iter().collect();
         let replaced = self.session.matching(replace, &insert.keys, &existing)?;
-        let replaced: BTreeSet<&Values> =
-            existing.iter().zip(replaced).filter_map(|(values, replaced)| replaced.then_some(values)).collect();
-        Ok(placed.iter().filter(|(_, values)| replaced.contains(values)).map(|(key, _)| key.clone()).collect())
+        let replaced: BTreeSet<&Values> = existing
+            .iter()
+            .zip(replaced)
+            .filter_map(|(values, replaced)| replaced.then_some(values))
+            .collect();
+        Ok(placed
+            .iter()
+            .filter(|(_, values)| replaced.contains(values))
+            .map(|(key, _)| key.clone())
+            .collect())
     }
 }
 

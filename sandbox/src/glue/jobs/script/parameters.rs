@@ -6,10 +6,8 @@ use crate::engine::sql_text::{Kind, literal, tokens};
 
 /// The values by the names that a script may use.
 pub(super) fn values(arguments: &BTreeMap<String, String>, job: &str, run: &str) -> BTreeMap<String, String> {
-    let mut values: BTreeMap<String, String> = arguments
-        .iter()
-        .map(|(name, value)| (normal(name.trim_start_matches('-')), value.clone()))
-        .collect();
+    let mut values: BTreeMap<String, String> =
+        arguments.iter().map(|(name, value)| (normal(name.trim_start_matches('-')), value.clone())).collect();
     values.insert("job_name".to_owned(), job.to_owned());
     values.insert("job_run_id".to_owned(), run.to_owned());
     values
@@ -38,8 +36,9 @@ fn substitute(text: &str, values: &BTreeMap<String, String>, as_name: bool) -> R
     let mut rest = text;
     while let Some(begin) = rest.find("${") {
         out.push_str(&rest[..begin]);
-        let (name, after) =
-            rest[begin + 2..].split_once('}').ok_or_else(|| format!("`{text}`: a }} is missing after ${{"))?;
+        let (name, after) = rest[begin + 2..]
+            .split_once('}')
+            .ok_or_else(|| format!("`{text}`: a }} is missing after ${{"))?;
         let found = value(values, name)?;
         if as_name && !is_identifier(found) {
             return Err(format!(

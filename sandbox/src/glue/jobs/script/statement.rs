@@ -199,7 +199,8 @@ mod tests {
             "SET report = 's3://b/r' 'x'",
             "WARN",
         ];
-        let errors: Vec<_> = cases.iter().map(|text| format!("{text}\n  {}", parse(text).unwrap_err())).collect();
+        let errors: Vec<_> =
+            cases.iter().map(|text| format!("{text}\n  {}", parse(text).unwrap_err())).collect();
         insta::assert_snapshot!(errors.join("\n"));
     }
 }
