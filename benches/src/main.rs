@@ -10,7 +10,6 @@ mod flows;
 mod stage;
 mod table;
 mod validate;
-mod waiting;
 
 use anyhow::Result;
 use clap::Parser;
@@ -48,9 +47,6 @@ async fn main() -> Result<()> {
     }
     if wanted("fan-out") {
         flows::fan_out(&stage, &mut table).await?;
-    }
-    if wanted("waiting") {
-        waiting::measure(&stage, arguments.effort, &mut table).await?;
     }
     if wanted("validate") {
         validate::measure(&mut table)?;

@@ -23,7 +23,8 @@ fn each_outside_world_has_one_crate() {
     ];
     for member in ["state", "tasks", "postgres", "sandbox", "orchestrator", "benches", "faults"] {
         let text = manifest(member);
-        let dependencies = text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.starts_with("name"));
+        let dependencies =
+            text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.starts_with("name"));
         for line in dependencies {
             for (crate_name, allowed) in &homes {
                 let named = line.starts_with(crate_name);

@@ -285,14 +285,17 @@ impl Run {
         let definition = Arc::clone(&self.definition);
         self.open_tasks = self.tasks.iter().filter(|task| !task.state.is_terminal()).count();
         for (position, task) in definition.pipeline.tasks.iter().enumerate() {
-            let mut upstreams =
-                Upstreams { total: u32::try_from(task.depends_on.len()).unwrap_or(u32::MAX), ..Upstreams::default() };
+            let mut upstreams = Upstreams {
+                total: u32::try_from(task.depends_on.len()).unwrap_or(u32::MAX),
+                ..Upstreams::default()
+            };
             for &upstream in &task.depends_on {
                 upstreams.count(self.tasks[upstream].state);
             }
             self.tasks[position].upstreams = upstreams;
         }
-        self.timers = (0..self.tasks.len()).filter_map(|task| Some((self.tasks[task].due_at()?, task))).collect();
+        self.timers =
+            (0..self.tasks.len()).filter_map(|task| Some((self.tasks[task].due_at()?, task))).collect();
     }
 
     /// The name that people use: `daily_cdr_etl@2026-11-19`.

@@ -128,8 +128,16 @@ impl World {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let installation = Installation { id: Uuid::from_u128(1), incarnation: 1 };
         let run = Run::new(
-            RunId(Uuid::from_u128(u128::from(seed))), definition, installation, "k".into(), now, None, None, Map::new(),
-            Trigger::Manual, now,
+            RunId(Uuid::from_u128(u128::from(seed))),
+            definition,
+            installation,
+            "k".into(),
+            now,
+            None,
+            None,
+            Map::new(),
+            Trigger::Manual,
+            now,
         );
         let stored = Stored { run: run.clone(), ended_attempts: BTreeMap::new(), notices: Vec::new() };
         let effects = machine::due(&run);
@@ -189,7 +197,8 @@ impl World {
         for change in &delta.attempts {
             let task = &self.run.definition.pipeline.tasks[change.task];
             if change.new && task.trigger_rule == TriggerRule::AllSuccess {
-                let early = task.depends_on.iter().any(|up| self.run.tasks[*up].state != TaskState::Succeeded);
+                let early =
+                    task.depends_on.iter().any(|up| self.run.tasks[*up].state != TaskState::Succeeded);
                 assert!(!early, "{} started before its upstreams succeeded", task.name);
             }
         }
@@ -226,7 +235,9 @@ impl World {
         let before = self.run.clone();
         match machine::ask(&mut self.run, "user:sim", &command, self.now) {
             Ok(delta) => self.commit(delta),
-            Err(_) => assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something"),
+            Err(_) => {
+                assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something")
+            }
         }
     }
 
@@ -313,7 +324,11 @@ impl World {
         let event = if self.jobs.iter().any(|job| job.key == attempt) {
             accepted(attempt, true)
         } else if self.hostile && self.chance.percent(30) {
-            Event::NotYetKnown { attempt, again_at: self.now + SignedDuration::from_secs(5), reason: "quarantine".into() }
+            Event::NotYetKnown {
+                attempt,
+                again_at: self.now + SignedDuration::from_secs(5),
+                reason: "quarantine".into(),
+            }
         } else {
             Event::ProvedAbsent { attempt }
         };
@@ -351,12 +366,20 @@ impl World {
     }
 
     fn is_lost(&self, key: AttemptKey) -> bool {
-        self.stored.ended_attempts.get(&(key.task, key.number)).is_some_and(|attempt| attempt.state == AttemptState::Lost)
+        self.stored
+            .ended_attempts
+            .get(&(key.task, key.number))
+            .is_some_and(|attempt| attempt.state == AttemptState::Lost)
     }
 }
 
 fn accepted(attempt: AttemptKey, reattached: bool) -> Event {
-    Event::Accepted { attempt, handle: json!({"id": attempt.number}), external_id: attempt.number.to_string(), reattached }
+    Event::Accepted {
+        attempt,
+        handle: json!({"id": attempt.number}),
+        external_id: attempt.number.to_string(),
+        reattached,
+    }
 }
 
 fn report(job: &Job) -> Event {
@@ -388,7 +411,8 @@ fn simulate(seed: u64) {
     }
     assert!(world.run.state.is_terminal(), "the run never ended: {:?}", world.run.state);
     assert_eq!(world.stored.run.packed_states(), world.run.packed_states());
-    let told = world.stored.notices.iter().filter(|(generation, _)| *generation == world.run.generation).count();
+    let told =
+        world.stored.notices.iter().filter(|(generation, _)| *generation == world.run.generation).count();
     let wanted = usize::from(world.run.state != RunState::Cancelled);
     assert_eq!(told, wanted, "notices of the last generation");
 }

@@ -36,8 +36,15 @@ fn chart<S: Copy + PartialEq>(
     text + "```\n"
 }
 
-fn table<S: Copy + PartialEq>(states: &[S], word: impl Fn(S) -> &'static str, may: impl Fn(S, S) -> bool) -> String {
-    let mut text = format!("| from ╲ to | {} |\n", states.iter().map(|state| word(*state)).collect::<Vec<_>>().join(" | "));
+fn table<S: Copy + PartialEq>(
+    states: &[S],
+    word: impl Fn(S) -> &'static str,
+    may: impl Fn(S, S) -> bool,
+) -> String {
+    let mut text = format!(
+        "| from ╲ to | {} |\n",
+        states.iter().map(|state| word(*state)).collect::<Vec<_>>().join(" | ")
+    );
     let _ = writeln!(text, "|---|{}", "---|".repeat(states.len()));
     for &from in states {
         let cells: Vec<&str> = states.iter().map(|to| if may(from, *to) { "●" } else { "" }).collect();

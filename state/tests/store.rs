@@ -92,8 +92,16 @@ async fn deployed(store: &Store, pipeline: Pipeline) -> Arc<Definition> {
 async fn new_run(store: &Store, definition: &Arc<Definition>, id: u128, key: &str) -> (Run, Delta) {
     let installation = store.installation().await.unwrap();
     let mut run = Run::new(
-        RunId(Uuid::from_u128(id)), Arc::clone(definition), installation, key.into(), NOW, None, None, Map::new(),
-        Trigger::Manual, NOW,
+        RunId(Uuid::from_u128(id)),
+        Arc::clone(definition),
+        installation,
+        key.into(),
+        NOW,
+        None,
+        None,
+        Map::new(),
+        Trigger::Manual,
+        NOW,
     );
     let mut delta = machine::step(&mut run, &[Event::Admitted], NOW);
     delta.merge(machine::step(&mut run, &[prepared(0, 1)], NOW));
@@ -141,7 +149,11 @@ async fn a_run_survives_the_way_to_the_store_and_back() {
     assert_eq!(owned.run.tasks[0].outputs, Some(json!({"rows": 7})));
     assert_eq!(owned.run.tasks[0].warnings, ["odd"]);
     let second = AttemptKey { task: 1, number: 1 };
-    assert_eq!(machine::due(&owned.run), [Effect::Find { attempt: second }], "an intent is looked for, never sent");
+    assert_eq!(
+        machine::due(&owned.run),
+        [Effect::Find { attempt: second }],
+        "an intent is looked for, never sent"
+    );
     assert_eq!(owned.run.attempt_id(1, 1), run.attempt_id(1, 1));
     let history = other.history(run.id, 0, 100).await.unwrap();
     assert_eq!(history.len(), 2);
@@ -275,7 +287,9 @@ async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
     assert_eq!(other.answer_to(letter).await.unwrap(), None);
     let delta = machine::ask(&mut run, "user:other", &letters[0].command, NOW).unwrap();
     let mut batch = Batch::default();
-    batch.push(&Commit { run: &run, fence: 1, delta: &delta, actor: "user:other", letters: &[letter] }).unwrap();
+    batch
+        .push(&Commit { run: &run, fence: 1, delta: &delta, actor: "user:other", letters: &[letter] })
+        .unwrap();
     store.save(&batch).await.unwrap();
     assert_eq!(other.answer_to(letter).await.unwrap(), Some(Answer::Done));
     assert!(store.letters().await.unwrap().is_empty());
@@ -291,11 +305,13 @@ async fn only_runs_of_the_dead_are_claimed() {
     let other = fixture.replica(2).await;
     assert!(!other.look().await.unwrap().unowned);
     assert!(other.claim(10).await.unwrap().is_empty());
-    sqlx::query("update replica set heartbeat_at = clock_timestamp() - interval '31 s' where replica_id = $1")
-        .bind(store.replica().0)
-        .execute(store.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "update replica set heartbeat_at = clock_timestamp() - interval '31 s' where replica_id = $1",
+    )
+    .bind(store.replica().0)
+    .execute(store.pool())
+    .await
+    .unwrap();
     assert!(other.look().await.unwrap().unowned);
     assert_eq!(other.claim(10).await.unwrap().len(), 1);
     assert_eq!(other.heartbeat().await.unwrap(), Some(1), "the dead do not count");
@@ -313,7 +329,8 @@ async fn a_deploy_is_whole_and_can_be_rolled_back() {
     let same = put(vec![pipeline("a", 1, 1, None), pipeline("b", 1, 1, None)]).await.unwrap();
     assert!(same.iter().all(|change| change.before == change.after), "{same:?}");
     let changed = put(vec![pipeline("a", 2, 1, None)]).await.unwrap();
-    let seen: Vec<_> = changed.iter().map(|change| (change.name.as_str(), change.before, change.after)).collect();
+    let seen: Vec<_> =
+        changed.iter().map(|change| (change.name.as_str(), change.before, change.after)).collect();
     assert_eq!(seen, [("a", Some(1), Some(2)), ("b", Some(1), None)]);
     assert!(matches!(store.version("b", None).await, Err(StoreError::NotFound { .. })));
     store.roll_back("user:test", NOW).await.unwrap();

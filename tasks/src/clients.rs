@@ -214,7 +214,9 @@ impl Clients {
             let known = if known.is_empty() { "none".to_owned() } else { known };
             Failure::new(
                 ErrorClass::Config,
-                format!("no connection `{name}` in this environment (there is {known}): add it to trunkline.yaml"),
+                format!(
+                    "no connection `{name}` in this environment (there is {known}): add it to trunkline.yaml"
+                ),
             )
         })
     }
@@ -308,12 +310,14 @@ impl fmt::Debug for Connection {
 /// proxy is meant for the way out, never for this machine.
 fn http_client(local: bool) -> aws_smithy_runtime_api::client::http::SharedHttpClient {
     HttpBuilder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector =
-            ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector
-            .set_proxy_config(Some(if local { ProxyConfig::disabled() } else { ProxyConfig::from_env() }));
+        connector.set_proxy_config(Some(if local {
+            ProxyConfig::disabled()
+        } else {
+            ProxyConfig::from_env()
+        }));
         connector.pool_idle_timeout(START_IDLE).build()
     })
 }
@@ -378,10 +382,14 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for endpoint in ["http://127.0.0.1:4566", "http://localhost", "http://[::1]:80/x", "https://127.0.0.2"] {
+        for endpoint in
+            ["http://127.0.0.1:4566", "http://localhost", "http://[::1]:80/x", "https://127.0.0.2"]
+        {
             assert!(is_loopback(endpoint), "{endpoint}");
         }
-        for endpoint in ["https://glue.us-east-1.amazonaws.com", "http://127.0.0.1.example.com", "http://10.0.0.1"] {
+        for endpoint in
+            ["https://glue.us-east-1.amazonaws.com", "http://127.0.0.1.example.com", "http://10.0.0.1"]
+        {
             assert!(!is_loopback(endpoint), "{endpoint}");
         }
     }

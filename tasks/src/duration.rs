@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused_with_a_reason() {
-        for text in ["", "s", "5", "-5s", "5 parsecs", "P1M", "1..5h", "5.h", "5s5", "99999999999999999999d"] {
+        for text in ["", "s", "5", "-5s", "5 parsecs", "P1M", "1..5h", "5.h", "5s5", "99999999999999999999d"]
+        {
             assert!(text.parse::<HumanDuration>().is_err(), "{text}");
         }
         assert_eq!("20".parse::<HumanDuration>(), Err(DurationError::NoUnit("20".into())));

@@ -111,7 +111,10 @@ fn invalid(message: &str) -> Undelivered {
 /// Whether a topic is named as SNS names topics.
 pub(crate) fn check_topic(topic: &str) -> Result<(), Failure> {
     let parts: Vec<&str> = topic.split(':').collect();
-    let fits = parts.len() == 6 && parts[0] == "arn" && parts[2] == "sns" && parts[3..].iter().all(|part| !part.is_empty());
+    let fits = parts.len() == 6
+        && parts[0] == "arn"
+        && parts[2] == "sns"
+        && parts[3..].iter().all(|part| !part.is_empty());
     if fits {
         return Ok(());
     }
@@ -144,7 +147,10 @@ pub fn clean_subject(subject: &str) -> String {
 }
 
 /// The attributes that go out: without empty ones, which SNS refuses, and with the id.
-fn all_attributes<'a>(attributes: &'a IndexMap<String, String>, notice_id: &'a str) -> Vec<(&'a str, &'a str)> {
+fn all_attributes<'a>(
+    attributes: &'a IndexMap<String, String>,
+    notice_id: &'a str,
+) -> Vec<(&'a str, &'a str)> {
     let given = attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     given
         .filter(|(name, value)| !value.is_empty() && *name != NOTICE_ID)

@@ -313,11 +313,7 @@ pub trait Operator: Send + Sync + 'static {
     }
 
     /// Output of the attempt from `offset` on, where the operator captures it.
-    fn read_log(
-        &self,
-        _handle: &Handle,
-        _offset: u64,
-    ) -> impl Future<Output = Option<LogChunk>> + Send {
+    fn read_log(&self, _handle: &Handle, _offset: u64) -> impl Future<Output = Option<LogChunk>> + Send {
         async { None }
     }
 }

@@ -202,7 +202,10 @@ impl<O: Operator> ErasedOperator for Erased<O> {
             let mut statuses = self.0.poll(clients, handles).await;
             // An operator that answers too little must not shift answers onto other jobs.
             statuses.resize_with(handles.len(), || {
-                Status::Unavailable(Failure::new(ErrorClass::System, "the operator gave no answer for this job"))
+                Status::Unavailable(Failure::new(
+                    ErrorClass::System,
+                    "the operator gave no answer for this job",
+                ))
             });
             statuses
         })

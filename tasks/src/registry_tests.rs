@@ -110,12 +110,17 @@ fn write_section(page: &mut String, operator: &dyn ErasedOperator) {
     let required = schema.get("required").cloned().unwrap_or_default();
     writeln!(page, "\n## {}\n\n```yaml\n{}```\n", operator.type_name(), operator.example()).unwrap();
     writeln!(page, "{}\n", operator.guarantee()).unwrap();
-    writeln!(page, "One attempt takes at most {} unless the task says otherwise.\n",
-        HumanDuration(operator.default_timeout())).unwrap();
+    writeln!(
+        page,
+        "One attempt takes at most {} unless the task says otherwise.\n",
+        HumanDuration(operator.default_timeout())
+    )
+    .unwrap();
     writeln!(page, "| setting | type | meaning |\n|---|---|---|").unwrap();
     for (name, property) in properties {
         let must = required.as_array().is_some_and(|names| names.contains(&json!(name)));
-        let text = property["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+        let text =
+            property["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         let must = if must { ", required" } else { "" };
         writeln!(page, "| `{name}` | {}{must} | {text} |", type_of(&property)).unwrap();
     }
@@ -136,13 +141,21 @@ fn type_of(property: &Value) -> String {
         return format!("`{word}`");
     }
     if let Some(words) = property["enum"].as_array() {
-        return words.iter().filter_map(Value::as_str).map(|w| format!("`{w}`")).collect::<Vec<_>>().join(" or ");
+        return words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|w| format!("`{w}`"))
+            .collect::<Vec<_>>()
+            .join(" or ");
     }
     match &property["type"] {
         Value::String(word) => word.clone(),
-        Value::Array(words) => {
-            words.iter().filter_map(Value::as_str).filter(|word| *word != "null").collect::<Vec<_>>().join(" or ")
-        }
+        Value::Array(words) => words
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|word| *word != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => "any".to_owned(),
     }
 }

@@ -28,7 +28,9 @@ fn main() -> ExitCode {
     if let [_, word, folder] = arguments.as_slice()
         && word == "__supervise"
     {
-        return ExitCode::from(u8::try_from(trunkline_tasks::command::supervise(Path::new(folder))).unwrap_or(1));
+        return ExitCode::from(
+            u8::try_from(trunkline_tasks::command::supervise(Path::new(folder))).unwrap_or(1),
+        );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {

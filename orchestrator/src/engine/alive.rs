@@ -23,7 +23,10 @@ impl Pulse {
 }
 
 /// Time since boot, with sleep; where the system does not tell, since the first question.
-#[expect(clippy::disallowed_methods, reason = "the boot-time clock measures our own liveness, nothing that is decided")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the boot-time clock measures our own liveness, nothing that is decided"
+)]
 pub(super) fn boot_time() -> Duration {
     static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     let uptime = std::fs::read_to_string("/proc/uptime").ok();

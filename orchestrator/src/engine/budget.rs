@@ -34,10 +34,11 @@ impl Budgets {
     /// call, zero if it may go at once. `scope` is the account and region.
     pub(super) fn take(&mut self, scope: &str, rate: &Rate, replicas: u32, now: Timestamp) -> Duration {
         let replicas = f64::from(replicas.max(1));
-        let bucket = self
-            .buckets
-            .entry(format!("{scope} {}", rate.api))
-            .or_insert_with(|| Bucket { tokens: rate.burst / replicas, refilled_at: now, share: 1.0 });
+        let bucket = self.buckets.entry(format!("{scope} {}", rate.api)).or_insert_with(|| Bucket {
+            tokens: rate.burst / replicas,
+            refilled_at: now,
+            share: 1.0,
+        });
         let per_second = (rate.per_second / replicas * bucket.share).max(f64::MIN_POSITIVE);
         let elapsed = now.duration_since(bucket.refilled_at).as_secs_f64().max(0.0);
         bucket.tokens = (bucket.tokens + elapsed * per_second).min((rate.burst / replicas).max(1.0));

@@ -80,7 +80,10 @@ pub(super) async fn around(shared: Arc<Shared>) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!("the store does not answer, going on when it returns: {}", super::chain(&error));
+                    tracing::warn!(
+                        "the store does not answer, going on when it returns: {}",
+                        super::chain(&error)
+                    );
                 }
                 failing = true;
                 shared.timing.store_retry

@@ -62,14 +62,14 @@ use trunkline_tasks::{
     registry::Registry,
 };
 
-pub use self::{
-    message::{AskError, EngineError, RunRequest},
-    timing::Timing,
-};
 use self::{
     budget::Budgets,
     message::{Asked, Message},
     polls::{PollMessage, Watch, Watched},
+};
+pub use self::{
+    message::{AskError, EngineError, RunRequest},
+    timing::Timing,
 };
 use crate::{
     clock::{SharedClock, SharedIds},
@@ -146,6 +146,8 @@ pub(crate) struct Shared {
     look_now: Notify,
     hint_due: AtomicBool,
     stopping: AtomicBool,
+    /// Held while notices are sent: one at a time, and never cut off by a graceful end.
+    sending: tokio::sync::Mutex<()>,
 }
 
 /// What is derived from a version once, by its identity in memory.
@@ -206,6 +208,7 @@ impl Engine {
             look_now: Notify::new(),
             hint_due: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            sending: tokio::sync::Mutex::new(()),
         });
         shared.pulse.committed(sent_at);
         let tasks = vec![
@@ -233,6 +236,8 @@ impl Engine {
         if tokio::time::timeout(DRAIN_WAIT, drained).await.is_err() {
             tracing::warn!("some starts did not end in time; the next owner looks for them");
         }
+        // A notice on its way is recorded before this process goes; a stuck one is sent again.
+        let _no_notice_under_way = tokio::time::timeout(DRAIN_WAIT, shared.sending.lock()).await;
         for task in &self.tasks {
             task.abort();
         }
@@ -273,7 +278,9 @@ impl EngineHandle {
             match self.shared.store.answer_to(letter).await? {
                 Some(Answer::Done) => return Ok(()),
                 Some(Answer::Refused(reason)) => return Err(AskError::Refused(reason)),
-                None if alive::boot_time().saturating_sub(started) > ANSWER_WAIT => return Err(AskError::Unanswered),
+                None if alive::boot_time().saturating_sub(started) > ANSWER_WAIT => {
+                    return Err(AskError::Unanswered);
+                }
                 None => pace::pause(ANSWER_EVERY).await,
             }
             // The owner may have ended; its letters then wait for the next one, which may as
@@ -441,7 +448,10 @@ impl Shared {
         }
         let parts = VersionParts {
             templates: Arc::new(Templates::for_pipeline(&definition.pipeline)),
-            clients: Arc::new(Clients::new(connections(&definition.pipeline, self.sandbox_endpoint.as_deref()))),
+            clients: Arc::new(Clients::new(connections(
+                &definition.pipeline,
+                self.sandbox_endpoint.as_deref(),
+            ))),
             usual: Arc::default(),
         };
         cache.known.insert(key, parts.clone());

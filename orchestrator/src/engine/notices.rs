@@ -17,8 +17,8 @@ use trunkline_tasks::notice;
 
 use super::{Shared, chain, convert, crash, prepare};
 use crate::message::{
-    ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, Link, Mail, NextFire, Origin, OutputValue,
-    RunCost, RunReport, SuccessDetail, failure_mail, subject_line, success_mail,
+    ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, Link, Mail, NextFire, Origin,
+    OutputValue, RunCost, RunReport, SuccessDetail, failure_mail, subject_line, success_mail,
 };
 
 /// Notices taken at a time.
@@ -35,6 +35,7 @@ const USUAL_SAMPLE: i64 = 10;
 
 /// Sends every notice that is due, one after the other.
 pub(super) async fn send_due(shared: &Arc<Shared>) {
+    let _turn = shared.sending.lock().await;
     loop {
         let parcels = match shared.store.take_parcels(PARCELS_MAX, shared.timing.parcel_hold).await {
             Ok(parcels) => parcels,
@@ -86,9 +87,17 @@ async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, String
     let attributes: IndexMap<String, String> =
         mail.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let clients = shared.clients(&facts.run.definition);
-    notice::publish(&clients, &wanted.connection, &topic, Some(&mail.subject), &mail.body, &attributes, &parcel.dedupe_key)
-        .await
-        .map_err(|failure| failure.message)
+    notice::publish(
+        &clients,
+        &wanted.connection,
+        &topic,
+        Some(&mail.subject),
+        &mail.body,
+        &attributes,
+        &parcel.dedupe_key,
+    )
+    .await
+    .map_err(|failure| failure.message)
 }
 
 /// What the store knows about a run that ended.
@@ -132,7 +141,13 @@ impl Facts {
         let templates = shared.templates(&self.run.definition);
         let mut cx = prepare::render_context(&self.run, None);
         cx.error = failed.then(|| self.error());
-        cx.links = Some(self.links.iter().map(|link| (link.label.clone(), json!(link.url))).collect::<serde_json::Map<_, _>>().into());
+        cx.links = Some(
+            self.links
+                .iter()
+                .map(|link| (link.label.clone(), json!(link.url)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        );
         let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
         if let Some(subject) = &notice.subject {
             mail.subject = subject_line(&render(subject)?);
@@ -188,7 +203,10 @@ impl Facts {
     }
 
     fn last_attempt(&self, task: &TaskRow) -> Option<&AttemptRow> {
-        self.attempts.iter().filter(|attempt| attempt.position == task.position).max_by_key(|attempt| attempt.number)
+        self.attempts
+            .iter()
+            .filter(|attempt| attempt.position == task.position)
+            .max_by_key(|attempt| attempt.number)
     }
 
     fn failure_detail(&self) -> FailureDetail {
@@ -198,7 +216,9 @@ impl Facts {
             not_run: self
                 .tasks
                 .iter()
-                .filter(|task| task.state == "upstream_failed" || (task.state == "cancelled" && task.attempts == 0))
+                .filter(|task| {
+                    task.state == "upstream_failed" || (task.state == "cancelled" && task.attempts == 0)
+                })
                 .map(|task| task.task.clone())
                 .collect(),
             last_success: self.last_success.clone().map_or(LastSuccess::Never, LastSuccess::Run),
@@ -284,9 +304,8 @@ impl Facts {
 /// What a task is, in people's words: `Glue job cdrDailyETL`.
 fn label(operator: &str, last: Option<&AttemptRow>) -> String {
     let body = last.and_then(|attempt| attempt.request.get("body"));
-    let named = |keys: &[&str]| {
-        keys.iter().find_map(|key| body?.get(*key)?.as_str()).unwrap_or_default().to_owned()
-    };
+    let named =
+        |keys: &[&str]| keys.iter().find_map(|key| body?.get(*key)?.as_str()).unwrap_or_default().to_owned();
     match operator {
         "glue_job" => format!("Glue job {}", named(&["JobName"])),
         "glue_crawler" => format!("Glue crawler {}", named(&["Name", "CrawlerName"])),

@@ -150,7 +150,9 @@ impl Owner {
     fn until_next_timer(&self) -> Duration {
         let now = self.shared.now();
         match self.timers.first() {
-            Some((at, _)) => Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(IDLE_MAX),
+            Some((at, _)) => {
+                Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(IDLE_MAX)
+            }
             None => IDLE_MAX,
         }
     }
@@ -161,7 +163,9 @@ impl Owner {
             Message::Create(request, reply) => self.want(*request, reply),
             Message::Report { run, fence, event } => self.report(run, fence, event),
             Message::Place { run, fence, taken } => self.place(run, fence, taken),
-            Message::Ask { run, actor, command, letter, reply } => self.ask(run, &actor, &command, letter, reply),
+            Message::Ask { run, actor, command, letter, reply } => {
+                self.ask(run, &actor, &command, letter, reply)
+            }
             Message::RemoteState { run, task, state } => {
                 if self.held.contains_key(&run) {
                     self.remote.entry(run).or_default().insert(task, state);
@@ -333,7 +337,8 @@ impl Owner {
 
     fn fire_timers(&mut self) {
         let now = self.shared.now();
-        let due: Vec<(Timestamp, RunId)> = self.timers.iter().take_while(|(at, _)| *at <= now).copied().collect();
+        let due: Vec<(Timestamp, RunId)> =
+            self.timers.iter().take_while(|(at, _)| *at <= now).copied().collect();
         for (at, id) in due {
             self.timers.remove(&(at, id));
             if let Some(held) = self.held.get_mut(&id) {
@@ -495,7 +500,8 @@ impl Owner {
                 shared.claim_again(births.iter().map(|(run, ..)| run.id).collect(), true);
                 let message = super::chain(&error);
                 for (.., reply) in births {
-                    let _ = reply.send(Err(EngineError::Store(StoreError::Broken { message: message.clone() })));
+                    let _ =
+                        reply.send(Err(EngineError::Store(StoreError::Broken { message: message.clone() })));
                 }
                 return;
             }

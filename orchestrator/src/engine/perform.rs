@@ -12,13 +12,7 @@ use trunkline_state::{
 };
 use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
 
-use super::{
-    Shared, convert, crash,
-    message::Message,
-    pace,
-    polls::Watch,
-    prepare,
-};
+use super::{Shared, convert, crash, message::Message, pace, polls::Watch, prepare};
 
 /// A start that would have to wait longer for its budget is put back: its intent, and the
 /// time that it is signed with, would grow old.

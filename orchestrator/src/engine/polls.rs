@@ -209,7 +209,8 @@ fn digest(shared: &Shared, watched: &mut Watched, status: Status, now: Timestamp
             return Some(poll_at.unwrap_or_else(|| next_poll(&watched.watch, now, shared.timing.poll_min)));
         }
         Status::Throttled(_) | Status::Unavailable(_) => {
-            let interval = interval(&watched.watch, now, shared.timing.poll_min).saturating_mul(TROUBLE_FACTOR);
+            let interval =
+                interval(&watched.watch, now, shared.timing.poll_min).saturating_mul(TROUBLE_FACTOR);
             return Some(now.checked_add(interval).unwrap_or(Timestamp::MAX));
         }
         Status::Succeeded(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
@@ -217,9 +218,10 @@ fn digest(shared: &Shared, watched: &mut Watched, status: Status, now: Timestamp
             Event::Failed { attempt, outcome: convert::cost_of(&failure), failure: convert::failure(failure) }
         }
         Status::Cancelled(failure) => Event::Stopped { attempt, failure: convert::failure(failure) },
-        Status::Gone(failure) => {
-            Event::Lost { attempt, failure: Failure { class: "lost".to_owned(), ..convert::failure(failure) } }
-        }
+        Status::Gone(failure) => Event::Lost {
+            attempt,
+            failure: Failure { class: "lost".to_owned(), ..convert::failure(failure) },
+        },
     };
     shared.report(watched.watch.run, watched.watch.fence, event);
     None
@@ -248,7 +250,12 @@ async fn copy_log(shared: &Shared, watched: &mut Watched) {
         if piece.text.is_empty() || piece.next_offset <= offset {
             return;
         }
-        if shared.store.append_log(watch.run, watch.attempt, chunk, &piece.text, piece.next_offset).await.is_err() {
+        if shared
+            .store
+            .append_log(watch.run, watch.attempt, chunk, &piece.text, piece.next_offset)
+            .await
+            .is_err()
+        {
             return;
         }
         watched.log_at = Some((chunk + 1, piece.next_offset));
@@ -298,7 +305,8 @@ mod tests {
     #[test]
     fn intervals_follow_age_and_history() {
         let after = |watch: &Watch, seconds: i64| {
-            interval(watch, Timestamp::from_second(seconds).unwrap(), Duration::from_millis(250)).as_secs_f64()
+            interval(watch, Timestamp::from_second(seconds).unwrap(), Duration::from_millis(250))
+                .as_secs_f64()
         };
         let unknown = watch(30, None);
         assert_eq!([0, 10, 100, 1000].map(|s| after(&unknown, s)), [0.25, 1.0, 10.0, 30.0]);
@@ -311,8 +319,16 @@ mod tests {
 
     #[test]
     fn jobs_of_one_kind_are_asked_about_together() {
-        let one = next_poll(&watch(30, Some(600)), Timestamp::from_millisecond(60_001).unwrap(), Duration::from_millis(250));
-        let other = next_poll(&watch(30, Some(600)), Timestamp::from_millisecond(62_999).unwrap(), Duration::from_millis(250));
+        let one = next_poll(
+            &watch(30, Some(600)),
+            Timestamp::from_millisecond(60_001).unwrap(),
+            Duration::from_millis(250),
+        );
+        let other = next_poll(
+            &watch(30, Some(600)),
+            Timestamp::from_millisecond(62_999).unwrap(),
+            Duration::from_millis(250),
+        );
         assert_eq!(one, other);
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn follow(shared: &Shared, run: &mut Run, mut delta: Delta, now: Time
         if ready.is_empty() {
             return delta;
         }
-        let events: Vec<Event> = ready.into_iter().map(|(task, number)| prepared(shared, run, task, number)).collect();
+        let events: Vec<Event> =
+            ready.into_iter().map(|(task, number)| prepared(shared, run, task, number)).collect();
         delta.merge(machine::step(run, &events, now));
     }
 }
@@ -62,7 +63,9 @@ fn needs_look(shared: &Shared, run: &Run, task: usize) -> bool {
 /// The event that preparing one attempt leads to, without a baseline.
 pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
     match request(shared, run, task, number) {
-        Ok(request) => Event::Prepared { task, number, request: convert::to_json(&request), baseline: Value::Null },
+        Ok(request) => {
+            Event::Prepared { task, number, request: convert::to_json(&request), baseline: Value::Null }
+        }
         Err(failure) => Event::PrepareFailed { task, number, failure },
     }
 }
@@ -71,10 +74,9 @@ pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> 
 pub(super) fn request(shared: &Shared, run: &Run, task: usize, number: u32) -> Result<Request, Failure> {
     let pipeline = &run.definition.pipeline;
     let entry = &pipeline.tasks[task];
-    let operator = shared
-        .registry
-        .get(&entry.operator)
-        .ok_or_else(|| Failure::new("config", format!("this binary has no task type `{}`", entry.operator)))?;
+    let operator = shared.registry.get(&entry.operator).ok_or_else(|| {
+        Failure::new("config", format!("this binary has no task type `{}`", entry.operator))
+    })?;
     let templates = shared.templates(&run.definition);
     let settings = templates
         .render(&entry.settings, &render_context(run, Some(number)))
@@ -112,7 +114,9 @@ pub(crate) fn render_context(run: &Run, attempt: Option<u32>) -> RenderContext {
         .collect();
     RenderContext {
         logical_date: run.logical_date.to_zoned(zone.clone()),
-        interval: run.interval.map(|covered| (covered.start.to_zoned(zone.clone()), covered.end.to_zoned(zone))),
+        interval: run
+            .interval
+            .map(|covered| (covered.start.to_zoned(zone.clone()), covered.end.to_zoned(zone))),
         params: run.params.clone(),
         vars: std::sync::Arc::new(pipeline.vars.clone()),
         run: fields,

@@ -67,7 +67,12 @@ impl Stepper<'_> {
             }
             Event::Failed { attempt, failure, outcome } => {
                 if self.is_live(*attempt) {
-                    self.finish(attempt.task, AttemptState::Failed, Some(failure.clone()), Some(outcome.clone()));
+                    self.finish(
+                        attempt.task,
+                        AttemptState::Failed,
+                        Some(failure.clone()),
+                        Some(outcome.clone()),
+                    );
                 }
             }
             Event::Stopped { attempt, failure } => {
@@ -134,7 +139,11 @@ impl Stepper<'_> {
         match attempt.state {
             AttemptState::Running => {
                 let limit = self.run.definition.pipeline.tasks[task].timeout;
-                self.stop_attempt(task, StopReason::Timeout, &format!("took longer than {}s", limit.as_secs()));
+                self.stop_attempt(
+                    task,
+                    StopReason::Timeout,
+                    &format!("took longer than {}s", limit.as_secs()),
+                );
             }
             AttemptState::Starting if attempt.deferred_until.is_some() => self.start_again(key),
             AttemptState::Starting | AttemptState::Unknown => {
@@ -282,7 +291,11 @@ impl Stepper<'_> {
                 let limit = self.run.definition.pipeline.tasks[task].timeout;
                 let failure = Failure {
                     class: "timeout".to_owned(),
-                    message: format!("stopped after {}s, the task's timeout; {}", limit.as_secs(), failure.message),
+                    message: format!(
+                        "stopped after {}s, the task's timeout; {}",
+                        limit.as_secs(),
+                        failure.message
+                    ),
                     ..failure.clone()
                 };
                 self.finish(task, AttemptState::TimedOut, Some(failure), None);
@@ -309,9 +322,13 @@ impl Stepper<'_> {
             }
             AttemptState::Starting | AttemptState::Unknown => {
                 let (state, known_absent) = (attempt.state, attempt.deferred_until.is_some());
-                self.change_attempt(task, if known_absent { AttemptState::Starting } else { state }, |live| {
-                    live.stop = Some(reason);
-                });
+                self.change_attempt(
+                    task,
+                    if known_absent { AttemptState::Starting } else { state },
+                    |live| {
+                        live.stop = Some(reason);
+                    },
+                );
                 if known_absent {
                     self.end_without_job(task);
                 }

@@ -199,12 +199,14 @@ impl Stepper<'_> {
 /// The tasks that a clear of `selected` makes run again: the selected ones, and everything
 /// downstream of them that never ran because of them.
 pub fn clear_set(run: &crate::run::Run, selected: &[usize]) -> BTreeSet<usize> {
-    let mut cleared: BTreeSet<usize> = selected.iter().copied().filter(|task| *task < run.tasks.len()).collect();
+    let mut cleared: BTreeSet<usize> =
+        selected.iter().copied().filter(|task| *task < run.tasks.len()).collect();
     let mut open: Vec<usize> = cleared.iter().copied().collect();
     while let Some(task) = open.pop() {
         for &downstream in &run.definition.downstream[task] {
             let state = run.tasks[downstream].state;
-            let follows = matches!(state, TaskState::UpstreamFailed | TaskState::Skipped | TaskState::Cancelled);
+            let follows =
+                matches!(state, TaskState::UpstreamFailed | TaskState::Skipped | TaskState::Cancelled);
             if follows && cleared.insert(downstream) {
                 open.push(downstream);
             }

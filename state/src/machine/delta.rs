@@ -152,7 +152,9 @@ impl Delta {
 
     /// Keeps the last state of an attempt, and that its row is new if it was new at first.
     pub(crate) fn record_attempt(&mut self, change: AttemptChange) {
-        let same = |known: &AttemptChange| known.task == change.task && known.attempt.number == change.attempt.number;
+        let same = |known: &AttemptChange| {
+            known.task == change.task && known.attempt.number == change.attempt.number
+        };
         // Only the newest few can match: a step touches an attempt a handful of times.
         match self.attempts.iter_mut().rev().take(8).find(|known| same(known)) {
             Some(known) => known.attempt = change.attempt,

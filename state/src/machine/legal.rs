@@ -5,7 +5,9 @@ use crate::words::{AttemptState as A, RunState as R, TaskState as T};
 
 /// A change that the table does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("illegal transition of {what}: {from} to {to}; this is a bug in Trunkline, the run was left as it is")]
+#[error(
+    "illegal transition of {what}: {from} to {to}; this is a bug in Trunkline, the run was left as it is"
+)]
 pub struct IllegalTransition {
     /// What would have changed.
     pub what: String,

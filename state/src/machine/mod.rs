@@ -25,8 +25,8 @@ mod settle;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
-    delta::{AttemptChange, Delta, Effect, NoticeOutcome, NoticeRequest, Transition},
     command::clear_set,
+    delta::{AttemptChange, Delta, Effect, NoticeOutcome, NoticeRequest, Transition},
     event::{AttemptKey, Command, Event, Resolution},
 };
 use crate::{
@@ -169,7 +169,8 @@ impl<'a> Stepper<'a> {
         change(attempt);
         attempt.state = to;
         let recorded = attempt.clone();
-        let reason = recorded.failure.as_ref().map(|failure| failure.message.clone()).or(recorded.note.clone());
+        let reason =
+            recorded.failure.as_ref().map(|failure| failure.message.clone()).or(recorded.note.clone());
         self.run.set_timer(task, due_before);
         self.delta.record_attempt(AttemptChange { task, new: false, attempt: recorded });
         if from != to {

@@ -53,9 +53,13 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stop_growing() {
-        let pauses: Vec<u64> =
-            (1..=6).map(|tries| pause(&policy(), tries, Uuid::from_u64_pair(u64::MAX / 2, 0)).as_secs()).collect();
-        assert_eq!(pauses, [60, 120, 240, 480, 600, 600].map(|s: u64| s.saturating_sub(u64::from(pauses[0] < 60))));
+        let pauses: Vec<u64> = (1..=6)
+            .map(|tries| pause(&policy(), tries, Uuid::from_u64_pair(u64::MAX / 2, 0)).as_secs())
+            .collect();
+        assert_eq!(
+            pauses,
+            [60, 120, 240, 480, 600, 600].map(|s: u64| s.saturating_sub(u64::from(pauses[0] < 60)))
+        );
         let earliest = pause(&policy(), 1, Uuid::nil());
         let latest = pause(&policy(), 1, Uuid::max());
         assert_eq!((earliest.as_secs(), latest.as_secs()), (54, 66));

@@ -69,7 +69,12 @@ mod tests {
                 .iter()
                 .map(|column| {
                     let count = |wanted: char| u32::try_from(column.matches(wanted).count()).unwrap();
-                    let up = Upstreams { total: 2, succeeded: count('s'), failed: count('f'), skipped: count('k') };
+                    let up = Upstreams {
+                        total: 2,
+                        succeeded: count('s'),
+                        failed: count('f'),
+                        skipped: count('k'),
+                    };
                     format!("{} ", letter(verdict(rule, up)))
                 })
                 .collect();

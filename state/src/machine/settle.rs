@@ -49,7 +49,9 @@ impl Stepper<'_> {
         let cancelled = self.run.tasks.iter().any(|task| task.state == TaskState::Cancelled);
         let timed_out = self.run.cancel_reason.as_deref() == Some(RUN_TIMEOUT_REASON);
         let to = match (self.run.state, failed, cancelled) {
-            (RunState::Cancelling, true, _) | (RunState::Cancelling, _, true) if !timed_out => RunState::Cancelled,
+            (RunState::Cancelling, true, _) | (RunState::Cancelling, _, true) if !timed_out => {
+                RunState::Cancelled
+            }
             (_, true, _) | (_, _, true) => RunState::Failed,
             (_, false, false) => RunState::Succeeded,
         };

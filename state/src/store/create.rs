@@ -151,9 +151,10 @@ impl Store {
 
     /// The run that holds a key, if there is one.
     pub async fn run_with_key(&self, pipeline: &str, key: &str) -> Result<Option<RunId>, StoreError> {
-        let found = sqlx::query_scalar!("select run_id from run where pipeline = $1 and run_key = $2", pipeline, key)
-            .fetch_optional(&self.pool)
-            .await?;
+        let found =
+            sqlx::query_scalar!("select run_id from run where pipeline = $1 and run_key = $2", pipeline, key)
+                .fetch_optional(&self.pool)
+                .await?;
         Ok(found.map(RunId))
     }
 

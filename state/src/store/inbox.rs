@@ -57,7 +57,12 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| Letter { id: row.inbox_id, run: RunId(row.run_id), command: row.command.0, actor: row.actor })
+            .map(|row| Letter {
+                id: row.inbox_id,
+                run: RunId(row.run_id),
+                command: row.command.0,
+                actor: row.actor,
+            })
             .collect())
     }
 

@@ -43,7 +43,13 @@ impl Store {
     }
 
     /// The pieces from a place on, at most `limit`.
-    pub async fn log_pieces(&self, run: RunId, attempt: AttemptKey, from: u32, limit: i64) -> Result<Vec<LogPiece>, StoreError> {
+    pub async fn log_pieces(
+        &self,
+        run: RunId,
+        attempt: AttemptKey,
+        from: u32,
+        limit: i64,
+    ) -> Result<Vec<LogPiece>, StoreError> {
         let rows = sqlx::query!(
             "select chunk, body from log_chunk
               where run_id = $1 and position = $2 and number = $3 and chunk >= $4 order by chunk limit $5",

@@ -86,7 +86,11 @@ impl Store {
         let options = PgConnectOptions::from_str(url)
             .map_err(|source| StoreError::Url { source: Box::new(source) })?
             .application_name("trunkline")
-            .options([("statement_timeout", "30s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "15s")]);
+            .options([
+                ("statement_timeout", "30s"),
+                ("lock_timeout", "10s"),
+                ("idle_in_transaction_session_timeout", "15s"),
+            ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECT_TIMEOUT)
@@ -160,15 +164,21 @@ impl Store {
             .fetch_one(&self.pool)
             .await?;
         let version = if found {
-            sqlx::query_scalar!(r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#)
-                .fetch_one(&self.pool)
-                .await?
+            sqlx::query_scalar!(
+                r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#
+            )
+            .fetch_one(&self.pool)
+            .await?
         } else {
             0
         };
         match version {
-            version if version < newest_known => Err(StoreError::SchemaTooOld { found: version, wanted: newest_known }),
-            version if version > newest_known => Err(StoreError::SchemaTooNew { found: version, known: newest_known }),
+            version if version < newest_known => {
+                Err(StoreError::SchemaTooOld { found: version, wanted: newest_known })
+            }
+            version if version > newest_known => {
+                Err(StoreError::SchemaTooNew { found: version, known: newest_known })
+            }
             _ => Ok(()),
         }
     }

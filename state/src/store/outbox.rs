@@ -74,7 +74,12 @@ impl Store {
     }
 
     /// Records that a notice could not be sent: it is tried again after `again`, or given up.
-    pub async fn parcel_failed(&self, parcel: &Parcel, error: &str, again: Option<Duration>) -> Result<(), StoreError> {
+    pub async fn parcel_failed(
+        &self,
+        parcel: &Parcel,
+        error: &str,
+        again: Option<Duration>,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "update outbox set state = case when $4::float8 is null then 'dead' else 'pending' end, last_error = $3,
                     due_at = clock_timestamp() + make_interval(secs => coalesce($4, 0))
@@ -90,7 +95,10 @@ impl Store {
     }
 
     /// What became of the notices of a run: state, tries, last error.
-    pub async fn parcels_of(&self, run: RunId) -> Result<Vec<(String, String, i32, Option<String>)>, StoreError> {
+    pub async fn parcels_of(
+        &self,
+        run: RunId,
+    ) -> Result<Vec<(String, String, i32, Option<String>)>, StoreError> {
         let run_id: Uuid = run.0;
         let rows = sqlx::query!(
             "select dedupe_key, state, tries, last_error from outbox where run_id = $1 order by outbox_id",

@@ -135,9 +135,13 @@ impl Store {
         if machine.is_empty() {
             return Ok(());
         }
-        let rows = sqlx::query!("select replica_id, pid from replica where machine = $1 and replica_id <> $2", machine, self.replica.0)
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query!(
+            "select replica_id, pid from replica where machine = $1 and replica_id <> $2",
+            machine,
+            self.replica.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
         let dead: Vec<Uuid> =
             rows.into_iter().filter(|row| !is_alive(unsigned(row.pid))).map(|row| row.replica_id).collect();
         if !dead.is_empty() {
@@ -288,7 +292,12 @@ impl Store {
                 .collect::<Result<_, _>>()?;
             if run.tasks.len() != run.definition.pipeline.tasks.len() {
                 return Err(StoreError::Broken {
-                    message: format!("{} has {} task runs, its version has {} tasks", run.label(), run.tasks.len(), run.definition.pipeline.tasks.len()),
+                    message: format!(
+                        "{} has {} task runs, its version has {} tasks",
+                        run.label(),
+                        run.tasks.len(),
+                        run.definition.pipeline.tasks.len()
+                    ),
                 });
             }
             for record in attempts.remove(&run.id.0).unwrap_or_default() {
@@ -334,7 +343,8 @@ impl Store {
                     loaded
                 }
             };
-            let trigger = if row.trigger == Trigger::Schedule.word() { Trigger::Schedule } else { Trigger::Manual };
+            let trigger =
+                if row.trigger == Trigger::Schedule.word() { Trigger::Schedule } else { Trigger::Manual };
             let params = row.params.as_object().cloned().unwrap_or_default();
             let mut run = Run::new(
                 RunId(row.run_id),
@@ -348,7 +358,8 @@ impl Store {
                 trigger,
                 row.created_at.to_jiff(),
             );
-            run.state = RunState::from_word(&row.state).ok_or_else(|| unknown_word("the run state", &row.state))?;
+            run.state =
+                RunState::from_word(&row.state).ok_or_else(|| unknown_word("the run state", &row.state))?;
             run.generation = unsigned(row.generation);
             run.started_at = read_option(row.started_at);
             run.ended_at = read_option(row.ended_at);

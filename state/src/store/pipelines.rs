@@ -89,13 +89,16 @@ impl Store {
         uncancelled(async move {
             let mut tx = pool.begin().await?;
             // One deploy at a time; held until the transaction ends.
-            sqlx::query!("select pg_advisory_xact_lock(hashtext('trunkline deploy'))").fetch_one(&mut *tx).await?;
+            sqlx::query!("select pg_advisory_xact_lock(hashtext('trunkline deploy'))")
+                .fetch_one(&mut *tx)
+                .await?;
             let mut changes = Vec::new();
             for (pipeline, source) in &pipelines {
                 changes.push(put_version(&mut tx, pipeline, source, &actor, now).await?);
             }
             if prune {
-                let names: Vec<String> = pipelines.iter().map(|(pipeline, _)| pipeline.name.to_string()).collect();
+                let names: Vec<String> =
+                    pipelines.iter().map(|(pipeline, _)| pipeline.name.to_string()).collect();
                 let removed = sqlx::query!(
                     "update pipeline set removed = true, next_fire_at = null
                       where not removed and not (name = any($1)) returning name, current_version",
@@ -121,9 +124,10 @@ impl Store {
     /// Makes the versions of the deployment before the last one current again, and records
     /// that as a deployment of its own. Live runs keep their versions.
     pub async fn roll_back(&self, actor: &str, now: Timestamp) -> Result<Vec<Deployed>, StoreError> {
-        let deployments = sqlx::query_scalar!("select versions from deployment order by deployment_id desc limit 2")
-            .fetch_all(&self.pool)
-            .await?;
+        let deployments =
+            sqlx::query_scalar!("select versions from deployment order by deployment_id desc limit 2")
+                .fetch_all(&self.pool)
+                .await?;
         let [_, earlier] = deployments.as_slice() else {
             return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
         };
@@ -152,8 +156,9 @@ impl Store {
         Ok(StoredVersion {
             version: row.version,
             source: row.source,
-            pipeline: serde_json::from_value(row.spec)
-                .map_err(|error| StoreError::Broken { message: format!("version {} of {pipeline}: {error}", row.version) })?,
+            pipeline: serde_json::from_value(row.spec).map_err(|error| StoreError::Broken {
+                message: format!("version {} of {pipeline}: {error}", row.version),
+            })?,
             created_at: row.created_at.to_jiff(),
             created_by: row.created_by,
         })
@@ -223,7 +228,12 @@ impl Store {
 
     /// Moves a schedule on, after the runs of its fires exist (their keys make a repetition
     /// harmless). `false`: another replica was faster.
-    pub async fn fired(&self, due: &Due, until: Timestamp, next: Option<Timestamp>) -> Result<bool, StoreError> {
+    pub async fn fired(
+        &self,
+        due: &Due,
+        until: Timestamp,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "update pipeline set fired_until = greatest(fired_until, $3), next_fire_at = $4, schedule_version = schedule_version + 1
               where name = $1 and schedule_version = $2",
@@ -249,13 +259,17 @@ async fn put_version(
 ) -> Result<Deployed, StoreError> {
     let name = pipeline.name.to_string();
     let sha256 = pipeline.content_hash();
-    let before = sqlx::query!("select current_version, removed from pipeline where name = $1 for update", name)
-        .fetch_optional(&mut **tx)
-        .await?;
-    let known =
-        sqlx::query_scalar!("select version from pipeline_version where pipeline = $1 and sha256 = $2", name, &sha256[..])
+    let before =
+        sqlx::query!("select current_version, removed from pipeline where name = $1 for update", name)
             .fetch_optional(&mut **tx)
             .await?;
+    let known = sqlx::query_scalar!(
+        "select version from pipeline_version where pipeline = $1 and sha256 = $2",
+        name,
+        &sha256[..]
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
     let version = match known {
         Some(version) => version,
         None => {
@@ -277,10 +291,19 @@ async fn put_version(
     if before != Some((version, false)) {
         make_current(tx, pipeline, version, now).await?;
     }
-    Ok(Deployed { name, before: before.filter(|(_, removed)| !removed).map(|(number, _)| number), after: Some(version) })
+    Ok(Deployed {
+        name,
+        before: before.filter(|(_, removed)| !removed).map(|(number, _)| number),
+        after: Some(version),
+    })
 }
 
-async fn make_current(tx: &mut Transaction, pipeline: &Pipeline, version: i32, now: Timestamp) -> Result<(), StoreError> {
+async fn make_current(
+    tx: &mut Transaction,
+    pipeline: &Pipeline,
+    version: i32,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let name = pipeline.name.to_string();
     if let Some(group) = &pipeline.concurrency_group {
         sqlx::query!("insert into concurrency_group (name) values ($1) on conflict do nothing", group)

@@ -10,11 +10,7 @@ use super::{
     Store, StoreError,
     rows::{read_failure, read_option, unsigned},
 };
-use crate::{
-    ids::RunId,
-    machine::Transition,
-    run::Failure,
-};
+use crate::{ids::RunId, machine::Transition, run::Failure};
 
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
@@ -292,8 +288,13 @@ impl Store {
 
     /// The median duration of the last `sample` successes of a task's attempts, and of the
     /// whole run under an empty name.
-    pub async fn usual_durations(&self, pipeline: &str, sample: i64) -> Result<Vec<(String, Duration)>, StoreError> {
-        let rows = sqlx::query_file!("queries/usual_durations.sql", pipeline, sample).fetch_all(&self.pool).await?;
+    pub async fn usual_durations(
+        &self,
+        pipeline: &str,
+        sample: i64,
+    ) -> Result<Vec<(String, Duration)>, StoreError> {
+        let rows =
+            sqlx::query_file!("queries/usual_durations.sql", pipeline, sample).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|row| (row.task, Duration::from_secs_f64(row.seconds.max(0.0)))).collect())
     }
 

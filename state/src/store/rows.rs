@@ -49,7 +49,9 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> Value {
 }
 
 pub(super) fn unknown_word(what: &str, word: &str) -> StoreError {
-    StoreError::Broken { message: format!("the store holds {what} `{word}`, which this binary does not know") }
+    StoreError::Broken {
+        message: format!("the store holds {what} `{word}`, which this binary does not know"),
+    }
 }
 
 pub(super) fn read_failure(value: Option<Value>) -> Option<Failure> {
@@ -116,8 +118,8 @@ pub(super) struct AttemptRecord {
 
 impl AttemptRecord {
     pub(super) fn into_model(self) -> Result<Attempt, StoreError> {
-        let state =
-            AttemptState::from_word(&self.state).ok_or_else(|| unknown_word("the attempt state", &self.state))?;
+        let state = AttemptState::from_word(&self.state)
+            .ok_or_else(|| unknown_word("the attempt state", &self.state))?;
         Ok(Attempt {
             number: unsigned(self.number),
             generation: unsigned(self.generation),

@@ -79,13 +79,8 @@ const OPEN: [&str; 6] = [
 ];
 
 /// The service holds nothing of this name.
-const NOT_THERE: [&str; 5] = [
-    "EntityNotFoundException",
-    "ResourceNotFoundException",
-    "NotFound",
-    "NotFoundException",
-    "NoSuchKey",
-];
+const NOT_THERE: [&str; 5] =
+    ["EntityNotFoundException", "ResourceNotFoundException", "NotFound", "NotFoundException", "NoSuchKey"];
 
 impl Trouble {
     /// Reads an error of the SDK.
@@ -136,7 +131,10 @@ impl Trouble {
     /// Whether the service does not know the operation, as doubles of AWS do.
     pub(crate) fn is_not_offered(&self) -> bool {
         self.reach == Reach::Answered(501)
-            || matches!(self.code(), "UnknownOperationException" | "NotImplemented" | "NotImplementedException")
+            || matches!(
+                self.code(),
+                "UnknownOperationException" | "NotImplemented" | "NotImplementedException"
+            )
     }
 
     /// The code, or nothing.
@@ -189,7 +187,10 @@ impl Trouble {
     pub(crate) fn into_failure(self) -> Failure {
         let class = self.class();
         let message = if self.no_credentials {
-            format!("no AWS credentials were found (set a profile, a role or AWS_ACCESS_KEY_ID): {}", self.message)
+            format!(
+                "no AWS credentials were found (set a profile, a role or AWS_ACCESS_KEY_ID): {}",
+                self.message
+            )
         } else {
             self.message
         };
@@ -355,7 +356,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_sent_without_an_answer_is_unknown() {
-        let double = Double::start([Answer::HangUp, Answer::Text(200, "no json"), Answer::Text(502, "<html>")]).await;
+        let double =
+            Double::start([Answer::HangUp, Answer::Text(200, "no json"), Answer::Text(502, "<html>")]).await;
         for _ in 0..3 {
             let trouble = start(&double.clients).await;
             assert!(matches!(trouble.clone().into_sent(), Sent::Unknown(_)), "{trouble:?}");

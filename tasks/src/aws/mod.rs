@@ -82,7 +82,11 @@ pub(crate) fn next_look(intent: &Intent<'_>, quarantine: Duration) -> Option<Tim
         return None;
     }
     let looks = [5, 15, 60].map(|seconds| scaled(Duration::from_secs(seconds), quarantine));
-    looks.into_iter().chain([quarantine]).map(|span| later(intent.intent_at, span)).find(|at| *at > intent.now)
+    looks
+        .into_iter()
+        .chain([quarantine])
+        .map(|span| later(intent.intent_at, span))
+        .find(|at| *at > intent.now)
 }
 
 /// "Ask again" for a look that gave no answer.
