@@ -33,7 +33,7 @@ impl Stage {
             return Ok(Self { server: None, _folder: folder, url: url.to_owned() });
         }
         let server = trunkline_postgres::start(&Options::for_folder(folder.path())).await?;
-        Ok(Self { url: server.url().to_owned(), server: Some(server), _folder: folder })
+        Ok(Self { url: server.url.clone(), server: Some(server), _folder: folder })
     }
 
     /// Stops what was started.

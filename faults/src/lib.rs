@@ -79,6 +79,6 @@ pub async fn run(settings: &Settings, mut hear: impl FnMut(&TrialReport)) -> any
             }
         }
     }
-    rig.stop(settings.keep || summary.violations > 0).await?;
+    summary.folder = rig.stop(settings.keep || summary.violations > 0).await?;
     ended.map(|()| summary)
 }

@@ -61,6 +61,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let json = arguments.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(run(&settings, |report| hear(report, json)))?;
+    if let Some(folder) = &summary.folder {
+        writeln!(std::io::stderr(), "the processes' logs are in {}", folder.display())?;
+    }
     let mut out = std::io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &summary)?;

@@ -67,6 +67,8 @@ pub struct Summary {
     pub repeated_notices: usize,
     /// The sum of the trials' durations.
     pub seconds: f64,
+    /// The folder with the processes' logs, if it was kept: asked for, or violations were found.
+    pub folder: Option<std::path::PathBuf>,
     /// Each trial.
     pub reports: Vec<TrialReport>,
 }
@@ -86,6 +88,7 @@ impl Summary {
             reattached: 0,
             repeated_notices: 0,
             seconds: 0.0,
+            folder: None,
             reports: Vec::new(),
         }
     }

@@ -76,7 +76,15 @@ impl Rig {
     /// A database of its own with the pipelines deployed: its URL.
     pub(crate) async fn database(&self, name: &str) -> anyhow::Result<String> {
         self.create(&format!("create database {name} template {PATTERN}")).await?;
-        Ok(self.server.database_url(name))
+        let url = self.server.database_url(name);
+        let mut connection = PgConnection::connect(&url).await?;
+        // Tokens and markers are made of the installation's id: a copy with the same id would
+        // rightly find the jobs of the trial before.
+        sqlx::query("update installation set installation_id = gen_random_uuid()")
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        Ok(url)
     }
 
     /// Removes a database, whoever is connected.

@@ -2,6 +2,8 @@
 //! Real `serve` processes on a real Postgres, killed at points that the seed chooses; then
 //! the store is compared with the sandbox's ledger.
 
+#![cfg(feature = "sandbox")]
+
 use std::path::PathBuf;
 
 use trunkline_faults::{Settings, TIME_RATIO, run};

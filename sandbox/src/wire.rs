@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::world::ACCOUNT;
 
@@ -80,21 +80,12 @@ pub(crate) struct ApiError {
     pub code: Cow<'static, str>,
     /// Text for people, in the service's wording where it is known.
     pub message: String,
-    /// Further members of the exception's shape.
-    pub members: Box<Map<String, Value>>,
 }
 
 impl ApiError {
-    /// An exception without further members.
+    /// An exception.
     pub(crate) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), members: Box::default() }
-    }
-
-    /// The same exception with one more member of its shape.
-    #[must_use]
-    pub(crate) fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
-        self
+        Self { status, code: code.into(), message: message.into() }
     }
 
     /// The sandbox itself failed (disk full, corrupt record).

@@ -133,9 +133,9 @@ def test_a_corrupt_file_is_quarantined_counted_and_named(converted, raw):
         for key in keys:
             copy = s3.get_object(Bucket="cdr-processed", Key=f"quarantine/{date}/{key}")["Body"].read()
             assert copy == (raw / key).read_bytes()
-        shown = converted.call("show", f"daily_cdr_etl@{date}").stdout
-        assert not keys or keys[0] in shown
-        assert not keys or any(keys[0].rsplit("/", 1)[1] in body for body in bodies)
+        shown = converted.call("show", f"daily_cdr_etl@{date}", "--json").stdout
+        assert all(f"quarantined s3://cdr-raw/{key}: " in shown for key in keys)
+        assert not keys or any(keys[0] in body for body in bodies), "the mail names it too"
 
 
 def test_a_day_without_files_succeeds_with_a_warning(converted):

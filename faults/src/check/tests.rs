@@ -132,6 +132,8 @@ fn a_change_of_history_is_found() {
     let rehashed = broken(|evidence| drop(evidence.ended_now.insert("a".to_owned(), "x".to_owned())));
     assert_eq!(rehashed, ["I8: the ended attempt a changed"]);
     assert!(broken(|evidence| evidence.history.clear())[0].starts_with("I5"));
+    let other_end = broken(|evidence| evidence.attempts[0].state = "failed".to_owned());
+    assert!(other_end.iter().any(|text| text.contains("does not end at failed")), "{other_end:?}");
     let illegal = broken(|evidence| {
         evidence.history[0].changes.as_array_mut().unwrap().push(change(
             Some(0),

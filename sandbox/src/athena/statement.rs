@@ -98,7 +98,7 @@ pub(super) fn parse(sql: &str) -> Result<Statement, String> {
     let statement = if cursor.accept_words(&["CREATE", "EXTERNAL", "TABLE"]) {
         create_table(cursor)?
     } else if cursor.accept_words(&["CREATE", "TABLE"]) {
-        create_table_as(cursor)?
+        return create_table_as(cursor);
     } else if cursor.accept_words(&["CREATE", "DATABASE"]) || cursor.accept_words(&["CREATE", "SCHEMA"]) {
         let if_not_exists = cursor.accept_words(&["IF", "NOT", "EXISTS"]);
         let name = cursor.name()?;

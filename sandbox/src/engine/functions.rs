@@ -7,10 +7,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::prelude::SessionContext;
 
@@ -62,10 +62,27 @@ impl Plain {
     }
 
     fn made(name: &'static str, arguments: &[&[DataType]], result: ResultType, body: Body) -> ScalarUDF {
-        let exact = arguments
-            .iter()
-            .map(|types| datafusion::logical_expr::TypeSignature::Exact(types.to_vec()))
-            .collect();
+        // A time of any precision is taken as it is: converting it is left to the body.
+        let precise = |unit: TimeUnit| {
+            arguments.iter().map(move |types| {
+                types
+                    .iter()
+                    .map(|one| match one {
+                        DataType::Timestamp(_, zone) => DataType::Timestamp(unit, zone.clone()),
+                        other => other.clone(),
+                    })
+                    .collect::<Vec<_>>()
+            })
+        };
+        let mut exact: Vec<TypeSignature> = Vec::new();
+        for unit in [TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond, TimeUnit::Second] {
+            for types in precise(unit) {
+                let one = TypeSignature::Exact(types);
+                if !exact.contains(&one) {
+                    exact.push(one);
+                }
+            }
+        }
         let signature = Signature::one_of(exact, Volatility::Immutable);
         ScalarUDF::new_from_impl(Self { name, signature, result, body })
     }

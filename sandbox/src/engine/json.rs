@@ -306,7 +306,7 @@ mod tests {
         ]);
         let records = records_of(content).unwrap();
         let batch = batch_of(&records, &schema, false).unwrap();
-        insta::assert_snapshot!(pretty_format_batches(&[batch]).unwrap(), @"");
+        insta::assert_snapshot!(pretty_format_batches(&[batch]).unwrap());
         let error = batch_of(&records, &schema, true).unwrap_err();
         assert_eq!(error.to_string(), "column id: HIVE_BAD_DATA: \"text\" is not an int");
     }

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(pieces.iter().map(|token| token.text).collect::<String>(), sql);
         let kinds: Vec<_> =
             meaningful(sql).iter().map(|token| format!("{:?} {}", token.kind, token.text)).collect();
-        insta::assert_snapshot!(kinds.join("\n"), @"");
+        insta::assert_snapshot!(kinds.join("\n"));
     }
 
     #[test]

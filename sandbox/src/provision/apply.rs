@@ -64,7 +64,7 @@ impl Applied {
         let same = self.made.get(&resource.logical_id) == Some(&made);
         let maker = Maker { services, cx, resource, same };
         let change = maker.make().await.map_err(|error| {
-            let ApiError { status, code, message, .. } = error;
+            let ApiError { status, code, message } = error;
             let id = &resource.logical_id;
             ApiError::new(
                 status,

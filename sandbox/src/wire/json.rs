@@ -36,12 +36,7 @@ pub(crate) fn parse_body(body: &[u8]) -> Result<Value, ApiError> {
 pub(crate) fn answer(result: &Result<Value, ApiError>, request_id: &str) -> Response<Body> {
     let (status, body) = match result {
         Ok(value) => (200, value.to_string()),
-        Err(error) => {
-            let mut members = (*error.members).clone();
-            members.insert("__type".to_owned(), Value::from(&*error.code));
-            members.insert("Message".to_owned(), Value::from(&*error.message));
-            (error.status, Value::Object(members).to_string())
-        }
+        Err(error) => (error.status, json!({ "__type": error.code, "Message": error.message }).to_string()),
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);

@@ -233,7 +233,7 @@ def test_definitions(athena, sandbox):
         ("'a' || 'b'", "ab"),
         ("element_at(ARRAY[1, 2], 2)", "2"),
         ("cardinality(ARRAY[1, 2])", "2"),
-        ("count_if(a > 1) FROM (VALUES 1, 2, 3) AS t (a)", "2"),
+        ("count_if(a > 1) FROM (VALUES (1), (2), (3)) AS t (a)", "2"),
         ("try(CAST('x' AS integer))", None),
         ("7 / 2", "3"),
         ("substr('555-0100', 1, 3)", "555"),
@@ -252,7 +252,7 @@ def test_values(athena, expression, value):
     [
         ("SELECT * FROM absent", "TABLE_NOT_FOUND: Table 'awsdatacatalog.lake.absent' does not exist"),
         ("SELECT absent FROM calls", "COLUMN_NOT_FOUND"),
-        ("SELECT FROM WHERE", "SYNTAX_ERROR"),
+        ("SELECT 1 FROM FROM", "SYNTAX_ERROR"),
         ("SELECT * FROM calls WHERE month = 11", "TYPE_MISMATCH: Cannot apply operator: varchar = bigint"),
         ("SELECT * FROM people WHERE joined = '2026-11-19'", "TYPE_MISMATCH: Cannot apply operator: date = varchar"),
         ("SELECT '1'::int", "the cast `::`"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::SessionContext;
@@ -51,7 +52,8 @@ fn from_unixtime(arguments: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 fn date_format(arguments: &[ArrayRef]) -> Result<ArrayRef> {
-    let times = arguments[0].as_primitive::<TimestampMicrosecondType>();
+    let times = cast(&arguments[0], &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    let times = times.as_primitive::<TimestampMicrosecondType>();
     let patterns = arguments[1].as_string::<i32>();
     let texts = times
         .iter()

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, Date32Array, Int64Array, StringArray, TimestampMillisecondArray,
+    ArrayRef, AsArray, Date32Array, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType,
 };
@@ -60,12 +61,13 @@ fn failed(text: impl Into<String>) -> DataFusionError {
 }
 
 /// The rows of a date or time column; values outside the calendar are null.
-fn times(column: &ArrayRef) -> Vec<Option<DateTime>> {
+fn times(column: &ArrayRef) -> Result<Vec<Option<DateTime>>> {
     if column.data_type() == &DataType::Date32 {
-        return column.as_primitive::<Date32Type>().iter().map(|days| days.and_then(date_of)).collect();
+        return Ok(column.as_primitive::<Date32Type>().iter().map(|days| days.and_then(date_of)).collect());
     }
     let civil = |at: i64| Some(Timestamp::from_millisecond(at).ok()?.to_zoned(TimeZone::UTC).datetime());
-    column.as_primitive::<TimestampMillisecondType>().iter().map(|at| at.and_then(civil)).collect()
+    let column = cast(column, &TIME)?;
+    Ok(column.as_primitive::<TimestampMillisecondType>().iter().map(|at| at.and_then(civil)).collect())
 }
 
 fn date_of(days: i32) -> Option<DateTime> {
@@ -79,7 +81,7 @@ fn milliseconds(at: DateTime) -> Result<i64> {
 }
 
 fn part(arguments: &[ArrayRef], read: fn(DateTime) -> i64) -> Result<ArrayRef> {
-    let values: Int64Array = times(&arguments[0]).into_iter().map(|at| at.map(read)).collect();
+    let values: Int64Array = times(&arguments[0])?.into_iter().map(|at| at.map(read)).collect();
     Ok(Arc::new(values))
 }
 
@@ -97,8 +99,9 @@ fn from_unixtime(arguments: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 fn to_unixtime(arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let times = cast(&arguments[0], &TIME)?;
     #[expect(clippy::cast_precision_loss, reason = "the function's result is a double in Athena too")]
-    let values: datafusion::arrow::array::Float64Array = arguments[0]
+    let values: Float64Array = times
         .as_primitive::<TimestampMillisecondType>()
         .iter()
         .map(|at| at.map(|at| at as f64 / 1000.0))
@@ -142,7 +145,7 @@ fn span_of(unit: Unit, count: i64) -> Result<Span> {
 fn date_add(arguments: &[ArrayRef]) -> Result<ArrayRef> {
     let units = arguments[0].as_string::<i32>();
     let counts = arguments[1].as_primitive::<Int64Type>();
-    let added = times(&arguments[2])
+    let added = times(&arguments[2])?
         .into_iter()
         .zip(units.iter().zip(counts))
         .map(|(at, (unit, count))| {
@@ -163,14 +166,14 @@ fn date_add(arguments: &[ArrayRef]) -> Result<ArrayRef> {
         .into_iter()
         .map(|at| at.map(milliseconds).transpose())
         .collect::<Result<TimestampMillisecondArray>>()?;
-    Ok(Arc::new(values))
+    Ok(cast(&values, arguments[2].data_type())?)
 }
 
 fn date_diff(arguments: &[ArrayRef]) -> Result<ArrayRef> {
     let units = arguments[0].as_string::<i32>();
-    let values = times(&arguments[1])
+    let values = times(&arguments[1])?
         .into_iter()
-        .zip(times(&arguments[2]))
+        .zip(times(&arguments[2])?)
         .zip(units)
         .map(|((from, to), unit)| {
             let (Some(from), Some(to), Some(unit)) = (from, to, unit) else { return Ok(None) };
@@ -193,7 +196,7 @@ fn date_diff(arguments: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 fn date_format(arguments: &[ArrayRef]) -> Result<ArrayRef> {
-    let texts = times(&arguments[0])
+    let texts = times(&arguments[0])?
         .into_iter()
         .zip(arguments[1].as_string::<i32>())
         .map(|(at, format)| {
