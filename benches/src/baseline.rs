@@ -60,7 +60,10 @@ async fn client(mut connection: PgConnection, first_id: i32, span: Duration) -> 
         if Duration::try_from(sent.duration_since(begin))? > span {
             return Ok(times);
         }
-        sqlx::query("update trunkline_bench set v = v + 1 where id = $1").bind(id).execute(&mut connection).await?;
+        sqlx::query("update trunkline_bench set v = v + 1 where id = $1")
+            .bind(id)
+            .execute(&mut connection)
+            .await?;
         times.push(Duration::try_from(now().duration_since(sent))?);
         id = first_id + (id - first_id + 1) % 100;
     }

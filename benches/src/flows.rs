@@ -56,7 +56,8 @@ pub async fn three_tasks(stage: &Stage, base: &Baseline, effort: f64, table: &mu
 
 /// A chain of forty tasks.
 pub async fn chain_of_forty(stage: &Stage, base: &Baseline, effort: f64, table: &mut Table) -> Result<()> {
-    let definition = stage.deploy("chain40", 40, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
+    let definition =
+        stage.deploy("chain40", 40, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
     let engine = stage.engine(operators()).await?;
     let store = stage.store().await?;
     let median = median_alone(&engine.handle(), &store, &definition, scaled(30, effort)).await?;
@@ -113,13 +114,19 @@ async fn check_history(store: &Store, run: RunId, tasks: usize) -> Result<()> {
     ensure!(attempts.len() == tasks, "{} attempts of {tasks} tasks", attempts.len());
     let mut ends = 0;
     for row in store.history(run, 0, 100_000).await? {
-        ends += row.changes.iter().filter(|change| change.attempt.is_some() && change.to == "succeeded").count();
+        ends +=
+            row.changes.iter().filter(|change| change.attempt.is_some() && change.to == "succeeded").count();
     }
     ensure!(ends == tasks, "{ends} ends of {tasks} attempts in the history");
     Ok(())
 }
 
-async fn median_alone(handle: &EngineHandle, store: &Store, definition: &Arc<Definition>, count: usize) -> Result<Duration> {
+async fn median_alone(
+    handle: &EngineHandle,
+    store: &Store,
+    definition: &Arc<Definition>,
+    count: usize,
+) -> Result<Duration> {
     let mut times = Vec::with_capacity(count);
     let mut last = None;
     for number in 0..count + 10 {
@@ -143,7 +150,12 @@ async fn finish(handle: EngineHandle, definition: Arc<Definition>, key: String) 
     Ok(run)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a count of repetitions")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a count of repetitions"
+)]
 fn scaled(count: usize, effort: f64) -> usize {
     (count as f64 * effort).max(1.0) as usize
 }

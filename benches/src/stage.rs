@@ -114,7 +114,12 @@ pub async fn tick(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-fn pipeline(name: &str, tasks: usize, operator: &str, upstream: impl Fn(usize) -> Vec<usize>) -> Result<Pipeline> {
+fn pipeline(
+    name: &str,
+    tasks: usize,
+    operator: &str,
+    upstream: impl Fn(usize) -> Vec<usize>,
+) -> Result<Pipeline> {
     let tasks: Vec<_> = (0..tasks)
         .map(|position| {
             json!({

@@ -197,8 +197,14 @@ impl World {
         for change in &delta.attempts {
             let task = &self.run.definition.pipeline.tasks[change.task];
             if change.new && task.trigger_rule == TriggerRule::AllSuccess {
-                let early =
-                    task.depends_on.iter().any(|up| self.run.tasks[*up].state != TaskState::Succeeded);
+                // An upstream that a person cleared meanwhile runs again by itself; what was
+                // ready by then goes on.
+                let own = self.run.tasks[change.task].generation;
+                let early = task
+                    .depends_on
+                    .iter()
+                    .map(|up| &self.run.tasks[*up])
+                    .any(|up| up.state != TaskState::Succeeded && up.generation <= own);
                 assert!(!early, "{} started before its upstreams succeeded", task.name);
             }
         }

@@ -151,7 +151,8 @@ fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview) {
     }
     let label = snapshot.label();
     cx.output.note(&format!("{}  {}", bold(&label), snapshot.covers()));
-    cx.output.data(&format!("{} run again: {}", counted(cleared.len(), "task"), cleared.join(", ")));
+    let verb = if cleared.len() == 1 { "runs" } else { "run" };
+    cx.output.data(&format!("{} {verb} again: {}", counted(cleared.len(), "task"), cleared.join(", ")));
     let kept: Vec<String> = (0..snapshot.tasks.len())
         .filter(|position| !preview.cleared.contains(position))
         .filter_map(|position| snapshot.tasks.get(position))

@@ -13,6 +13,7 @@ use trunkline_tasks::{Registry, registry::QUARANTINE};
 use super::{
     exit::{Reported, refuse},
     output::Output,
+    status::without_password,
 };
 use crate::{
     clock::{RandomIds, SharedClock, SharedIds, SystemClock, for_operators},
@@ -162,7 +163,11 @@ impl Context {
         let Some(url) = named.or(private) else {
             return refuse("the keeper gave no private Postgres; name a server with DATABASE_URL or --store");
         };
-        let store = Store::connect(&url, self.ids.replica_id(), self.config.lax_durability).await?;
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return refuse("the store is not a Postgres URL; write postgresql://user@host/database");
+        }
+        let connected = Store::connect(&url, self.ids.replica_id(), self.config.lax_durability).await;
+        let store = connected.with_context(|| format!("cannot open the store {}", without_password(&url)))?;
         let store = store.with_dead_after(self.timing().dead_after);
         if is_private || self.config.environment == LOCAL_ENVIRONMENT {
             store.migrate().await?;

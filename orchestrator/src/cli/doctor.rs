@@ -6,6 +6,7 @@ use super::{
     context::{Context, LOCAL_FOLDER},
     exit::Exit,
     output::{bold, dim},
+    validate::counted,
 };
 use crate::{
     config::variable,
@@ -68,7 +69,10 @@ fn project(cx: &Context, root: &std::path::Path) -> Finding {
     diagnostics.absorb(loaded.diagnostics);
     if diagnostics.has_errors() {
         let (errors, _) = diagnostics.counts();
-        return bad(&format!("{errors} errors in {}", root.display()), "`trunkline validate` shows them");
+        return bad(
+            &format!("{} in {}", counted(errors, "error"), root.display()),
+            "`trunkline validate` shows them",
+        );
     }
     if count == 0 {
         return bad(
@@ -76,7 +80,7 @@ fn project(cx: &Context, root: &std::path::Path) -> Finding {
             "`trunkline init DIR` makes a project that runs",
         );
     }
-    Finding::Good(format!("{count} valid pipelines in {}", root.display()))
+    Finding::Good(format!("{} valid in {}", counted(count, "pipeline"), root.display()))
 }
 
 fn binaries(cx: &Context) -> Finding {

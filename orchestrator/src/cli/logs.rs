@@ -66,7 +66,8 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
         cx.output.note("no output was captured; the service keeps this job's log");
     }
     if let Some(failure) = chosen(&snapshot, task, Some(key.number)).and_then(|attempt| attempt.failure) {
-        cx.output.note(&format!("failed ({}): {}", failure.class, failure.message));
+        let first = failure.message.lines().next().unwrap_or_default();
+        cx.output.note(&format!("failed ({}): {first}", failure.class));
     }
     Ok(Exit::Done)
 }

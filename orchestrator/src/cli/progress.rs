@@ -170,15 +170,16 @@ impl Progress {
 
 /// What is worth a line of its own: state, attempt, external id.
 fn headline(snapshot: &Snapshot, row: &TaskRow) -> String {
-    let mut text = row.state.clone();
+    let job = snapshot.newest_attempt(row.position).and_then(|attempt| attempt.external_id.as_deref());
+    let mut text = match (row.state == TaskState::Running.word(), job) {
+        (true, None) => "starting".to_owned(),
+        _ => row.state.clone(),
+    };
     if row.tries > 1 {
         text.push_str(&format!(", attempt {}", row.tries));
     }
-    if row.state == TaskState::Running.word()
-        && let Some(id) =
-            snapshot.newest_attempt(row.position).and_then(|attempt| attempt.external_id.as_deref())
-    {
-        text.push_str(&format!("  {id}"));
+    if let Some(job) = job.filter(|_| row.state == TaskState::Running.word()) {
+        text.push_str(&format!("  {job}"));
     }
     if let Some(reason) = reason(snapshot, row) {
         text.push_str(&format!(": {reason}"));

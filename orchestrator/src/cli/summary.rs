@@ -79,8 +79,11 @@ fn task_lines(cx: &Context, snapshot: &Snapshot, row: &TaskRow) {
     }
 }
 
-/// `rows=1234`; what is long or nested is left to `show --json`.
+/// `rows=1234`; what is long or nested is left to `show --json`, and ids to `show`.
 fn shown(name: &str, value: &Value) -> Option<String> {
+    if name.ends_with("_id") {
+        return None;
+    }
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(_) | Value::Bool(_) => value.to_string(),

@@ -439,7 +439,8 @@ impl Owner {
                 let _ = reply.send(Asked::Unknown);
             }
         }
-        self.shared.claim_again(dropped, reach);
+        // Not at once: whatever refused the commit would refuse the next one as well.
+        self.shared.claim_again(dropped, true);
     }
 
     fn want(&mut self, request: RunRequest, reply: BornReply) {

@@ -52,6 +52,8 @@ pub fn wanted(
     now: Timestamp,
 ) -> Result<Wanted, WantedError> {
     let zone = zone_of(pipeline);
+    // A run without interval is named by the present: nobody types nanoseconds.
+    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     let selected = select(pipeline.data_interval, &zone, pipeline.calendar.as_ref(), date, now)?;
     let mut split = Vec::with_capacity(given.len());
     for text in given {

@@ -252,7 +252,7 @@ fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
 fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
     let meaning = match AttemptState::from_word(&row.state) {
         Some(state) => state.meaning(),
-        None => &row.state,
+        None => row.state.as_str(),
     };
     AttemptView {
         task: task_name(snapshot, row.position).unwrap_or_default(),
