@@ -252,7 +252,7 @@ def test_values(athena, expression, value):
     [
         ("SELECT * FROM absent", "TABLE_NOT_FOUND: Table 'awsdatacatalog.lake.absent' does not exist"),
         ("SELECT absent FROM calls", "COLUMN_NOT_FOUND"),
-        ("SELECT 1 FROM FROM", "SYNTAX_ERROR"),
+        ("SELECT 1 +", "SYNTAX_ERROR"),
         ("SELECT * FROM calls WHERE month = 11", "TYPE_MISMATCH: Cannot apply operator: varchar = bigint"),
         ("SELECT * FROM people WHERE joined = '2026-11-19'", "TYPE_MISMATCH: Cannot apply operator: date = varchar"),
         ("SELECT '1'::int", "the cast `::`"),

@@ -380,20 +380,4 @@ mod tests {
             .unwrap_err();
         assert!(matches!(Trouble::from(error).into_sent(), Sent::Unknown(_)));
     }
-
-    #[tokio::test]
-    async fn looks_are_repeated_and_never_end_a_job() {
-        let double = Double::start([
-            Answer::Text(500, ""),
-            service_error(400, "AccessDeniedException", "no"),
-            service_error(400, "EntityNotFoundException", "no such run"),
-        ])
-        .await;
-        let glue = double.clients.glue("aws", Purpose::Read).await.unwrap();
-        let denied = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
-        assert!(matches!(Trouble::from(denied).into_status(), Status::Unavailable(_)));
-        let gone = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
-        assert!(matches!(Trouble::from(gone).into_status(), Status::Gone(_)));
-        assert_eq!(double.received().len(), 3, "the 500 is repeated by the SDK");
-    }
 }
