@@ -329,7 +329,9 @@ impl World {
     fn find(&mut self, attempt: AttemptKey) {
         let event = if self.jobs.iter().any(|job| job.key == attempt) {
             accepted(attempt, true)
-        } else if self.hostile && self.chance.percent(30) {
+        } else if self.effects.contains(&Effect::Send { attempt }) || self.hostile && self.chance.percent(30)
+        {
+            // A send that may still arrive leaves nothing proved: operators wait for its quarantine.
             Event::NotYetKnown {
                 attempt,
                 again_at: self.now + SignedDuration::from_secs(5),
