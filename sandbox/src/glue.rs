@@ -28,7 +28,7 @@ pub(crate) struct Glue {
 
 impl Glue {
     /// Opens the service and continues what an earlier process left running.
-    pub(crate) async fn open(world: Arc<World>) -> Result<Arc<Self>, SandboxError> {
+    pub(crate) fn open(world: Arc<World>) -> Result<Arc<Self>, SandboxError> {
         let catalog = Arc::new(Catalog::open(&world.root)?);
         let scratch = world.root.join("engine-work");
         let engine = Engine::new(Arc::clone(&catalog), Arc::clone(&world), scratch.clone())
@@ -40,12 +40,7 @@ impl Glue {
     }
 
     /// Answers one call.
-    pub(crate) async fn call(
-        &self,
-        cx: &CallContext,
-        operation: &str,
-        body: Value,
-    ) -> Result<Value, ApiError> {
+    pub(crate) fn call(&self, cx: &CallContext, operation: &str, body: Value) -> Result<Value, ApiError> {
         if let Some(answer) = catalog::api::call(&self.catalog, cx, operation, &body) {
             return answer;
         }

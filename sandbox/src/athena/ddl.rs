@@ -38,7 +38,7 @@ pub(super) fn run(
     match statement {
         Statement::CreateDatabase { name, if_not_exists } => run.create_database(&name, if_not_exists)?,
         Statement::DropDatabase { name, if_exists, cascade } => {
-            run.drop_database(&name, if_exists, cascade)?
+            run.drop_database(&name, if_exists, cascade)?;
         }
         Statement::CreateTable(table) => run.create_table(table)?,
         Statement::DropTable { name, if_exists } => run.drop_table(name, if_exists)?,
@@ -47,7 +47,7 @@ pub(super) fn run(
             run.add_partitions(name, if_not_exists, partitions)?;
         }
         Statement::DropPartitions { name, if_exists, partitions } => {
-            run.drop_partitions(name, if_exists, partitions)?
+            run.drop_partitions(name, if_exists, partitions)?;
         }
         Statement::ShowDatabases => {
             let names = run.catalog.databases().into_iter().map(|database| database.name).collect();

@@ -9,7 +9,7 @@ use super::results;
 use super::statement::TableName;
 use crate::catalog::{Column, TableRecord};
 use crate::engine::folders::{NULL_VALUE, as_folder, folder};
-use crate::engine::{EngineError, Planned, QueryRows, WrittenFile};
+use crate::engine::{EngineError, Planned, QueryRows, Session, WrittenFile};
 use crate::s3::parse_uri;
 
 /// Most partitions that one statement writes (the service's own limit).
@@ -37,7 +37,7 @@ pub(super) async fn create_table_as(
     let wishes = Wishes::of(properties)?;
     let location = wishes.location.clone().unwrap_or_else(|| default_location(work));
     let planned = work.session.athena_query(sql).await?;
-    let columns = named_columns(work, &planned)?;
+    let columns = named_columns(&planned)?;
     let split = columns.len().saturating_sub(wishes.keys.len());
     let last: Vec<_> = columns[split..].iter().map(|column| column.name.clone()).collect();
     if last != wishes.keys || split == 0 {
@@ -48,7 +48,7 @@ pub(super) async fn create_table_as(
         )));
     }
     ensure_empty(work, &location)?;
-    let rows = work.session.shaped(planned.rows, &columns)?;
+    let rows = Session::shaped(planned.rows, &columns)?;
     let files = stage(work, rows, &wishes.keys).await?;
     let input = parquet_table(&location, columns[..split].to_vec(), columns[split..].to_vec())?;
     let now = work.world.clock.now();
@@ -73,9 +73,9 @@ pub(super) async fn insert_into(work: &Work<'_>, name: TableName, sql: &str) -> 
     let keys: Vec<String> = record.partition_keys().into_iter().map(|key| key.name).collect();
     wanted.extend(record.partition_keys());
     let planned = work.session.athena_query(sql).await?;
-    let given = work.session.columns_of(&planned.rows)?;
+    let given = Session::columns_of(&planned.rows)?;
     fits(&given, &wanted)?;
-    let rows = work.session.shaped(planned.rows, &wanted)?;
+    let rows = Session::shaped(planned.rows, &wanted)?;
     let files = stage(work, rows, &keys).await?;
     place_files(work, record.location(), &keys, &files).await?;
     add_partitions(work, &record, &keys, &files)
@@ -88,15 +88,15 @@ fn fits(given: &[Column], wanted: &[Column]) -> Result<(), Failure> {
         columns.iter().map(|column| column.hive_type.as_str()).collect::<Vec<_>>().join(", ")
     };
     let rank = |name: &str| NUMBERS.iter().position(|number| *number == name);
-    let pair_fits =
-        |(given, wanted): (&Column, &Column)| match (rank(&given.hive_type), rank(&wanted.hive_type)) {
-            (Some(from), Some(to)) => from <= to,
-            _ => {
-                let base = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
-                let (from, to) = (base(&given.hive_type), base(&wanted.hive_type));
-                from == to || (from == "string" && (to == "varchar" || to == "char"))
-            }
-        };
+    let pair_fits = |(given, wanted): (&Column, &Column)| {
+        if let (Some(from), Some(to)) = (rank(&given.hive_type), rank(&wanted.hive_type)) {
+            from <= to
+        } else {
+            let base = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
+            let (from, to) = (base(&given.hive_type), base(&wanted.hive_type));
+            from == to || (from == "string" && (to == "varchar" || to == "char"))
+        }
+    };
     if given.len() == wanted.len() && given.iter().zip(wanted).all(pair_fits) {
         return Ok(());
     }
@@ -148,10 +148,10 @@ fn default_location(work: &Work<'_>) -> String {
 }
 
 /// The columns of a new table: lower-case names, none missing, none twice.
-fn named_columns(work: &Work<'_>, planned: &Planned) -> Result<Vec<Column>, Failure> {
+fn named_columns(planned: &Planned) -> Result<Vec<Column>, Failure> {
     let mut columns: Vec<Column> = Vec::new();
     for (at, (column, name)) in
-        work.session.columns_of(&planned.rows)?.into_iter().zip(&planned.names).enumerate()
+        Session::columns_of(&planned.rows)?.into_iter().zip(&planned.names).enumerate()
     {
         let name = name.to_lowercase();
         if name == format!("_col{at}") {

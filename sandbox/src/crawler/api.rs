@@ -292,15 +292,18 @@ struct ListCrawls {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Filter {
-    field_name: String,
-    filter_operator: String,
-    field_value: String,
+    #[serde(rename = "FieldName")]
+    name: String,
+    #[serde(rename = "FilterOperator")]
+    operator: String,
+    #[serde(rename = "FieldValue")]
+    value: String,
 }
 
 fn matches_all(crawl: &CrawlRecord, filters: &[Filter]) -> Result<bool, ApiError> {
     for filter in filters {
-        let wanted = filter.field_value.as_str();
-        let order = match filter.field_name.as_str() {
+        let wanted = filter.value.as_str();
+        let order = match filter.name.as_str() {
             "CRAWL_ID" => crawl.id.as_str().cmp(wanted),
             "STATE" => crawl.state.name().cmp(wanted),
             "START_TIME" => crawl.started.cmp(&time_of(wanted)?),
@@ -316,7 +319,7 @@ fn matches_all(crawl: &CrawlRecord, filters: &[Filter]) -> Result<bool, ApiError
                 ));
             }
         };
-        let holds = match filter.filter_operator.as_str() {
+        let holds = match filter.operator.as_str() {
             "GT" => order.is_gt(),
             "GE" => order.is_ge(),
             "LT" => order.is_lt(),

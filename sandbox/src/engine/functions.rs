@@ -46,7 +46,7 @@ enum ResultType {
 
 impl Plain {
     /// A function for each of the given lists of argument types; other arguments are converted if they can be.
-    fn new(name: &'static str, arguments: &[&[DataType]], result: DataType, body: Body) -> ScalarUDF {
+    fn fixed(name: &'static str, arguments: &[&[DataType]], result: DataType, body: Body) -> ScalarUDF {
         Self::made(name, arguments, ResultType::Fixed(result), body)
     }
 

@@ -1,7 +1,7 @@
 //! JSON objects as rows: splitting an object's bytes into records, and turning records into columns.
 //!
 //! Two readers of JSON disagree on what is legal, and both are here: Spark's and the crawler's (any number of
-//! records, pretty-printed or not, one after another) and the SerDe that Athena uses (one record per line).
+//! records, pretty-printed or not, one after another) and the `SerDe` that Athena uses (one record per line).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(crate) fn records_of(content: &[u8]) -> Result<Vec<Record>, BadJson> {
     Ok(records)
 }
 
-/// The records of an object as Athena's SerDe sees it: every line is one record.
+/// The records of an object as Athena's `SerDe` sees it: every line is one record.
 pub(super) fn records_by_line(content: &[u8]) -> Result<Vec<Record>, BadJson> {
     let mut records = Vec::new();
     for line in content.split(|byte| *byte == b'\n') {
@@ -90,13 +90,12 @@ fn member_arrays(rows: &[Option<&Record>], fields: &Fields, strict: bool) -> Res
     let mut spellings: HashMap<&str, Option<usize>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
         for (name, value) in row.iter().copied().flatten() {
-            let column = match spellings.get(name.as_str()) {
-                Some(known) => *known,
-                None => {
-                    let found = index.get(&name.to_lowercase()).copied();
-                    spellings.insert(name, found);
-                    found
-                }
+            let column = if let Some(known) = spellings.get(name.as_str()) {
+                *known
+            } else {
+                let found = index.get(&name.to_lowercase()).copied();
+                spellings.insert(name, found);
+                found
             };
             if let Some(column) = column {
                 columns[column][at] = Some(value);
@@ -194,7 +193,7 @@ impl<'a> Build<'a> {
         let lists: Vec<Option<&Vec<Value>>> = self.each("an array", Value::as_array)?.collect();
         let lengths = lists.iter().map(|list| list.map_or(0, Vec::len));
         let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
-        let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
+        let nulls: NullBuffer = lists.iter().map(Option::is_some).collect();
         let items: Vec<Option<&Value>> =
             lists.iter().flatten().flat_map(|list| list.iter().map(Some)).collect();
         let items = array_of(&items, field.data_type(), self.strict)?;
@@ -208,7 +207,7 @@ impl<'a> Build<'a> {
             return Ok(new_null_array(&DataType::Struct(fields.clone()), records.len()));
         }
         let members = member_arrays(&records, fields, self.strict)?;
-        let nulls = NullBuffer::from_iter(records.iter().map(Option::is_some));
+        let nulls: NullBuffer = records.iter().map(Option::is_some).collect();
         let built = StructArray::try_new(fields.clone(), members, Some(nulls));
         Ok(Arc::new(built.map_err(|error| BadJson(error.to_string()))?))
     }
@@ -220,7 +219,7 @@ impl<'a> Build<'a> {
         let records: Vec<Option<&Record>> = self.each("an object", Value::as_object)?.collect();
         let offsets =
             OffsetBuffer::<i32>::from_lengths(records.iter().map(|record| record.map_or(0, Map::len)));
-        let nulls = NullBuffer::from_iter(records.iter().map(Option::is_some));
+        let nulls: NullBuffer = records.iter().map(Option::is_some).collect();
         let keys: Vec<Value> = records
             .iter()
             .copied()

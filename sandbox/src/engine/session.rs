@@ -166,7 +166,7 @@ impl Session {
     }
 
     /// The same rows under other names, converted to the types of columns.
-    pub(crate) fn shaped(&self, rows: DataFrame, columns: &[Column]) -> Result<DataFrame, EngineError> {
+    pub(crate) fn shaped(rows: DataFrame, columns: &[Column]) -> Result<DataFrame, EngineError> {
         let renamed = numbered(rows)?;
         let chosen = columns
             .iter()
@@ -180,7 +180,7 @@ impl Session {
     }
 
     /// Names and types of a query's columns.
-    pub(crate) fn columns_of(&self, rows: &DataFrame) -> Result<Vec<Column>, EngineError> {
+    pub(crate) fn columns_of(rows: &DataFrame) -> Result<Vec<Column>, EngineError> {
         let fields = rows.schema().fields();
         fields.iter().map(|field| Ok(Column::new(field.name(), hive_type(field.data_type())?))).collect()
     }
@@ -206,7 +206,7 @@ impl Session {
 
     /// Runs a query and keeps at most `rows_max` rows in memory; more is an error.
     pub(crate) async fn collect(&self, rows: DataFrame, rows_max: usize) -> Result<Rows, EngineError> {
-        let columns = self.columns_of(&rows)?;
+        let columns = Self::columns_of(&rows)?;
         let mut stream = rows.execute_stream().await?;
         let mut batches = Vec::new();
         let mut count = 0;

@@ -116,8 +116,8 @@ fn first(rest: &str) -> (Kind, usize) {
     if rest.starts_with("--") {
         return (Kind::Blank, rest.find('\n').map_or(rest.len(), |end| end + 1));
     }
-    if rest.starts_with("/*") {
-        return (Kind::Blank, rest[2..].find("*/").map_or(rest.len(), |end| end + 4));
+    if let Some(comment) = rest.strip_prefix("/*") {
+        return (Kind::Blank, comment.find("*/").map_or(rest.len(), |end| end + 4));
     }
     match c {
         '\'' => (Kind::Text, quoted(rest, b'\'')),

@@ -1,4 +1,4 @@
-//! Delimited text as rows of cells, as Hive's two text SerDes read it. Types are not known here.
+//! Delimited text as rows of cells, as Hive's two text `SerDes` read it. Types are not known here.
 
 /// How cells and rows are separated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

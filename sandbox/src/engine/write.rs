@@ -1,6 +1,6 @@
 //! Writing a query's rows as Parquet, one file per partition.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::basic::Compression;
-use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::{DataFrame, ident};
 use futures::StreamExt;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 
 use super::EngineError;
 
@@ -61,13 +61,13 @@ pub(super) async fn partitioned_parquet(
     };
     let mut batches = sorted.execute_stream().await?;
     let mut output = Output { folder: folder.to_owned(), schema: in_file, open: None, written: Vec::new() };
-    let mut seen: HashMap<Vec<Option<String>>, ()> = HashMap::new();
+    let mut seen: HashSet<Vec<Option<String>>> = HashSet::new();
     while let Some(batch) = batches.next().await {
         let batch = batch?;
         for (values, from, rows) in runs(&batch, &places)? {
             if output.open.as_ref().is_none_or(|open| open.values != values) {
                 output.finish()?;
-                if seen.insert(values.clone(), ()).is_some() {
+                if !seen.insert(values.clone()) {
                     return Err(EngineError::internal("rows came unsorted"));
                 }
                 if seen.len() > PARTITIONS_MAX {

@@ -274,9 +274,10 @@ impl Maker<'_> {
         }
     }
 
+    #[expect(clippy::unused_async, reason = "every service is asked alike")]
     async fn glue(&self, operation: &str, body: Value) -> Result<Value, ApiError> {
         let cx = self.cx.with_operation("glue", operation);
-        self.services.glue.call(&cx, operation, body).await
+        self.services.glue.call(&cx, operation, body)
     }
 
     /// The properties with the physical name, without what the API calls differently.

@@ -44,7 +44,7 @@ impl std::fmt::Debug for Services {
 impl Services {
     /// Reads what each service left at its last end, and continues what was running.
     pub(super) async fn open(world: Arc<World>) -> Result<Self, SandboxError> {
-        let glue = Glue::open(Arc::clone(&world)).await?;
+        let glue = Glue::open(Arc::clone(&world))?;
         let athena = Athena::open(Arc::clone(&world), Arc::clone(&glue)).await?;
         Ok(Self {
             s3: Front::new(Arc::clone(&world)),
@@ -167,7 +167,7 @@ async fn json_call(
     let body = read(request, json::BODY_MAX).await;
     around(&services.world, &cx, Protocol::Json, async {
         let result = match body.and_then(|body| json::parse_body(&body)) {
-            Ok(body) if cx.service == "glue" => services.glue.call(&cx, &cx.operation, body).await,
+            Ok(body) if cx.service == "glue" => services.glue.call(&cx, &cx.operation, body),
             Ok(body) => services.athena.call(&cx, &cx.operation, body).await,
             Err(error) => Err(error),
         };

@@ -17,13 +17,13 @@ use super::Plain;
 const DEFAULT_PATTERN: &str = "yyyy-MM-dd HH:mm:ss";
 
 pub(super) fn register(context: &SessionContext) {
-    context.register_udf(Plain::new(
+    context.register_udf(Plain::fixed(
         "from_unixtime",
         &[&[DataType::Int64], &[DataType::Int64, DataType::Utf8]],
         DataType::Utf8,
         from_unixtime,
     ));
-    context.register_udf(Plain::new(
+    context.register_udf(Plain::fixed(
         "date_format",
         &[&[DataType::Timestamp(TimeUnit::Microsecond, None), DataType::Utf8]],
         DataType::Utf8,
@@ -33,7 +33,7 @@ pub(super) fn register(context: &SessionContext) {
 
 fn from_unixtime(arguments: &[ArrayRef]) -> Result<ArrayRef> {
     let seconds = arguments[0].as_primitive::<Int64Type>();
-    let patterns = arguments.get(1).map(|patterns| patterns.as_string::<i32>());
+    let patterns = arguments.get(1).map(datafusion::arrow::array::AsArray::as_string::<i32>);
     let texts = seconds
         .iter()
         .enumerate()

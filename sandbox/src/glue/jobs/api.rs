@@ -324,12 +324,11 @@ struct Stop {
     job_run_ids: Vec<String>,
 }
 
+/// A definition's name, its members, and the sandbox's script.
+type Definition = (String, Map<String, Value>, Option<Script>);
+
 /// Takes a definition apart: its name, its members, and the sandbox's script if provisioning gives one.
-fn definition_of(
-    cx: &CallContext,
-    body: Value,
-    name: &str,
-) -> Result<(String, Map<String, Value>, Option<Script>), ApiError> {
+fn definition_of(cx: &CallContext, body: Value, name: &str) -> Result<Definition, ApiError> {
     let Value::Object(mut definition) = body else {
         return Err(ApiError::new(400, INVALID, "a job's definition is an object"));
     };

@@ -1,4 +1,4 @@
-//! Athena's date functions. Times have no zone, and formats are MySQL's.
+//! Athena's date functions. Times have no zone, and formats are `MySQL`'s.
 
 use std::sync::Arc;
 
@@ -22,17 +22,17 @@ const TIME: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
 pub(super) fn register(context: &SessionContext) {
     let text = DataType::Utf8;
     let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    context.register_udf(Plain::new("date_parse", &[&[text.clone(), text.clone()]], TIME, date_parse));
-    context.register_udf(Plain::new("date_format", &[&[TIME, text.clone()]], text.clone(), date_format));
-    context.register_udf(Plain::new("from_unixtime", &[&[DataType::Float64]], utc, from_unixtime));
-    context.register_udf(Plain::new("to_unixtime", &[&[TIME]], DataType::Float64, to_unixtime));
+    context.register_udf(Plain::fixed("date_parse", &[&[text.clone(), text.clone()]], TIME, date_parse));
+    context.register_udf(Plain::fixed("date_format", &[&[TIME, text.clone()]], text.clone(), date_format));
+    context.register_udf(Plain::fixed("from_unixtime", &[&[DataType::Float64]], utc, from_unixtime));
+    context.register_udf(Plain::fixed("to_unixtime", &[&[TIME]], DataType::Float64, to_unixtime));
     context.register_udf(Plain::same_as(
         "date_add",
         &[&[text.clone(), DataType::Int64, DataType::Date32], &[text.clone(), DataType::Int64, TIME]],
         2,
         date_add,
     ));
-    context.register_udf(Plain::new(
+    context.register_udf(Plain::fixed(
         "date_diff",
         &[&[text.clone(), DataType::Date32, DataType::Date32], &[text, TIME, TIME]],
         DataType::Int64,
@@ -52,7 +52,7 @@ pub(super) fn register(context: &SessionContext) {
         ("second", |a| part(a, |at| i64::from(at.second()))),
     ];
     for (name, body) in parts {
-        context.register_udf(Plain::new(name, &[&[DataType::Date32], &[TIME]], DataType::Int64, body));
+        context.register_udf(Plain::fixed(name, &[&[DataType::Date32], &[TIME]], DataType::Int64, body));
     }
 }
 
@@ -85,6 +85,7 @@ fn part(arguments: &[ArrayRef], read: fn(DateTime) -> i64) -> Result<ArrayRef> {
     Ok(Arc::new(values))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the engine calls all functions alike")]
 fn from_unixtime(arguments: &[ArrayRef]) -> Result<ArrayRef> {
     #[expect(
         clippy::cast_possible_truncation,
