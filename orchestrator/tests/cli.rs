@@ -2,6 +2,9 @@
 //! with. The store is a database of the tests' shared Postgres; one test uses the project's
 //! private one.
 
+#[path = "cli/while_running.rs"]
+mod while_running;
+
 use std::{
     fs,
     path::Path,
@@ -191,7 +194,8 @@ fn a_store_that_cannot_be_reached_is_said_and_ends_with_3() {
     let mut project = Project::private();
     project.store = Some("postgres://nobody:very-secret@127.0.0.1:9/none".to_owned());
     let said = project.say(&["runs"]).ends(3);
-    said.complains("the store cannot be reached");
+    said.complains("the store at 127.0.0.1:9/none cannot be reached");
+    said.complains("refused");
     assert!(!said.stderr.contains("very-secret"), "{}", said.stderr);
     assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
     project.store = Some("mysql://localhost/x".to_owned());

@@ -92,7 +92,7 @@ create table run (
   place_group    text,
   -- One letter per task, by position: what the grid reads.
   task_states    bytea   not null,
-  -- The sequence number of its newest history row.
+  -- No history row of it has a higher sequence number; numbers may be left out.
   event_seq      integer not null default 0,
   owner          uuid,
   fence          bigint  not null default 0,

@@ -238,6 +238,10 @@ pub struct Attempt {
     pub result: Option<Value>,
     /// When to look for an unconfirmed start again, or to repeat a stop; memory only.
     pub(crate) look_at: Option<Timestamp>,
+    /// Whether this owner's call for the present intent has not answered yet: nothing that a
+    /// look-up or a person says then proves that no job exists. Memory only, because a later
+    /// owner knows of no call and waits for the look-up's quarantine instead.
+    pub(crate) sending: bool,
 }
 
 impl Run {
@@ -296,6 +300,16 @@ impl Run {
         }
         self.timers =
             (0..self.tasks.len()).filter_map(|task| Some((self.tasks[task].due_at()?, task))).collect();
+    }
+
+    /// Forgets what only memory keeps: the run as another replica would load it.
+    pub fn forget(&mut self) {
+        for attempt in self.tasks.iter_mut().filter_map(|task| task.attempt.as_mut()) {
+            attempt.remote_state = None;
+            attempt.look_at = None;
+            attempt.sending = false;
+        }
+        self.recount();
     }
 
     /// The name that people use: `daily_cdr_etl@2026-11-19`.
@@ -405,6 +419,12 @@ impl TaskRun {
 }
 
 impl Attempt {
+    /// Whether this owner's call for the present intent is under way: a look-up begun now would
+    /// see nothing, and prove nothing.
+    pub fn is_sending(&self) -> bool {
+        self.sending
+    }
+
     /// When time alone changes something about it.
     fn due_at(&self) -> Option<Timestamp> {
         match self.state {

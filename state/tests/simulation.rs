@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use trunkline_state::{
     ids::{PipelineName, RunId, TaskName},
-    machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, Resolution},
     pipeline::{Catchup, Notice, Pipeline, RetryPolicy, Task, TriggerRule},
     run::{Attempt, Definition, Failure, Installation, Run, Trigger},
     schedule::DataInterval,
@@ -174,12 +174,7 @@ impl World {
     /// Memory is gone; the store is what the next owner loads.
     fn crash(&mut self) {
         self.run = self.stored.run.clone();
-        for task in &mut self.run.tasks {
-            if let Some(attempt) = &mut task.attempt {
-                attempt.remote_state = None;
-            }
-        }
-        self.run.recount();
+        self.run.forget();
         self.effects = machine::due(&self.run);
         self.decide(Event::Tick);
     }
@@ -230,21 +225,28 @@ impl World {
 
     fn person(&mut self) {
         let task = self.chance.below(self.run.tasks.len());
-        let command = match self.chance.below(6) {
+        let command = match self.chance.below(8) {
             0 => Command::Cancel { task: None, reason: None },
             1 => Command::Cancel { task: Some(task), reason: None },
             2 => Command::Pause,
             3 => Command::Resume,
             4 => Command::RetryNow { task },
+            // A person who is right: there never was a job of this attempt.
+            5 | 6 if !self.was_started(task) => Command::Resolve { task, resolution: Resolution::NotStarted },
             _ => Command::Clear { tasks: vec![task], reason: None },
         };
         let before = self.run.clone();
         match machine::ask(&mut self.run, "user:sim", &command, self.now) {
             Ok(delta) => self.commit(delta),
             Err(_) => {
-                assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something")
+                assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something");
             }
         }
+    }
+
+    fn was_started(&self, task: usize) -> bool {
+        let key = AttemptKey { task, number: self.run.tasks[task].attempts };
+        self.jobs.iter().any(|job| job.key == key)
     }
 
     fn pass_time(&mut self) {
@@ -327,19 +329,30 @@ impl World {
     }
 
     fn find(&mut self, attempt: AttemptKey) {
+        let Some(live) = self.run.live_attempt(attempt.task, attempt.number) else { return };
+        if live.is_sending() {
+            return;
+        }
+        let intent_at = live.intent_at;
         let event = if self.jobs.iter().any(|job| job.key == attempt) {
             accepted(attempt, true)
-        } else if self.effects.contains(&Effect::Send { attempt }) || self.hostile && self.chance.percent(30)
-        {
-            // A send that may still arrive leaves nothing proved: operators wait for its quarantine.
+        } else if self.hostile && self.chance.percent(30) {
             Event::NotYetKnown {
                 attempt,
+                intent_at,
                 again_at: self.now + SignedDuration::from_secs(5),
                 reason: "quarantine".into(),
             }
         } else {
-            Event::ProvedAbsent { attempt }
+            Event::ProvedAbsent { attempt, intent_at }
         };
+        // The answer may take its time, and a person or another look may be faster.
+        if self.hostile && self.chance.percent(30) {
+            self.late.push((self.now, event.clone()));
+            if self.chance.percent(50) {
+                return;
+            }
+        }
         self.decide(event);
     }
 

@@ -54,7 +54,7 @@ pub(crate) struct Session {
     pub(crate) store: Store,
     /// The hold on the keeper, if one was needed.
     pub(crate) attached: Option<Attached>,
-    registry: Arc<Registry>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Context {
@@ -199,7 +199,6 @@ impl Session {
             sandbox_endpoint: self.sandbox_endpoint(),
             timing: cx.timing(),
             host: cx.config.host.clone(),
-            environment: cx.config.environment.clone(),
         };
         crash::arm(variable("TRUNKLINE_CRASH_AT").as_deref())?;
         Ok(Engine::start(self.store.clone(), options).await?)

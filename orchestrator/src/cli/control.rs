@@ -109,7 +109,10 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
     let task = find::task(&snapshot.definition.pipeline, &args.task)?;
     let resolution = match (&args.handle, args.not_started, args.lost) {
         (Some(id), ..) => {
-            match snapshot.newest_attempt(task).and_then(|attempt| resolve::handle(attempt, id)) {
+            match snapshot
+                .newest_attempt(task)
+                .and_then(|attempt| resolve::handle(&session.registry, attempt, id, cx.now()))
+            {
                 Some(handle) => Resolution::Handle { handle, external_id: id.clone() },
                 None => {
                     return refuse(format!(

@@ -48,7 +48,7 @@ pub(crate) struct CdrArgs {
     /// How many days
     #[arg(long, default_value_t = 1)]
     days: u32,
-    /// Where to: a folder, or s3://bucket[/prefix] of the sandbox
+    /// Where to: a folder, or <s3://bucket>[/prefix] of the sandbox
     #[arg(long, value_name = "DIR|s3://BUCKET")]
     out: String,
 }

@@ -56,6 +56,7 @@ pub(crate) fn supervise(args: &SuperviseArgs) -> ExitCode {
 
 /// How the keeper starts the sandbox, in a program that has one.
 #[cfg(feature = "sandbox")]
+#[expect(clippy::unnecessary_wraps, reason = "a program without a sandbox has none")]
 fn sandbox_start() -> Option<SandboxStart> {
     use crate::keeper::SandboxRunning;
 

@@ -130,7 +130,7 @@ impl Output {
 /// A table without borders. `width`: cut to the terminal's; `color`: states in their colours.
 fn table(header: &[&str], rows: Vec<Vec<Field>>, width: bool, color: bool) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    table.load_preset(presets::NOTHING);
     table.set_content_arrangement(if width {
         ContentArrangement::Dynamic
     } else {

@@ -13,6 +13,7 @@ use super::{
     output::bold,
     validate::counted,
 };
+use crate::engine::EngineHandle;
 use crate::project::{PROJECT_FILE, Project};
 
 /// How often `--watch` looks at the files: editors write in bursts, people wait for a second.
@@ -60,7 +61,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         ended = told_to_end() => ended?,
         () = guard => {}
         watched = watch(cx, &session, args.watch) => watched?,
-        () = report_owned(cx, &session) => {}
+        () = report_owned(cx, engine.handle()) => {}
     }
     cx.output.note("ending: nothing more is started, runs are given back");
     engine.shutdown().await?;
@@ -94,16 +95,14 @@ async fn list_schedules(cx: &Context, session: &Session) -> anyhow::Result<()> {
 }
 
 /// Says how many runs this replica owns, whenever that changes. Ends never.
-async fn report_owned(cx: &Context, session: &Session) {
+async fn report_owned(cx: &Context, handle: EngineHandle) {
     let mut looks = tokio::time::interval(OWNED_EVERY);
     let mut before = 0;
     loop {
         looks.tick().await;
-        let Ok(replicas) = session.store.live_replicas().await else { continue };
-        let own =
-            replicas.iter().find(|replica| replica.id == session.store.replica().0).map_or(0, |row| row.runs);
+        let own = handle.owned();
         if own != before {
-            cx.output.note(&format!("owns {}", counted(usize::try_from(own).unwrap_or(0), "live run")));
+            cx.output.note(&format!("owns {}", counted(own, "live run")));
             before = own;
         }
     }

@@ -40,7 +40,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -105,8 +105,6 @@ pub struct EngineOptions {
     pub timing: Timing,
     /// This machine, for people.
     pub host: String,
-    /// The environment, e.g. `local`.
-    pub environment: String,
 }
 
 /// A running engine.
@@ -129,7 +127,6 @@ pub(crate) struct Shared {
     pub(crate) clock: SharedClock,
     pub(crate) ids: SharedIds,
     pub(crate) timing: Timing,
-    pub(crate) environment: String,
     pub(crate) is_server: bool,
     role: Role,
     place: Place,
@@ -139,6 +136,8 @@ pub(crate) struct Shared {
     poller: mpsc::UnboundedSender<PollMessage>,
     budgets: Mutex<Budgets>,
     replicas: AtomicU32,
+    /// Runs in hand, for people.
+    owned: AtomicUsize,
     pulse: alive::Pulse,
     versions: Mutex<VersionCache>,
     /// Runs to be claimed again, one by one.
@@ -192,7 +191,6 @@ impl Engine {
             clock: options.clock,
             ids: options.ids,
             timing: options.timing,
-            environment: options.environment,
             is_server: options.role == Role::Serve,
             role: options.role,
             place,
@@ -202,6 +200,7 @@ impl Engine {
             poller,
             budgets: Mutex::default(),
             replicas: AtomicU32::new(1),
+            owned: AtomicUsize::new(0),
             pulse: alive::Pulse::default(),
             versions: Mutex::default(),
             reclaim: Mutex::default(),
@@ -319,6 +318,11 @@ impl EngineHandle {
             return Ok(true);
         }
         Ok(self.shared.claim_and_adopt(run).await?)
+    }
+
+    /// How many live runs are in hand.
+    pub fn owned(&self) -> usize {
+        self.shared.owned.load(Ordering::Relaxed)
     }
 
     /// Gives a run back, for a server to claim.

@@ -13,7 +13,7 @@ use trunkline_state::{
     store::{AttemptRow, Parcel, RunRow, StoreError, TaskRow},
     words::AttemptState,
 };
-use trunkline_tasks::notice;
+use trunkline_tasks::{Registry, notice};
 
 use super::{Shared, chain, convert, crash, prepare};
 use crate::message::{
@@ -25,11 +25,6 @@ use crate::message::{
 const PARCELS_MAX: i64 = 20;
 /// Notices are given up after so many tries: with the growing pause, a day.
 const TRIES_MAX: u32 = 40;
-/// The first pause after a notice that could not be sent; FIFO topics drop a repetition within
-/// five minutes, so it comes soon.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// Runs over which a usual duration is taken.
 const USUAL_SAMPLE: i64 = 10;
 
@@ -63,7 +58,11 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
             shared.store.parcel_sent(parcel, provider_id).await
         }
         Err(reason) => {
-            let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(parcel.tries.min(20))).min(PAUSE_MAX);
+            let timing = &shared.timing;
+            let pause = timing
+                .notice_retry
+                .saturating_mul(2_u32.saturating_pow(parcel.tries.min(20)))
+                .min(timing.notice_retry_max);
             let again = (parcel.tries + 1 < TRIES_MAX).then_some(pause);
             tracing::warn!(run.id = %parcel.run, "could not send notice {}: {reason}", parcel.dedupe_key);
             shared.store.parcel_failed(parcel, reason, again).await
@@ -134,7 +133,7 @@ impl Facts {
     fn mail(&self, shared: &Shared, notice: &Notice, failed: bool) -> Result<(String, Mail), String> {
         let report = self.report();
         let mut mail = if failed {
-            failure_mail(&report, &self.failure_detail())
+            failure_mail(&report, &self.failure_detail(&shared.registry))
         } else {
             success_mail(&report, &self.success_detail())
         };
@@ -149,11 +148,15 @@ impl Facts {
                 .into(),
         );
         let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
-        if let Some(subject) = &notice.subject {
-            mail.subject = subject_line(&render(subject)?);
+        // Words of the pipeline's own that cannot be rendered for this run must not keep people
+        // from hearing of it: they get the standard words, and what is wrong with theirs.
+        match notice.subject.as_ref().map(render).transpose() {
+            Ok(subject) => mail.subject = subject.map_or(mail.subject, |subject| subject_line(&subject)),
+            Err(error) => write_below(&mut mail.body, "subject", &error),
         }
-        if let Some(message) = &notice.message {
-            mail.body = render(message)?;
+        match notice.message.as_ref().map(render).transpose() {
+            Ok(message) => mail.body = message.unwrap_or(mail.body),
+            Err(error) => write_below(&mut mail.body, "message", &error),
         }
         Ok((render(&notice.sns)?, mail))
     }
@@ -209,9 +212,9 @@ impl Facts {
             .max_by_key(|attempt| attempt.number)
     }
 
-    fn failure_detail(&self) -> FailureDetail {
+    fn failure_detail(&self, registry: &Registry) -> FailureDetail {
         FailureDetail {
-            failed: self.failed_tasks().map(|task| self.failed_task(task)).collect(),
+            failed: self.failed_tasks().map(|task| self.failed_task(registry, task)).collect(),
             reason: self.row.cancel_reason.clone().unwrap_or_else(|| "the run failed".to_owned()),
             not_run: self
                 .tasks
@@ -226,7 +229,7 @@ impl Facts {
         }
     }
 
-    fn failed_task(&self, task: &TaskRow) -> FailedTask {
+    fn failed_task(&self, registry: &Registry, task: &TaskRow) -> FailedTask {
         let definition = &self.run.definition.pipeline.tasks[task.position];
         let last = self.last_attempt(task);
         let kind = match last.and_then(|attempt| AttemptState::from_word(&attempt.state)) {
@@ -237,7 +240,7 @@ impl Facts {
         };
         FailedTask {
             name: task.task.clone(),
-            label: label(&definition.operator, last),
+            label: label(registry, &definition.operator, last),
             kind,
             attempt: task.tries,
             attempts: definition.retry.retries + 1,
@@ -301,20 +304,14 @@ impl Facts {
     }
 }
 
-/// What a task is, in people's words: `Glue job cdrDailyETL`.
-fn label(operator: &str, last: Option<&AttemptRow>) -> String {
-    let body = last.and_then(|attempt| attempt.request.get("body"));
-    let named =
-        |keys: &[&str]| keys.iter().find_map(|key| body?.get(*key)?.as_str()).unwrap_or_default().to_owned();
-    match operator {
-        "glue_job" => format!("Glue job {}", named(&["JobName"])),
-        "glue_crawler" => format!("Glue crawler {}", named(&["Name", "CrawlerName"])),
-        "athena_query" => "Athena query".to_owned(),
-        "sns_publish" => "SNS notice".to_owned(),
-        other => other.to_owned(),
-    }
-    .trim()
-    .to_owned()
+fn write_below(body: &mut String, part: &str, error: &str) {
+    body.push_str(&format!("\nThe notice's own {part} could not be rendered: {error}\n"));
+}
+
+/// What a task runs, in people's words: `Glue job cdrDailyETL`.
+fn label(registry: &Registry, operator: &str, last: Option<&AttemptRow>) -> String {
+    last.and_then(|attempt| Some(registry.get(operator)?.label(&convert::request(&attempt.request)?)))
+        .unwrap_or_else(|| operator.to_owned())
 }
 
 /// Console pages of what failed last, for those services that have one.

@@ -12,7 +12,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -76,6 +76,9 @@ pub(super) struct Owner {
     dirty: VecDeque<RunId>,
     dirty_set: HashSet<RunId>,
     timers: BTreeSet<(Timestamp, RunId)>,
+    /// Runs of a commit that the store refused. Each is committed alone until one of its commits
+    /// goes through, so that a run that can never be written holds up no other.
+    suspects: HashSet<RunId>,
     flights: Vec<Flight>,
     saving: bool,
     wanted: VecDeque<(Run, Delta, String, BornReply)>,
@@ -100,6 +103,7 @@ impl Owner {
             dirty: VecDeque::new(),
             dirty_set: HashSet::new(),
             timers: BTreeSet::new(),
+            suspects: HashSet::new(),
             flights: Vec::new(),
             saving: false,
             wanted: VecDeque::new(),
@@ -164,7 +168,7 @@ impl Owner {
             Message::Report { run, fence, event } => self.report(run, fence, event),
             Message::Place { run, fence, taken } => self.place(run, fence, taken),
             Message::Ask { run, actor, command, letter, reply } => {
-                self.ask(run, &actor, &command, letter, reply)
+                self.ask(run, &actor, &command, letter, reply);
             }
             Message::RemoteState { run, task, state } => {
                 if self.held.contains_key(&run) {
@@ -226,6 +230,7 @@ impl Owner {
             wake_at: None,
         };
         self.held.insert(id, held);
+        self.shared.owned.store(self.held.len(), Ordering::Relaxed);
         self.reset_timer(id);
     }
 
@@ -238,6 +243,7 @@ impl Owner {
                 let _ = reply.send(Asked::Unknown);
             }
         }
+        self.shared.owned.store(self.held.len(), Ordering::Relaxed);
         self.remote.remove(&id);
         if self.dirty_set.remove(&id) {
             self.dirty.retain(|other| *other != id);
@@ -354,6 +360,11 @@ impl Owner {
         }
         let mut batch = Batch::default();
         while let Some(id) = self.dirty.pop_front() {
+            let alone = self.suspects.contains(&id);
+            if alone && !batch.is_empty() {
+                self.dirty.push_front(id);
+                break;
+            }
             self.dirty_set.remove(&id);
             let Some(held) = self.held.get_mut(&id) else { continue };
             let delta = std::mem::take(&mut held.delta);
@@ -373,7 +384,7 @@ impl Owner {
                 waiting: std::mem::take(&mut held.waiting),
                 ended: held.run.state.is_terminal(),
             });
-            if batch.rows() >= COMMIT_ROWS_MAX {
+            if alone || batch.rows() >= COMMIT_ROWS_MAX {
                 break;
             }
         }
@@ -402,6 +413,7 @@ impl Owner {
         };
         let mut freed = false;
         for flight in flights {
+            self.suspects.remove(&flight.run);
             if !written.contains(&flight.run) {
                 tracing::warn!(run.id = %flight.run, "lost run {} to another replica", flight.run);
                 self.evict(flight.run);
@@ -431,6 +443,9 @@ impl Owner {
     fn save_failed(&mut self, flights: Vec<Flight>, error: &StoreError) {
         let reach = error.is_unreachable();
         tracing::warn!(runs = flights.len(), unreachable = reach, "a commit failed: {}", super::chain(error));
+        if !reach && flights.len() > 1 {
+            self.suspects.extend(flights.iter().map(|flight| flight.run));
+        }
         let mut dropped = Vec::with_capacity(flights.len());
         for flight in flights {
             self.evict(flight.run);
@@ -528,7 +543,7 @@ impl Owner {
     }
 
     fn place(&mut self, run: RunId, fence: i64, taken: bool) {
-        if !self.held.get(&run).is_some_and(|held| held.fence == fence) {
+        if self.held.get(&run).is_none_or(|held| held.fence != fence) {
             return;
         }
         if taken {

@@ -14,13 +14,6 @@ use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
 
 use super::{Shared, convert, crash, message::Message, pace, polls::Watch, prepare};
 
-/// A start that would have to wait longer for its budget is put back: its intent, and the
-/// time that it is signed with, would grow old.
-const BUDGET_WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// The pause before a look outside that failed is tried again, when it was no refusal.
-const BASELINE_RETRY: Duration = Duration::from_secs(2);
-
 /// Starts an effect. Watching is not here: see [`watch`].
 pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
     let id = run.id;
@@ -100,7 +93,9 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
                     return;
                 }
                 // Being slowed down uses up no retry and fails no task.
-                Err(failure) if failure.class == ErrorClass::Throttled => pace::pause(BASELINE_RETRY).await,
+                Err(failure) if failure.class == ErrorClass::Throttled => {
+                    pace::pause(shared.timing.look_retry).await;
+                }
                 Err(failure) => {
                     let failure = convert::failure(failure);
                     shared.report(id, fence, Event::PrepareFailed { task, number, failure });
@@ -122,6 +117,10 @@ enum Step {
 
 fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, step: Step) {
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return };
+    // Overtaken by a person's word in the same commit: the call's own end leads to a new look.
+    if step == Step::Find && attempt.is_sending() {
+        return;
+    }
     let Some(request) = convert::request(&attempt.request) else {
         let failure = Failure::new("config", "the stored request of this attempt cannot be read");
         shared.report(run.id, fence, Event::Lost { attempt: key, failure });
@@ -191,7 +190,7 @@ impl Job {
         };
         if let Some(rate) = operator.rate(Call::Start) {
             let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection).await;
-            if wait > BUDGET_WAIT_MAX {
+            if wait > self.shared.timing.budget_wait_max {
                 return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
             }
             pace::pause(wait).await;
@@ -203,12 +202,9 @@ impl Job {
         crash::point("after_intent", &self.operator);
         let intent = self.intent();
         let limit = self.shared.timing.start_limit;
-        let sent = match tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await {
-            Ok(sent) => sent,
-            Err(_) => {
-                let reason = format!("no answer within {}s", limit.as_secs_f64());
-                return Event::StartUnknown { attempt, reason };
-            }
+        let Ok(sent) = tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await else {
+            let reason = format!("no answer within {}s", limit.as_secs_f64());
+            return Event::StartUnknown { attempt, reason };
         };
         crash::point("after_send", &self.operator);
         self.answered(operator.rate(Call::Start), &sent).await;
@@ -248,8 +244,12 @@ impl Job {
                 reattached: true,
             },
             Found::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
-            Found::ProvedAbsent | Found::SafeToRepeat => Event::ProvedAbsent { attempt },
-            Found::NotYetKnown { again_at, reason } => Event::NotYetKnown { attempt, again_at, reason },
+            Found::ProvedAbsent | Found::SafeToRepeat => {
+                Event::ProvedAbsent { attempt, intent_at: self.intent_at }
+            }
+            Found::NotYetKnown { again_at, reason } => {
+                Event::NotYetKnown { attempt, intent_at: self.intent_at, again_at, reason }
+            }
             Found::Lost(failure) => Event::Lost { attempt, failure: convert::failure(failure) },
         });
     }

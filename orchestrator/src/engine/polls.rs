@@ -232,17 +232,16 @@ async fn copy_log(shared: &Shared, watched: &mut Watched) {
     let watch = &watched.watch;
     let Some(operator) = shared.registry.get(&watch.operator) else { return };
     loop {
-        let (chunk, offset) = match watched.log_at {
-            Some(at) => at,
-            None => {
-                // Most operators keep no output: find out before asking the store.
-                if operator.read_log(&watch.handle, 0).await.is_none() {
-                    return;
-                }
-                match shared.store.log_end(watch.run, watch.attempt).await {
-                    Ok(end) => end,
-                    Err(_) => return,
-                }
+        let (chunk, offset) = if let Some(at) = watched.log_at {
+            at
+        } else {
+            // Most operators keep no output: find out before asking the store.
+            if operator.read_log(&watch.handle, 0).await.is_none() {
+                return;
+            }
+            match shared.store.log_end(watch.run, watch.attempt).await {
+                Ok(end) => end,
+                Err(_) => return,
             }
         };
         watched.log_at = Some((chunk, offset));
@@ -278,7 +277,9 @@ fn interval(watch: &Watch, now: Timestamp, shortest: Duration) -> Duration {
     let ceiling = watch.ceiling.max(shortest);
     let by_age = (elapsed / ELAPSED_SHARE).clamp(shortest, ceiling);
     match watch.usual.map(|usual| usual.mul_f64(USUAL_EARLY)) {
-        Some(expected) if elapsed < expected => (expected - elapsed).clamp(by_age.min(ceiling), ceiling),
+        Some(expected) if elapsed < expected => {
+            expected.checked_sub(elapsed).unwrap().clamp(by_age.min(ceiling), ceiling)
+        }
         _ => by_age,
     }
 }
@@ -303,6 +304,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole numbers and sums of powers of two")]
     fn intervals_follow_age_and_history() {
         let after = |watch: &Watch, seconds: i64| {
             interval(watch, Timestamp::from_second(seconds).unwrap(), Duration::from_millis(250))

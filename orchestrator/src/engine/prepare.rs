@@ -79,7 +79,7 @@ pub(super) fn request(shared: &Shared, run: &Run, task: usize, number: u32) -> R
     })?;
     let templates = shared.templates(&run.definition);
     let settings = templates
-        .render(&entry.settings, &render_context(run, Some(number)))
+        .render_with(&entry.settings, || render_context(run, Some(number)))
         .map_err(|error| Failure::new("config", error.to_string()))?;
     let label = run.label();
     let cx = PrepareContext {

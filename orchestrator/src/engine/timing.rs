@@ -27,6 +27,16 @@ pub struct Timing {
     pub parcel_hold: Duration,
     /// The pause before a queued run asks again for its place, where nobody else would.
     pub place_retry: Duration,
+    /// A start that would have to wait longer for its budget is put back: its intent, and the
+    /// time that it is signed with, would grow old.
+    pub budget_wait_max: Duration,
+    /// The pause before a look outside that was throttled is tried again.
+    pub look_retry: Duration,
+    /// The first pause after a notice that could not be sent; FIFO topics drop a repetition
+    /// within five minutes, so it comes soon. Doubles up to `notice_retry_max`.
+    pub notice_retry: Duration,
+    /// The longest such pause.
+    pub notice_retry_max: Duration,
     /// The pause before a store that cannot be reached is tried again.
     pub store_retry: Duration,
 }
@@ -43,6 +53,10 @@ impl Default for Timing {
             defer_max: Duration::from_secs(60),
             parcel_hold: Duration::from_secs(60),
             place_retry: Duration::from_secs(1),
+            budget_wait_max: trunkline_tasks::clients::START_TIMEOUT,
+            look_retry: Duration::from_secs(2),
+            notice_retry: Duration::from_secs(5),
+            notice_retry_max: Duration::from_secs(3600),
             store_retry: Duration::from_millis(500),
         }
     }
@@ -64,6 +78,10 @@ impl Timing {
             defer_max: scale(self.defer_max),
             parcel_hold: scale(self.parcel_hold),
             place_retry: scale(self.place_retry),
+            budget_wait_max: scale(self.budget_wait_max),
+            look_retry: scale(self.look_retry),
+            notice_retry: scale(self.notice_retry),
+            notice_retry_max: scale(self.notice_retry_max),
             store_retry: scale(self.store_retry),
         }
     }

@@ -1,37 +1,29 @@
-//! A job that a person found at the service, as its operator would have remembered it.
-//!
-//! The operator's handle is made of the stored intent and the id alone, so that a person
-//! types nothing but the id.
+//! A job that a person found at the service, as its operator would have remembered it: made of
+//! the stored intent and the id alone, so that a person types nothing but the id.
 
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::Value;
 use trunkline_state::store::AttemptRow;
+use trunkline_tasks::{Registry, operator::Intent};
 
 /// The handle of an attempt's job with this id; none where an id alone names no job of the
 /// operator's kind.
-pub fn handle(attempt: &AttemptRow, id: &str) -> Option<Value> {
-    let (request, body) = (&attempt.request, attempt.request.get("body")?);
-    let detail = match attempt.operator.as_str() {
-        "glue_job" => json!({ "job": body.pointer("/StartJobRun/JobName")?, "report": body.get("Report") }),
-        "athena_query" => json!({ "workgroup": body.pointer("/StartQueryExecution/WorkGroup") }),
-        "glue_crawler" => json!({
-            "crawler": body.pointer("/StartCrawler/Name")?,
-            "since": attempt.intent_at,
-            "baseline": attempt.baseline,
-            "crawl": id,
-        }),
-        _ => return None,
-    };
-    Some(json!({ "connection": request.get("connection")?, "id": id, "detail": detail }))
+pub fn handle(registry: &Registry, attempt: &AttemptRow, id: &str, now: Timestamp) -> Option<Value> {
+    let request = serde_json::from_value(attempt.request.clone()).ok()?;
+    let intent = Intent { request: &request, baseline: &attempt.baseline, intent_at: attempt.intent_at, now };
+    let handle = registry.get(&attempt.operator)?.handle_of(&intent, id)?;
+    serde_json::to_value(handle).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use serde_json::json;
+    use trunkline_tasks::Options;
     use uuid::Uuid;
 
     use super::*;
 
-    fn attempt(operator: &str, body: Value) -> AttemptRow {
+    fn attempt(operator: &str, body: &Value) -> AttemptRow {
         AttemptRow {
             position: 0,
             number: 1,
@@ -57,12 +49,17 @@ mod tests {
 
     #[test]
     fn a_handle_is_made_of_the_intent_and_the_id() {
+        let registry = Registry::standard(&Options::for_looking());
+        let found = |operator: &str, body: Value| {
+            handle(&registry, &attempt(operator, &body), "jr_1", Timestamp::UNIX_EPOCH)
+        };
         let job =
-            attempt("glue_job", json!({ "StartJobRun": { "JobName": "etl" }, "Report": "s3://b/r.json" }));
-        let found = handle(&job, "jr_1").unwrap();
-        assert_eq!(found["detail"], json!({ "job": "etl", "report": "s3://b/r.json" }));
-        assert_eq!((found["connection"].as_str(), found["id"].as_str()), (Some("aws"), Some("jr_1")));
-        assert!(handle(&attempt("command", json!({})), "7").is_none());
-        assert!(handle(&attempt("glue_job", json!({})), "jr_1").is_none());
+            found("glue_job", json!({ "StartJobRun": { "JobName": "etl" }, "Report": "s3://b/r.json" }));
+        let job = job.unwrap();
+        assert_eq!(job["detail"], json!({ "job": "etl", "report": "s3://b/r.json" }));
+        assert_eq!((job["connection"].as_str(), job["id"].as_str()), (Some("aws"), Some("jr_1")));
+        let crawl = found("glue_crawler", json!({ "StartCrawler": { "Name": "raw" } })).unwrap();
+        assert_eq!((crawl["detail"]["crawler"].as_str(), crawl["id"].as_str()), (Some("raw"), Some("jr_1")));
+        assert!(found("command", json!({})).is_none());
     }
 }

@@ -40,23 +40,19 @@ impl Stepper<'_> {
             }
             Event::StartUnknown { attempt, reason } => {
                 if self.is_starting(*attempt) {
-                    self.change_attempt(attempt.task, AttemptState::Unknown, |live| {
-                        live.note = Some(reason.clone());
-                        live.look_at = None;
-                    });
-                    self.delta.effects.push(Effect::Find { attempt: *attempt });
+                    self.start_unknown(*attempt, reason);
                 }
             }
-            Event::NotYetKnown { attempt, again_at, reason } => {
-                if self.is_starting(*attempt) {
+            Event::NotYetKnown { attempt, intent_at, again_at, reason } => {
+                if self.is_sought(*attempt, *intent_at) {
                     self.touch_attempt(attempt.task, |live| {
                         live.look_at = Some(*again_at);
                         live.note = Some(reason.clone());
                     });
                 }
             }
-            Event::ProvedAbsent { attempt } => {
-                if self.is_starting(*attempt) {
+            Event::ProvedAbsent { attempt, intent_at } => {
+                if self.is_sought(*attempt, *intent_at) {
                     self.start_again(*attempt);
                 }
             }
@@ -96,6 +92,16 @@ impl Stepper<'_> {
         self.run
             .live_attempt(key.task, key.number)
             .is_some_and(|attempt| matches!(attempt.state, AttemptState::Starting | AttemptState::Unknown))
+    }
+
+    /// Whether a look-up for this intent says something about the attempt as it stands: not
+    /// when the intent was renewed since, nor while its call is under way.
+    fn is_sought(&self, key: AttemptKey, intent_at: Timestamp) -> bool {
+        self.is_starting(key)
+            && self
+                .run
+                .live_attempt(key.task, key.number)
+                .is_some_and(|attempt| attempt.intent_at == intent_at && !attempt.sending)
     }
 
     fn expects(&self, task: usize, number: u32) -> bool {
@@ -206,6 +212,7 @@ impl Stepper<'_> {
             failure: None,
             result: None,
             look_at: None,
+            sending: true,
         }
     }
 
@@ -231,6 +238,7 @@ impl Stepper<'_> {
             live.external_id = Some(external_id.to_owned());
             live.reattached = reattached;
             live.deferred_until = None;
+            live.sending = false;
             live.started_at = Some(now);
             live.deadline_at = now.checked_add(timeout).unwrap_or(Timestamp::MAX);
             live.look_at = stopping.then(|| later(now, STOP_REPEAT));
@@ -242,6 +250,15 @@ impl Stepper<'_> {
         self.delta.effects.push(Effect::Watch { attempt: key });
     }
 
+    fn start_unknown(&mut self, key: AttemptKey, reason: &str) {
+        self.change_attempt(key.task, AttemptState::Unknown, |live| {
+            live.note = Some(reason.to_owned());
+            live.look_at = None;
+            live.sending = false;
+        });
+        self.delta.effects.push(Effect::Find { attempt: key });
+    }
+
     fn deferred(&mut self, key: AttemptKey, until: Timestamp, reason: &str) {
         if self.end_without_job(key.task) {
             return;
@@ -249,6 +266,7 @@ impl Stepper<'_> {
         let state = AttemptState::Starting;
         self.change_attempt(key.task, state, |live| {
             live.deferred_until = Some(until);
+            live.sending = false;
             live.note = Some(reason.to_owned());
         });
     }
@@ -263,7 +281,9 @@ impl Stepper<'_> {
         self.change_attempt(key.task, AttemptState::Starting, |live| {
             live.deferred_until = None;
             live.look_at = None;
-            live.intent_at = now;
+            live.sending = true;
+            // Never the same twice, whatever the clock does: look-ups are told apart by it.
+            live.intent_at = now.max(later(live.intent_at, INTENT_STEP));
         });
         self.delta.effects.push(Effect::Send { attempt: key });
     }
@@ -397,6 +417,9 @@ impl Stepper<'_> {
         }
     }
 }
+
+/// The least time between two intents of one attempt: what the store's clock can tell apart.
+const INTENT_STEP: jiff::SignedDuration = jiff::SignedDuration::from_micros(1);
 
 fn later(now: Timestamp, by: jiff::SignedDuration) -> Timestamp {
     now.checked_add(by).unwrap_or(Timestamp::MAX)

@@ -170,7 +170,13 @@ impl Stepper<'_> {
                 self.run.label()
             ));
         };
-        let key = AttemptKey { task, number: attempt.number };
+        if attempt.sending {
+            return refuse(format!(
+                "task {name} of {} is being started at this moment: ask again in some seconds",
+                self.run.label()
+            ));
+        }
+        let (key, intent_at) = (AttemptKey { task, number: attempt.number }, attempt.intent_at);
         let event = match resolution {
             Resolution::Handle { handle, external_id } => Event::Accepted {
                 attempt: key,
@@ -178,7 +184,7 @@ impl Stepper<'_> {
                 external_id: external_id.clone(),
                 reattached: true,
             },
-            Resolution::NotStarted => Event::ProvedAbsent { attempt: key },
+            Resolution::NotStarted => Event::ProvedAbsent { attempt: key, intent_at },
             Resolution::Lost => Event::Lost {
                 attempt: key,
                 failure: Failure::new("lost", format!("declared lost by {actor}")),

@@ -75,15 +75,20 @@ pub enum Event {
     NotYetKnown {
         /// Of which attempt.
         attempt: AttemptKey,
+        /// The intent that was looked for.
+        intent_at: Timestamp,
         /// When to look again.
         again_at: Timestamp,
         /// Why.
         reason: String,
     },
-    /// No job exists and none can come into being.
+    /// No job exists and none can come into being from this intent. Proves nothing about a
+    /// later one of the same attempt.
     ProvedAbsent {
         /// Of which attempt.
         attempt: AttemptKey,
+        /// The intent that was looked for.
+        intent_at: Timestamp,
     },
     /// The job ended well.
     Succeeded {

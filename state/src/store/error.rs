@@ -9,6 +9,14 @@ pub enum StoreError {
         /// The cause, without the URL: it may hold a password.
         source: Box<sqlx::Error>,
     },
+    /// The first connection could not be made.
+    #[error("the store at {place} cannot be reached; is its server running, and is the URL right?")]
+    NotConnected {
+        /// Host, port and database; never the password.
+        place: String,
+        /// The cause.
+        source: Box<sqlx::Error>,
+    },
     /// The server cannot be reached, or the connection broke. The outcome of a write is
     /// unknown.
     #[error("the store cannot be reached")]
@@ -76,7 +84,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether waiting and connecting again may help.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::NotConnected { .. })
     }
 }
 

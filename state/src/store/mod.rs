@@ -27,7 +27,7 @@ use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
@@ -69,6 +69,28 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often a statement that lost a deadlock or a serialisation race is sent again.
 const CONFLICT_RETRIES: u32 = 5;
 
+/// One connection outside the pool, because a pool repeats a refused connection until its time
+/// is up and then cannot say why.
+async fn try_once(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let made = match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => return Ok(connection.close().await?),
+        Ok(Err(error)) => error,
+        Err(_) => sqlx::Error::PoolTimedOut,
+    };
+    Err(match StoreError::from(made) {
+        StoreError::Unreachable { source } => StoreError::NotConnected { place: place_of(options), source },
+        other => other,
+    })
+}
+
+fn place_of(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or("postgres");
+    match options.get_socket() {
+        Some(folder) => format!("{}/{database}", folder.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
 /// A connection to the store, acting as one replica.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -87,10 +109,14 @@ impl Store {
             .map_err(|source| StoreError::Url { source: Box::new(source) })?
             .application_name("trunkline")
             .options([
+                // Statements over arrays look expensive to the planner and touch a few rows:
+                // compiling them takes longer than running them.
+                ("jit", "off"),
                 ("statement_timeout", "30s"),
                 ("lock_timeout", "10s"),
                 ("idle_in_transaction_session_timeout", "15s"),
             ]);
+        try_once(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECT_TIMEOUT)

@@ -67,6 +67,7 @@ pub struct LiveReplica {
 
 /// What there is to do for a replica that looks around.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent answers of one statement")]
 pub struct Work {
     /// Runs that nobody alive owns.
     pub unowned: bool,
@@ -335,13 +336,12 @@ impl Store {
         let mut runs = Vec::with_capacity(rows.len());
         for row in rows {
             let version = (row.pipeline.clone(), row.version);
-            let definition = match definitions.get(&version) {
-                Some(known) => Arc::clone(known),
-                None => {
-                    let loaded = self.definition(&row.pipeline, row.version).await?;
-                    definitions.insert(version, Arc::clone(&loaded));
-                    loaded
-                }
+            let definition = if let Some(known) = definitions.get(&version) {
+                Arc::clone(known)
+            } else {
+                let loaded = self.definition(&row.pipeline, row.version).await?;
+                definitions.insert(version, Arc::clone(&loaded));
+                loaded
             };
             let trigger =
                 if row.trigger == Trigger::Schedule.word() { Trigger::Schedule } else { Trigger::Manual };

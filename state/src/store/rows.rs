@@ -140,6 +140,7 @@ impl AttemptRecord {
             failure: None,
             result: None,
             look_at: None,
+            sending: false,
         })
     }
 }
