@@ -2,6 +2,8 @@
 
 #[path = "definition/broken.rs"]
 mod broken;
+#[path = "definition/examples.rs"]
+mod examples;
 #[path = "definition/fixture.rs"]
 mod fixture;
 #[path = "definition/limits.rs"]

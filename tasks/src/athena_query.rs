@@ -162,6 +162,14 @@ parameters: [\"2026\"]
         })
     }
 
+    fn label(&self, _request: &Request) -> String {
+        "Athena query".to_owned()
+    }
+
+    fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle> {
+        Some(handle(intent.request, id.to_owned()))
+    }
+
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
         let host = console_host(region);
         let id = url_part(&handle.id);

@@ -226,6 +226,14 @@ impl Operator for GlueCrawler {
         })
     }
 
+    fn label(&self, request: &Request) -> String {
+        format!("Glue crawler {}", crawler_of(request))
+    }
+
+    fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle> {
+        Some(handle(intent, Some(id.to_owned()), false))
+    }
+
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
         let crawler = url_part(handle.detail["crawler"].as_str()?);
         let host = console_host(region);

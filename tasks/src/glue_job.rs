@@ -25,7 +25,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    aws::{SignedAt, console_host, earlier, error::Trouble, exact_body, later, merge, scaled, url_part},
+    aws::{
+        SignedAt, address::Address, console_host, earlier, error::Trouble, exact_body, later, merge, scaled,
+        url_part,
+    },
     clients::{Clients, Purpose},
     clock::Clock,
     operator::{
@@ -145,7 +148,7 @@ timeout: 6h
     fn prepare(&self, config: &GlueJobConfig, cx: &PrepareContext<'_>) -> Result<Request, Failure> {
         let mut body = json!({ "StartJobRun": start_job_run(config, cx)? });
         if let Some(report) = &config.report {
-            report::Location::parse(report)?;
+            Address::object(report, "report")?;
             body["Report"] = json!(report);
         }
         Ok(Request { token: cx.attempt_id.to_string(), connection: cx.connection.to_owned(), body })
@@ -204,6 +207,14 @@ timeout: 6h
             Call::Start => Rate { api: "glue:StartJobRun".into(), per_second: 3.0, burst: 10.0 },
             Call::Read => Rate { api: "glue:GetJobRuns".into(), per_second: 10.0, burst: 20.0 },
         })
+    }
+
+    fn label(&self, request: &Request) -> String {
+        format!("Glue job {}", job_of(request))
+    }
+
+    fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle> {
+        Some(handle(intent.request, id))
     }
 
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {

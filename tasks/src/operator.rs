@@ -249,7 +249,7 @@ pub struct Rate {
 
 /// The code for one task type. One file, one line in the registry.
 pub trait Operator: Send + Sync + 'static {
-    /// The word in YAML: short, snake_case.
+    /// The word in YAML: short, `snake_case`.
     const TYPE: &'static str;
     /// YAML of one task, shown in `docs/operators.md` and parsed by a test.
     const EXAMPLE: &'static str;
@@ -304,6 +304,17 @@ pub trait Operator: Send + Sync + 'static {
 
     /// The budget that a call is drawn from; `None` for calls that leave the machine alone.
     fn rate(&self, _call: Call) -> Option<Rate> {
+        None
+    }
+
+    /// What a request starts, in people's words: `Glue job cdr_etl`.
+    fn label(&self, _request: &Request) -> String {
+        Self::TYPE.to_owned()
+    }
+
+    /// The handle of the job that a person found at the service by its id; `None` where an id
+    /// alone names no job.
+    fn handle_of(&self, _intent: &Intent<'_>, _id: &str) -> Option<Handle> {
         None
     }
 

@@ -90,6 +90,10 @@ pub trait ErasedOperator: Send + Sync {
     fn batch_size(&self) -> usize;
     /// See [`Operator::rate`].
     fn rate(&self, call: Call) -> Option<Rate>;
+    /// See [`Operator::label`].
+    fn label(&self, request: &Request) -> String;
+    /// See [`Operator::handle_of`].
+    fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle>;
     /// See [`Operator::console_url`].
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String>;
     /// See [`Operator::read_log`].
@@ -225,6 +229,14 @@ impl<O: Operator> ErasedOperator for Erased<O> {
 
     fn rate(&self, call: Call) -> Option<Rate> {
         self.0.rate(call)
+    }
+
+    fn label(&self, request: &Request) -> String {
+        self.0.label(request)
+    }
+
+    fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle> {
+        self.0.handle_of(intent, id)
     }
 
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {

@@ -69,6 +69,10 @@ attributes: { severity: info }
         Duration::from_secs(3600)
     }
 
+    fn label(&self, _request: &Request) -> String {
+        "SNS notice".to_owned()
+    }
+
     fn prepare(&self, config: &SnsPublishConfig, cx: &PrepareContext<'_>) -> Result<Request, Failure> {
         notice::check_topic(&config.topic)?;
         if config.message.is_empty() {

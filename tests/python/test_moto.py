@@ -106,9 +106,6 @@ def test_the_pipeline_runs_unchanged_against_moto(moto, binary, environment, tmp
     (folder / "trunkline.yaml").write_text(PROJECT.format(topic=topic))
     credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     project = Project(binary, environment | credentials | {"AWS_ENDPOINT_URL": moto}, folder)
-    # Left to itself, moto ends a crawl only when somebody lists crawls; on AWS time does.
-    by_time = {"progression": "time", "seconds": 1}
-    post(moto, "state-manager/set-transition", {"model_name": "glue::crawl", "transition": by_time})
     post(moto, "recorder/start-recording")
     try:
         project.call("run", "daily_cdr_etl", "--date", DATE, "--env", "moto")

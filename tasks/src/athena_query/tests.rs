@@ -118,7 +118,8 @@ async fn each_answer_to_a_start_means_what_it_must() {
     assert!(matches!(operator().send(&double.clients, &intent).await, Sent::Unknown(_)));
     let received = double.received();
     assert_eq!(received.len(), 5, "the SDK must repeat nothing");
-    assert!(received.iter().all(|one| one.text == request.body["StartQueryExecution"].to_string()));
+    let stored = request.body["StartQueryExecution"].to_string();
+    assert!(received.iter().all(|one| one.text == stored));
     assert_eq!(received[0].signed_at, "20261120T090000Z");
 }
 

@@ -164,7 +164,7 @@ impl Trouble {
         match self.reach {
             Reach::NotSent => false,
             Reach::Unanswered => true,
-            Reach::Answered(status) => status >= 500 || status < 400 || OPEN.contains(&self.code()),
+            Reach::Answered(status) => !(400..500).contains(&status) || OPEN.contains(&self.code()),
         }
     }
 
@@ -362,6 +362,23 @@ mod tests {
             let trouble = start(&double.clients).await;
             assert!(matches!(trouble.clone().into_sent(), Sent::Unknown(_)), "{trouble:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn looks_are_repeated_and_never_end_a_job() {
+        let double = Double::start([
+            Answer::Text(500, ""),
+            service_error(400, "AccessDeniedException", "no"),
+            service_error(400, "EntityNotFoundException", "no such run"),
+        ])
+        .await;
+        let glue = double.clients.glue("aws", Purpose::Read).await.unwrap();
+        let denied = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
+        let Status::Unavailable(failure) = Trouble::from(denied).into_status() else { panic!() };
+        assert_eq!(failure.code.as_deref(), Some("AccessDeniedException"));
+        let gone = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
+        assert!(matches!(Trouble::from(gone).into_status(), Status::Gone(_)));
+        assert_eq!(double.received().len(), 3, "the 500 is repeated by the SDK, a refusal is not");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::{
     registry::QUARANTINE,
 };
 
+pub(crate) mod address;
 pub(crate) mod error;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::{
     process::Command,
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{
@@ -118,9 +118,9 @@ async fn run_command(folder: &Folder, launch: &Launch) -> io::Result<Ended> {
     let stdout = child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, Arc::clone(&writer))));
     let stderr = child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, writer)));
 
-    let deadline = Instant::now() + Duration::from_millis(launch.timeout_milliseconds);
+    let limit = Duration::from_millis(launch.timeout_milliseconds);
     let (how, status) = tokio::select! {
-        status = timeout_at(deadline, child.wait()) => match status {
+        status = timeout(limit, child.wait()) => match status {
             Ok(status) => (How::Exited, status?),
             Err(_) => (How::TimedOut, stop(pid, &mut child).await?),
         },

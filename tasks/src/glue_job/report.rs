@@ -5,7 +5,7 @@ use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 
 use crate::{
-    aws::{error::Trouble, timestamp},
+    aws::{address::Address, error::Trouble, timestamp},
     clients::Clients,
     operator::{ErrorClass, Failure, Handle, Outcome, Outputs},
 };
@@ -16,33 +16,12 @@ const REPORT_BYTES_MAX: usize = 256 * 1024;
 /// Most warnings that are kept.
 const WARNINGS_MAX: usize = 100;
 
-/// An address in S3.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Location<'a> {
-    bucket: &'a str,
-    key: &'a str,
-}
-
 #[derive(Deserialize)]
 struct Report {
     #[serde(default)]
     outputs: Outputs,
     #[serde(default)]
     warnings: Vec<String>,
-}
-
-impl<'a> Location<'a> {
-    /// Takes `s3://bucket/key` apart.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Failure> {
-        text.strip_prefix("s3://")
-            .and_then(|rest| rest.split_once('/'))
-            .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
-            .map(|(bucket, key)| Self { bucket, key })
-            .ok_or_else(|| {
-                let message = format!("report: `{text}` is no address of an object: write s3://bucket/key");
-                Failure::new(ErrorClass::Config, message)
-            })
-    }
 }
 
 /// Reads the report and adds it to the outcome. A report that is missing, older than the run or
@@ -72,7 +51,7 @@ async fn read(
     address: &str,
     since: Option<Timestamp>,
 ) -> Result<Result<Report, String>, Failure> {
-    let Ok(Location { bucket, key }) = Location::parse(address) else {
+    let Ok(Address { bucket, key }) = Address::object(address, "report") else {
         return Ok(Err("no address of an object".to_owned()));
     };
     let s3 = clients.s3(&handle.connection).await?;
@@ -103,18 +82,5 @@ fn is_stale(answer: &GetObjectOutput, since: Option<Timestamp>) -> bool {
     match (timestamp(answer.last_modified()), since) {
         (Some(written), Some(since)) => written < since - 1.second(),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_taken_apart() {
-        assert_eq!(Location::parse("s3://b/k/l.json").unwrap(), Location { bucket: "b", key: "k/l.json" });
-        for wrong in ["s3://b", "s3://b/", "b/k", "s3:///k"] {
-            assert!(Location::parse(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -188,6 +188,16 @@ async fn runs_that_tell_nothing_are_not_guessed_about() {
     assert_eq!(found, Found::Found(handle(&unmarked, "jr_1")));
 }
 
+#[tokio::test]
+async fn a_look_that_fails_is_repeated_later() {
+    let double = Double::start([service_error(400, "AccessDeniedException", "no")]).await;
+    let request = request();
+    let late = later(now(), crate::registry::QUARANTINE);
+    let found = operator().find(&double.clients, &intent(&request, late)).await;
+    let Found::NotYetKnown { reason, .. } = found else { panic!("{found:?}") };
+    assert!(reason.contains("no"), "{reason}");
+}
+
 async fn polled(run: Value) -> Status {
     let double = Double::start([one(run), runs(&[]), Answer::Json(200, json!({ "Job": { "MaxRetries": 0 } }))]).await;
     operator().poll(&double.clients, &[handle(&request(), "jr_1")]).await.remove(0)
