@@ -92,10 +92,10 @@ pub async fn fan_out(stage: &Stage, table: &mut Table) -> Result<()> {
 }
 
 /// The same rows, written by one set-based statement per phase: run and task runs, intents,
-/// ends.
+/// ends. The copied run has ended from the first, so that no replica claims it.
 async fn copy_rows(store: &Store, run: RunId) -> Result<()> {
     let statements = [
-        "insert into run select '00000000-0000-7000-8000-000000000001', pipeline, version, 'copy', 'queued', generation, logical_date, interval_start, interval_end, fire_at, params, trigger, created_at, created_by, started_at, null, null, false, null, task_states, 1, null, 0 from run where run_id = $1",
+        "insert into run select '00000000-0000-7000-8000-000000000001', pipeline, version, 'copy', 'succeeded', generation, logical_date, interval_start, interval_end, fire_at, params, trigger, created_at, created_by, started_at, created_at, null, false, null, task_states, 1, null, 0 from run where run_id = $1",
         "insert into task_run select '00000000-0000-7000-8000-000000000001', position, task, 'running', generation, attempts, tries, retry_at, null, null, null, started_at, null from task_run where run_id = $1",
         "insert into attempt select '00000000-0000-7000-8000-000000000001', position, number, attempt_id, generation, 'starting', operator, request, baseline, intent_at, null, null, null, false, deadline_at, null, null, null, null, null, null, replica_id from attempt where run_id = $1",
         "insert into event select '00000000-0000-7000-8000-000000000001', seq, at, xid, actor, changes from event where run_id = $1",

@@ -2,14 +2,17 @@
 //! same run, and printed as one table. Never a timed assertion: a bad ratio is a finding, not
 //! a failing test.
 //!
-//! `cargo run -p trunkline-benches` starts a private Postgres with full durability in a
+//! `scripts/bench` builds the program and runs this: it starts a private Postgres with full durability in a
 //! temporary folder (or uses `--store URL`), measures, and prints Markdown.
 
 mod baseline;
 mod flows;
+mod process;
+mod serve;
 mod stage;
 mod table;
 mod validate;
+mod waiting;
 
 use anyhow::Result;
 use clap::Parser;
@@ -28,6 +31,9 @@ struct Arguments {
     /// How many times longer (or shorter) each measurement takes than usual.
     #[arg(long, default_value_t = 1.0)]
     effort: f64,
+    /// Measures waiting jobs in this very process and prints JSON.
+    #[arg(long, hide = true)]
+    inside_waiting: bool,
 }
 
 #[tokio::main]
@@ -35,6 +41,10 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let stage = Stage::new(arguments.store.as_deref()).await?;
+    if arguments.inside_waiting {
+        println!("{}", waiting::inside(&stage, arguments.effort).await?);
+        return Ok(());
+    }
     let mut table = Table::default();
     let wanted = |name: &str| name.contains(&arguments.only);
     let base = baseline::measure(&stage, arguments.effort).await?;
@@ -47,6 +57,12 @@ async fn main() -> Result<()> {
     }
     if wanted("fan-out") {
         flows::fan_out(&stage, &mut table).await?;
+    }
+    if wanted("serve") {
+        serve::measure(&stage, arguments.effort, &mut table).await?;
+    }
+    if wanted("waiting") {
+        waiting::measure(&stage, arguments.effort, &mut table).await?;
     }
     if wanted("validate") {
         validate::measure(&mut table)?;

@@ -61,7 +61,6 @@ impl Stage {
             sandbox_endpoint: None,
             timing: Timing::default(),
             host: "bench".to_owned(),
-            environment: "local".to_owned(),
         };
         Ok(Engine::start(self.store().await?, options).await?)
     }
