@@ -5,6 +5,7 @@
 //! | [`ids`], [`words`] | names, ids and states: one spelling each |
 //! | [`pipeline`] | a validated definition |
 //! | [`schedule`] | cron, time zones, data intervals; pure |
+//! | [`document`] | JSON that is carried and never looked into |
 //! | [`run`] | a run, its task runs and attempts, as plain data |
 //! | [`machine`] | `step`: the one function that decides; pure |
 //! | `store` | the only SQL of the product (feature `store`) |
@@ -12,6 +13,7 @@
 //! Everything but `store` compiles without sqlx and tokio (`--no-default-features`): the
 //! compiler guards the purity of the core. AWS, YAML and HTTP never come here.
 
+pub mod document;
 pub mod ids;
 pub mod machine;
 pub mod pipeline;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
+    document::Document,
     ids::{RunId, attempt_id},
     pipeline::Pipeline,
     schedule::Interval,
@@ -207,15 +208,15 @@ pub struct Attempt {
     /// Its state.
     pub state: AttemptState,
     /// The exact request; set with the intent, then never changed.
-    pub request: Arc<Value>,
+    pub request: Document,
     /// What was remembered of the outside before the intent.
-    pub baseline: Arc<Value>,
+    pub baseline: Document,
     /// When the intent was committed; renewed only when no job can exist.
     pub intent_at: Timestamp,
     /// Known not to have started; the next send is due then.
     pub deferred_until: Option<Timestamp>,
     /// The external job.
-    pub handle: Option<Arc<Value>>,
+    pub handle: Option<Document>,
     /// The external job's id as people see it.
     pub external_id: Option<String>,
     /// Whether the job was found again rather than started by the answer to our call.

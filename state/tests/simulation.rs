@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use trunkline_state::{
+    document::Document,
     ids::{PipelineName, RunId, TaskName},
     machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, Resolution},
     pipeline::{Catchup, Notice, Pipeline, RetryPolicy, Task, TriggerRule},
@@ -277,7 +278,12 @@ impl World {
                 let event = if self.hostile && self.chance.percent(3) {
                     Event::PrepareFailed { task, number, failure: Failure::new("system", "no baseline") }
                 } else {
-                    Event::Prepared { task, number, request: json!({"n": number}), baseline: Value::Null }
+                    Event::Prepared {
+                        task,
+                        number,
+                        request: json!({"n": number}).into(),
+                        baseline: Document::null(),
+                    }
                 };
                 self.decide(event);
             }
@@ -397,7 +403,7 @@ impl World {
 fn accepted(attempt: AttemptKey, reattached: bool) -> Event {
     Event::Accepted {
         attempt,
-        handle: json!({"id": attempt.number}),
+        handle: json!({"id": attempt.number}).into(),
         external_id: attempt.number.to_string(),
         reattached,
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_postgres::testing::{self, TestServer};
 use trunkline_state::{
+    document::Document,
     ids::{PipelineName, ReplicaId, RunId, TaskName},
     machine::{self, AttemptKey, Command, Delta, Effect, Event},
     pipeline::{Catchup, Pipeline, RetryPolicy, Task, TriggerRule},
@@ -109,7 +110,7 @@ async fn new_run(store: &Store, definition: &Arc<Definition>, id: u128, key: &st
 }
 
 fn prepared(task: usize, number: u32) -> Event {
-    Event::Prepared { task, number, request: json!({"token": "t"}), baseline: Value::Null }
+    Event::Prepared { task, number, request: json!({"token": "t"}).into(), baseline: Document::null() }
 }
 
 async fn create(store: &Store, run: &Run, delta: &Delta) -> Created {

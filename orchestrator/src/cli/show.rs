@@ -122,7 +122,11 @@ fn attempts(cx: &Context, snapshot: &Snapshot, requests: bool) {
         "no attempts",
     );
     for attempt in snapshot.attempts.iter().filter(|_| requests) {
-        let request = serde_json::to_string_pretty(&attempt.request).unwrap_or_default();
+        let request = attempt
+            .request
+            .read::<serde_json::Value>()
+            .and_then(|request| serde_json::to_string_pretty(&request))
+            .unwrap_or_default();
         cx.output.data(&format!("\n{} #{}\n{request}", bold(&name(attempt.position)), attempt.number));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use trunkline_state::run::Failure;
+use trunkline_state::{document::Document, run::Failure};
 use trunkline_tasks::operator::{self, Handle, Outcome, Request};
 
 /// A plain value as JSON; our own types always can be.
@@ -27,11 +27,11 @@ pub(super) fn outcome(outcome: &Outcome) -> Value {
 }
 
 /// A stored request.
-pub(super) fn request(stored: &Value) -> Option<Request> {
-    serde_json::from_value(stored.clone()).ok()
+pub(super) fn request(stored: &Document) -> Option<Request> {
+    stored.read().ok()
 }
 
 /// A stored handle.
-pub(super) fn handle(stored: &Value) -> Option<Handle> {
-    serde_json::from_value(stored.clone()).ok()
+pub(super) fn handle(stored: &Document) -> Option<Handle> {
+    stored.read().ok()
 }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 use trunkline_state::{
+    document::Document,
     ids::RunId,
     machine::{AttemptKey, Effect, Event},
     run::{Attempt, Failure, Run},
@@ -31,7 +32,7 @@ pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect
 pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, token: &Arc<()>) -> bool {
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return false };
     let task = &run.definition.pipeline.tasks[key.task];
-    let Some(handle) = attempt.handle.as_deref().and_then(convert::handle) else { return false };
+    let Some(handle) = attempt.handle.as_ref().and_then(convert::handle) else { return false };
     shared.watch(Watch {
         run: run.id,
         fence,
@@ -88,7 +89,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
             match operator.baseline(&clients, &request).await {
                 Ok(baseline) => {
-                    let request = convert::to_json(&request);
+                    let (request, baseline) = (Document::of(&request), Document::of(&baseline));
                     shared.report(id, fence, Event::Prepared { task, number, request, baseline });
                     return;
                 }
@@ -134,7 +135,7 @@ fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, st
         operator: run.definition.pipeline.tasks[key.task].operator.clone(),
         clients: shared.clients(&run.definition),
         request,
-        baseline: Arc::clone(&attempt.baseline),
+        baseline: attempt.baseline.read().unwrap_or_default(),
         intent_at: attempt.intent_at,
         capacity_pause: run.definition.pipeline.tasks[key.task].poll_interval,
         refusals: refusals(attempt),
@@ -162,7 +163,7 @@ struct Job {
     operator: String,
     clients: Arc<trunkline_tasks::clients::Clients>,
     request: Request,
-    baseline: Arc<Value>,
+    baseline: Value,
     intent_at: Timestamp,
     capacity_pause: Duration,
     refusals: u32,
@@ -212,7 +213,7 @@ impl Job {
             Sent::Accepted(handle) => Event::Accepted {
                 attempt,
                 external_id: handle.id.clone(),
-                handle: convert::to_json(&handle),
+                handle: Document::of(&handle),
                 reattached: false,
             },
             Sent::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
@@ -240,7 +241,7 @@ impl Job {
             Found::Found(handle) => Event::Accepted {
                 attempt,
                 external_id: handle.id.clone(),
-                handle: convert::to_json(&handle),
+                handle: Document::of(&handle),
                 reattached: true,
             },
             Found::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
@@ -285,7 +286,7 @@ impl Job {
 
 fn stop(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) {
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return };
-    let Some(handle) = attempt.handle.as_deref().and_then(convert::handle) else { return };
+    let Some(handle) = attempt.handle.as_ref().and_then(convert::handle) else { return };
     let operator = run.definition.pipeline.tasks[key.task].operator.clone();
     let clients = shared.clients(&run.definition);
     let (shared, id) = (Arc::clone(shared), run.id);

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use trunkline_state::{
+    document::Document,
     machine::{self, Delta, Effect, Event},
     pipeline::Pipeline,
     run::{Failure, Run},
@@ -64,7 +65,7 @@ fn needs_look(shared: &Shared, run: &Run, task: usize) -> bool {
 pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
     match request(shared, run, task, number) {
         Ok(request) => {
-            Event::Prepared { task, number, request: convert::to_json(&request), baseline: Value::Null }
+            Event::Prepared { task, number, request: Document::of(&request), baseline: Document::null() }
         }
         Err(failure) => Event::PrepareFailed { task, number, failure },
     }

@@ -2,22 +2,22 @@
 //! the stored intent and the id alone, so that a person types nothing but the id.
 
 use jiff::Timestamp;
-use serde_json::Value;
-use trunkline_state::store::AttemptRow;
+use trunkline_state::{document::Document, store::AttemptRow};
 use trunkline_tasks::{Registry, operator::Intent};
 
 /// The handle of an attempt's job with this id; none where an id alone names no job of the
 /// operator's kind.
-pub fn handle(registry: &Registry, attempt: &AttemptRow, id: &str, now: Timestamp) -> Option<Value> {
-    let request = serde_json::from_value(attempt.request.clone()).ok()?;
-    let intent = Intent { request: &request, baseline: &attempt.baseline, intent_at: attempt.intent_at, now };
+pub fn handle(registry: &Registry, attempt: &AttemptRow, id: &str, now: Timestamp) -> Option<Document> {
+    let request = attempt.request.read().ok()?;
+    let baseline = attempt.baseline.read().ok()?;
+    let intent = Intent { request: &request, baseline: &baseline, intent_at: attempt.intent_at, now };
     let handle = registry.get(&attempt.operator)?.handle_of(&intent, id)?;
-    serde_json::to_value(handle).ok()
+    Some(Document::of(&handle))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use trunkline_tasks::Options;
     use uuid::Uuid;
 
@@ -31,8 +31,8 @@ mod tests {
             generation: 1,
             state: "unknown".to_owned(),
             operator: operator.to_owned(),
-            request: json!({ "token": "t", "connection": "aws", "body": body }),
-            baseline: Value::Null,
+            request: json!({ "token": "t", "connection": "aws", "body": body }).into(),
+            baseline: Document::null(),
             intent_at: Timestamp::UNIX_EPOCH,
             deferred_until: None,
             handle: None,
@@ -52,6 +52,7 @@ mod tests {
         let registry = Registry::standard(&Options::for_looking());
         let found = |operator: &str, body: Value| {
             handle(&registry, &attempt(operator, &body), "jr_1", Timestamp::UNIX_EPOCH)
+                .map(|handle| handle.read::<Value>().unwrap())
         };
         let job =
             found("glue_job", json!({ "StartJobRun": { "JobName": "etl" }, "Report": "s3://b/r.json" }));

@@ -261,7 +261,7 @@ fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
         generation: row.generation,
         state: row.state.clone(),
         meaning: meaning.to_owned(),
-        request: row.request.clone(),
+        request: row.request.read().unwrap_or_default(),
         intent_at: row.intent_at,
         deferred_until: row.deferred_until,
         external_id: row.external_id.clone(),

@@ -1,7 +1,5 @@
 //! Records one event: the fact itself and nothing beyond its own task run.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -9,6 +7,7 @@ use super::{
     AttemptChange, AttemptKey, Effect, Event, RUN_TIMEOUT_REASON, STOP_REPEAT, Stepper, legal, retry,
 };
 use crate::{
+    document::Document,
     run::{Attempt, Failure, StopReason},
     words::{AttemptState, RunState, TaskState},
 };
@@ -166,7 +165,7 @@ impl Stepper<'_> {
     }
 
     /// Commits an intent; the send follows the commit.
-    fn begin_attempt(&mut self, task: usize, request: Value, baseline: Value) {
+    fn begin_attempt(&mut self, task: usize, request: Document, baseline: Document) {
         let attempt = self.new_attempt(task, request, baseline);
         let key = AttemptKey { task, number: attempt.number };
         self.set_task_state(task, TaskState::Running, None);
@@ -175,7 +174,7 @@ impl Stepper<'_> {
     }
 
     fn prepare_failed(&mut self, task: usize, failure: &Failure) {
-        let mut attempt = self.new_attempt(task, Value::Null, Value::Null);
+        let mut attempt = self.new_attempt(task, Document::null(), Document::null());
         attempt.state = AttemptState::Failed;
         attempt.ended_at = Some(self.now);
         attempt.failure = Some(failure.clone());
@@ -185,7 +184,7 @@ impl Stepper<'_> {
         self.after_failure(task, number, failure, None);
     }
 
-    fn new_attempt(&mut self, task: usize, request: Value, baseline: Value) -> Attempt {
+    fn new_attempt(&mut self, task: usize, request: Document, baseline: Document) -> Attempt {
         let now = self.now;
         let timeout = self.run.definition.pipeline.tasks[task].timeout;
         let entry = &mut self.run.tasks[task];
@@ -196,8 +195,8 @@ impl Stepper<'_> {
             number: entry.attempts,
             generation: entry.generation,
             state: AttemptState::Starting,
-            request: Arc::new(request),
-            baseline: Arc::new(baseline),
+            request,
+            baseline,
             intent_at: now,
             deferred_until: None,
             handle: None,
@@ -228,13 +227,13 @@ impl Stepper<'_> {
         self.run.set_timer(task, due_before);
     }
 
-    fn accepted(&mut self, key: AttemptKey, handle: &Value, external_id: &str, reattached: bool) {
+    fn accepted(&mut self, key: AttemptKey, handle: &Document, external_id: &str, reattached: bool) {
         let now = self.now;
         let timeout = self.run.definition.pipeline.tasks[key.task].timeout;
         let stopping = self.run.tasks[key.task].attempt.as_ref().is_some_and(|live| live.stop.is_some());
         let to = if stopping { AttemptState::Cancelling } else { AttemptState::Running };
         self.change_attempt(key.task, to, |live| {
-            live.handle = Some(Arc::new(handle.clone()));
+            live.handle = Some(handle.clone());
             live.external_id = Some(external_id.to_owned());
             live.reattached = reattached;
             live.deferred_until = None;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::Failure;
+use crate::{document::Document, run::Failure};
 
 /// A live attempt, by its natural key. Reports about any other attempt are ignored, because
 /// answers are delivered at least once and late.
@@ -31,9 +31,9 @@ pub enum Event {
         /// The number that the attempt was prepared for.
         number: u32,
         /// The exact request.
-        request: Value,
+        request: Document,
         /// What was remembered of the outside.
-        baseline: Value,
+        baseline: Document,
     },
     /// The request could not be made; nothing was started.
     PrepareFailed {
@@ -49,7 +49,7 @@ pub enum Event {
         /// Of which attempt.
         attempt: AttemptKey,
         /// The external job.
-        handle: Value,
+        handle: Document,
         /// Its id as people see it.
         external_id: String,
         /// Whether it was found again.
@@ -168,7 +168,7 @@ pub enum Resolution {
     /// The job exists.
     Handle {
         /// Its handle, as the operator makes it.
-        handle: Value,
+        handle: Document,
         /// Its id as people see it.
         external_id: String,
     },

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Store, StoreError,
+    arguments::{AttemptChange, NewRunRow, NewTaskRow, written},
     rows::{at, at_option, position, signed, to_json},
+    save::attempt_change,
 };
 use crate::{ids::RunId, machine::Delta, run::Run, words::TaskState};
 
@@ -35,54 +37,11 @@ pub enum Created {
 }
 
 /// Many runs to be created, ready to be written in one statement.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Births {
-    runs: Runs,
-    tasks: Tasks,
-    intents: Intents,
-}
-
-#[derive(Default)]
-struct Runs {
-    run_id: Vec<Uuid>,
-    pipeline: Vec<String>,
-    version: Vec<i32>,
-    run_key: Vec<String>,
-    logical_date: Vec<jiff_sqlx::Timestamp>,
-    interval_start: Vec<Option<jiff_sqlx::Timestamp>>,
-    interval_end: Vec<Option<jiff_sqlx::Timestamp>>,
-    fire_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    params: Vec<Value>,
-    trigger: Vec<&'static str>,
-    created_at: Vec<jiff_sqlx::Timestamp>,
-    created_by: Vec<String>,
-    placed_states: Vec<Vec<u8>>,
-    waiting_states: Vec<Vec<u8>>,
-    changes: Vec<Value>,
-    changes_if_queued: Vec<Value>,
-}
-
-#[derive(Default)]
-struct Tasks {
-    run_id: Vec<Uuid>,
-    position: Vec<i32>,
-    task: Vec<String>,
-    state: Vec<&'static str>,
-    attempts: Vec<i32>,
-    started_at: Vec<Option<jiff_sqlx::Timestamp>>,
-}
-
-#[derive(Default)]
-struct Intents {
-    run_id: Vec<Uuid>,
-    position: Vec<i32>,
-    number: Vec<i32>,
-    attempt_id: Vec<Uuid>,
-    operator: Vec<String>,
-    request: Vec<Value>,
-    baseline: Vec<Value>,
-    intent_at: Vec<jiff_sqlx::Timestamp>,
-    deadline_at: Vec<jiff_sqlx::Timestamp>,
+    runs: Vec<NewRunRow>,
+    tasks: Vec<NewTaskRow>,
+    attempts: Vec<AttemptChange>,
 }
 
 impl Store {
@@ -94,9 +53,8 @@ impl Store {
         let placed: HashMap<Uuid, bool> = rows.into_iter().collect();
         Ok(births
             .runs
-            .run_id
             .iter()
-            .map(|id| match placed.get(id) {
+            .map(|run| match placed.get(&run.run_id) {
                 Some(true) => Created::Placed,
                 Some(false) => Created::Queued,
                 None => Created::Refused,
@@ -105,48 +63,17 @@ impl Store {
     }
 
     async fn send_new(&self, births: &Births) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
-        let Births { runs, tasks, intents } = births;
-        let rows = sqlx::query_file!(
-            "queries/create.sql",
+        let created = sqlx::query!(
+            r#"select created_run as "created_run!", placed as "placed!" from create_runs($1, $2, $3, $4)"#,
             self.replica.0,
-            &runs.run_id,
-            &runs.pipeline,
-            &runs.version,
-            &runs.run_key,
-            &runs.logical_date as _,
-            &runs.interval_start as _,
-            &runs.interval_end as _,
-            &runs.fire_at as _,
-            &runs.params,
-            &runs.trigger as _,
-            &runs.created_at as _,
-            &runs.created_by,
-            &runs.placed_states,
-            &runs.waiting_states,
-            &tasks.run_id,
-            &tasks.position,
-            &tasks.task,
-            &tasks.state as _,
-            &tasks.attempts,
-            &tasks.started_at as _,
-            &intents.run_id,
-            &intents.position,
-            &intents.number,
-            &intents.attempt_id,
-            &intents.operator,
-            &intents.request,
-            &intents.baseline,
-            &intents.intent_at as _,
-            &intents.deadline_at as _,
-            &runs.run_id,
-            &runs.created_at as _,
-            &runs.created_by,
-            &runs.changes,
-            &runs.changes_if_queued,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(|row| (row.run_id, row.placed)).collect())
+            &births.runs as _,
+            &births.tasks as _,
+            &births.attempts as _,
+        );
+        let mut connection = self.creates.take(&self.pool).await?;
+        let rows = created.fetch_all(&mut *connection).await?;
+        self.creates.keep(connection);
+        Ok(rows.into_iter().map(|row| (row.created_run, row.placed)).collect())
     }
 
     /// The run that holds a key, if there is one.
@@ -174,69 +101,53 @@ impl Store {
 impl Births {
     /// Copies one run in.
     pub fn push(&mut self, new: &NewRun<'_>) {
-        self.runs.push(new);
-        self.tasks.push(new.run);
-        self.intents.push(new);
+        let ordinal = position(self.runs.len());
+        self.runs.push(new_run(new, ordinal));
+        self.tasks.extend((0..new.run.tasks.len()).map(|task| new_task(new.run, task)));
+        self.attempts.extend(new.delta.attempts.iter().map(|change| attempt_change(new.run, change)));
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.runs.run_id.is_empty()
+        self.runs.is_empty()
     }
 }
 
-impl Runs {
-    fn push(&mut self, new: &NewRun<'_>) {
-        let run = new.run;
-        self.run_id.push(run.id.0);
-        self.pipeline.push(run.definition.pipeline.name.to_string());
-        self.version.push(run.definition.version);
-        self.run_key.push(run.key.clone());
-        self.logical_date.push(at(run.logical_date));
-        self.interval_start.push(at_option(run.interval.map(|interval| interval.start)));
-        self.interval_end.push(at_option(run.interval.map(|interval| interval.end)));
-        self.fire_at.push(at_option(run.fire_at));
-        self.params.push(Value::Object(run.params.clone()));
-        self.trigger.push(run.trigger.word());
-        self.created_at.push(at(run.created_at));
-        self.created_by.push(new.actor.to_owned());
-        self.placed_states.push(run.packed_states());
-        self.waiting_states.push(vec![b'w'; run.tasks.len()]);
-        let born = json!({"at": run.created_at, "to": "queued"});
-        let mut changes = vec![born.clone()];
-        changes.extend(new.delta.transitions.iter().map(to_json));
-        self.changes.push(Value::Array(changes));
-        self.changes_if_queued.push(json!([born]));
+fn new_run(new: &NewRun<'_>, ordinal: i32) -> NewRunRow {
+    let run = new.run;
+    let born = json!({"at": run.created_at, "to": "queued"});
+    let mut changes = vec![born.clone()];
+    changes.extend(new.delta.transitions.iter().map(to_json));
+    NewRunRow {
+        run_id: run.id.0,
+        pipeline: run.definition.pipeline.name.to_string(),
+        version: run.definition.version,
+        run_key: run.key.clone(),
+        logical_date: at(run.logical_date),
+        interval_start: at_option(run.interval.map(|interval| interval.start)),
+        interval_end: at_option(run.interval.map(|interval| interval.end)),
+        fire_at: at_option(run.fire_at),
+        params: written(&run.params),
+        trigger: run.trigger.word(),
+        created_at: at(run.created_at),
+        created_by: new.actor.to_owned(),
+        placed_states: run.packed_states(),
+        waiting_states: vec![b'w'; run.tasks.len()],
+        changes: written(&changes),
+        changes_if_queued: written(&[born]),
+        ordinal,
     }
 }
 
-impl Tasks {
-    fn push(&mut self, run: &Run) {
-        for (task, entry) in run.tasks.iter().enumerate() {
-            debug_assert!(!entry.state.is_terminal() && entry.state != TaskState::Retrying);
-            self.run_id.push(run.id.0);
-            self.position.push(position(task));
-            self.task.push(run.definition.pipeline.tasks[task].name.to_string());
-            self.state.push(entry.state.word());
-            self.attempts.push(signed(entry.attempts));
-            self.started_at.push(at_option(entry.started_at));
-        }
-    }
-}
-
-impl Intents {
-    fn push(&mut self, new: &NewRun<'_>) {
-        for change in &new.delta.attempts {
-            let attempt = &change.attempt;
-            self.run_id.push(new.run.id.0);
-            self.position.push(position(change.task));
-            self.number.push(signed(attempt.number));
-            self.attempt_id.push(new.run.attempt_id(change.task, attempt.number));
-            self.operator.push(new.run.definition.pipeline.tasks[change.task].operator.clone());
-            self.request.push((*attempt.request).clone());
-            self.baseline.push((*attempt.baseline).clone());
-            self.intent_at.push(at(attempt.intent_at));
-            self.deadline_at.push(at(attempt.deadline_at));
-        }
+fn new_task(run: &Run, task: usize) -> NewTaskRow {
+    let entry = &run.tasks[task];
+    debug_assert!(!entry.state.is_terminal() && entry.state != TaskState::Retrying);
+    NewTaskRow {
+        run_id: run.id.0,
+        task_position: position(task),
+        task: run.definition.pipeline.tasks[task].name.to_string(),
+        state: entry.state.word(),
+        attempts: signed(entry.attempts),
+        started_at: at_option(entry.started_at),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Store, StoreError,
+    arguments::text,
     rows::{position, signed, unsigned},
 };
 use crate::{ids::RunId, machine::AttemptKey};
@@ -25,8 +26,7 @@ impl Store {
         body: &str,
         next_offset: u64,
     ) -> Result<(), StoreError> {
-        // Postgres text holds no NUL; a program may print one.
-        let body = body.replace('\0', "\u{fffd}");
+        let body = text(body);
         sqlx::query!(
             "insert into log_chunk (run_id, position, number, chunk, body, next_offset) values ($1, $2, $3, $4, $5, $6)
              on conflict do nothing",

@@ -6,15 +6,18 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `create`, `save` | the two statements of the hot path |
+//! | `create`, `save` | the two writes of the hot path |
+//! | `arguments`, `lane` | the rows that they take, the connection that each keeps |
 //! | `own` | claiming, loading, releasing; replicas and their heartbeats |
 //! | `pipelines` | versions, deploys, schedules, pausing |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `reads` | what people look at |
 
+mod arguments;
 mod create;
 mod error;
 mod inbox;
+mod lane;
 mod logs;
 mod outbox;
 mod own;
@@ -33,6 +36,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
+use self::lane::Lane;
 pub use self::{
     create::{Births, Created, NewRun},
     error::StoreError,
@@ -98,6 +102,8 @@ pub struct Store {
     replica: ReplicaId,
     dead_after: Duration,
     installation: Arc<OnceCell<Installation>>,
+    creates: Arc<Lane>,
+    saves: Arc<Lane>,
 }
 
 impl Store {
@@ -123,7 +129,14 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(StoreError::from)?;
-        let store = Self { pool, replica, dead_after: DEAD_AFTER, installation: Arc::default() };
+        let store = Self {
+            pool,
+            replica,
+            dead_after: DEAD_AFTER,
+            installation: Arc::default(),
+            creates: Arc::default(),
+            saves: Arc::default(),
+        };
         store.check_server(lax_durability).await?;
         Ok(store)
     }
@@ -245,6 +258,7 @@ impl Store {
 
     /// Closes the connections.
     pub async fn close(&self) {
+        drop((self.creates.empty(), self.saves.empty()));
         self.pool.close().await;
     }
 

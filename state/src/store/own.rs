@@ -11,6 +11,7 @@ use super::{
     rows::{AttemptRecord, TaskRecord, interval, read_option, run_ids, unknown_word, unsigned},
 };
 use crate::{
+    document::Document,
     ids::RunId,
     pipeline::Pipeline,
     run::{Definition, Run, Trigger},
@@ -398,9 +399,11 @@ impl Store {
     async fn attempt_records(&self, ids: &[Uuid]) -> Result<Vec<AttemptRecord>, StoreError> {
         Ok(sqlx::query_as!(
             AttemptRecord,
-            r#"select run_id, position, number, generation, state, request, baseline,
+            r#"select run_id, position, number, generation, state,
+                      request as "request: Document", baseline as "baseline: Document",
                       intent_at as "intent_at: jiff_sqlx::Timestamp",
-                      deferred_until as "deferred_until: jiff_sqlx::Timestamp", handle, external_id, reattached,
+                      deferred_until as "deferred_until: jiff_sqlx::Timestamp",
+                      handle as "handle: Document", external_id, reattached,
                       deadline_at as "deadline_at: jiff_sqlx::Timestamp", stop_reason, note,
                       started_at as "started_at: jiff_sqlx::Timestamp"
                  from attempt where run_id = any($1) and ended_at is null"#,

@@ -10,7 +10,7 @@ use super::{
     Store, StoreError,
     rows::{read_failure, read_option, unsigned},
 };
-use crate::{ids::RunId, machine::Transition, run::Failure};
+use crate::{document::Document, ids::RunId, machine::Transition, run::Failure};
 
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
@@ -117,15 +117,15 @@ pub struct AttemptRow {
     /// The operator.
     pub operator: String,
     /// The exact request.
-    pub request: Value,
+    pub request: Document,
     /// What was remembered before.
-    pub baseline: Value,
+    pub baseline: Document,
     /// When the intent was committed.
     pub intent_at: Timestamp,
     /// Known not to have started; sent again then.
     pub deferred_until: Option<Timestamp>,
     /// The external job.
-    pub handle: Option<Value>,
+    pub handle: Option<Document>,
     /// Its id.
     pub external_id: Option<String>,
     /// Whether it was found again.
@@ -227,8 +227,9 @@ impl Store {
     /// The attempts of a run, by position and number.
     pub async fn attempts(&self, run: RunId) -> Result<Vec<AttemptRow>, StoreError> {
         let rows = sqlx::query!(
-            r#"select position, number, attempt_id, generation, state, operator, request, baseline, handle, external_id,
-                      reattached, note, failure, result, intent_at as "intent_at: jiff_sqlx::Timestamp",
+            r#"select position, number, attempt_id, generation, state, operator,
+                      request as "request: Document", baseline as "baseline: Document", handle as "handle: Document",
+                      external_id, reattached, note, failure, result, intent_at as "intent_at: jiff_sqlx::Timestamp",
                       deferred_until as "deferred_until: jiff_sqlx::Timestamp",
                       deadline_at as "deadline_at: jiff_sqlx::Timestamp",
                       started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp"

@@ -1,13 +1,12 @@
 //! Rows from and to the model: the only such conversions.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::StoreError;
 use crate::{
+    document::Document,
     ids::RunId,
     run::{Attempt, Failure, StopReason, TaskRun},
     schedule::Interval,
@@ -103,11 +102,11 @@ pub(super) struct AttemptRecord {
     pub(super) number: i32,
     pub(super) generation: i32,
     pub(super) state: String,
-    pub(super) request: Value,
-    pub(super) baseline: Value,
+    pub(super) request: Document,
+    pub(super) baseline: Document,
     pub(super) intent_at: jiff_sqlx::Timestamp,
     pub(super) deferred_until: Option<jiff_sqlx::Timestamp>,
-    pub(super) handle: Option<Value>,
+    pub(super) handle: Option<Document>,
     pub(super) external_id: Option<String>,
     pub(super) reattached: bool,
     pub(super) deadline_at: jiff_sqlx::Timestamp,
@@ -124,11 +123,11 @@ impl AttemptRecord {
             number: unsigned(self.number),
             generation: unsigned(self.generation),
             state,
-            request: Arc::new(self.request),
-            baseline: Arc::new(self.baseline),
+            request: self.request,
+            baseline: self.baseline,
             intent_at: self.intent_at.to_jiff(),
             deferred_until: read_option(self.deferred_until),
-            handle: self.handle.map(Arc::new),
+            handle: self.handle,
             external_id: self.external_id,
             reattached: self.reattached,
             remote_state: None,

@@ -1,15 +1,16 @@
 //! The guarded write of what [`crate::machine::step`] decided.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    rows::{at, at_option, position, signed, stop_word, to_json},
+    arguments::{AttemptChange, LetterRow, NoticeRow, RunChange, TaskChange, text, written},
+    rows::{at, at_option, position, signed, stop_word},
 };
 use crate::{
     ids::RunId,
-    machine::{Delta, legal::IllegalTransition},
+    machine::{self, Delta, legal::IllegalTransition},
     run::Run,
 };
 
@@ -28,87 +29,16 @@ pub struct Commit<'a> {
     pub letters: &'a [i64],
 }
 
-/// The columns of a batch, one vector each, as `unnest` takes them.
-#[derive(Default)]
-struct Runs {
-    run_id: Vec<Uuid>,
-    fence: Vec<i64>,
-    state: Vec<&'static str>,
-    generation: Vec<i32>,
-    started_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    ended_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    cancel_reason: Vec<Option<String>>,
-    task_states: Vec<Vec<u8>>,
-}
-
-#[derive(Default)]
-struct Tasks {
-    run_id: Vec<Uuid>,
-    position: Vec<i32>,
-    state: Vec<&'static str>,
-    generation: Vec<i32>,
-    attempts: Vec<i32>,
-    tries: Vec<i32>,
-    retry_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    outputs: Vec<Option<Value>>,
-    warnings: Vec<Option<Value>>,
-    failure: Vec<Option<Value>>,
-    started_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    ended_at: Vec<Option<jiff_sqlx::Timestamp>>,
-}
-
-#[derive(Default)]
-struct Attempts {
-    run_id: Vec<Uuid>,
-    position: Vec<i32>,
-    number: Vec<i32>,
-    new: Vec<bool>,
-    attempt_id: Vec<Uuid>,
-    generation: Vec<i32>,
-    state: Vec<&'static str>,
-    operator: Vec<String>,
-    request: Vec<Value>,
-    baseline: Vec<Value>,
-    intent_at: Vec<jiff_sqlx::Timestamp>,
-    deferred_until: Vec<Option<jiff_sqlx::Timestamp>>,
-    handle: Vec<Option<Value>>,
-    external_id: Vec<Option<String>>,
-    reattached: Vec<bool>,
-    deadline_at: Vec<jiff_sqlx::Timestamp>,
-    stop_reason: Vec<Option<&'static str>>,
-    note: Vec<Option<String>>,
-    started_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    ended_at: Vec<Option<jiff_sqlx::Timestamp>>,
-    failure: Vec<Option<Value>>,
-    result: Vec<Option<Value>>,
-}
-
-#[derive(Default)]
-struct History {
-    run_id: Vec<Uuid>,
-    at: Vec<jiff_sqlx::Timestamp>,
-    actor: Vec<String>,
-    changes: Vec<Value>,
-}
-
-#[derive(Default)]
-struct Notices {
-    dedupe_key: Vec<String>,
-    run_id: Vec<Uuid>,
-    payload: Vec<Value>,
-}
-
 /// Many runs' decisions, ready to be written in one statement: rows are copied out of the runs,
 /// so that their owner can go on deciding while the write is under way.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Batch {
-    runs: Runs,
-    tasks: Tasks,
-    attempts: Attempts,
-    history: History,
-    notices: Notices,
-    letter: Vec<i64>,
-    letter_run: Vec<Uuid>,
+    runs: Vec<RunChange>,
+    tasks: Vec<TaskChange>,
+    new_attempts: Vec<AttemptChange>,
+    attempts: Vec<AttemptChange>,
+    notices: Vec<NoticeRow>,
+    letters: Vec<LetterRow>,
 }
 
 impl Store {
@@ -126,64 +56,20 @@ impl Store {
     }
 
     async fn send_batch(&self, batch: &Batch) -> Result<Vec<Uuid>, sqlx::Error> {
-        let Batch { runs, tasks, attempts, history, notices, letter, letter_run } = batch;
-        sqlx::query_file_scalar!(
-            "queries/save.sql",
+        let saved = sqlx::query_scalar!(
+            r#"select save_runs($1, $2, $3, $4, $5, $6, $7) as "written!""#,
             self.replica.0,
-            &runs.run_id,
-            &runs.fence,
-            &runs.state as _,
-            &runs.generation,
-            &runs.started_at as _,
-            &runs.ended_at as _,
-            &runs.cancel_reason as _,
-            &runs.task_states,
-            &tasks.run_id,
-            &tasks.position,
-            &tasks.state as _,
-            &tasks.generation,
-            &tasks.attempts,
-            &tasks.tries,
-            &tasks.retry_at as _,
-            &tasks.outputs as _,
-            &tasks.warnings as _,
-            &tasks.failure as _,
-            &tasks.started_at as _,
-            &tasks.ended_at as _,
-            &attempts.run_id,
-            &attempts.position,
-            &attempts.number,
-            &attempts.new,
-            &attempts.attempt_id,
-            &attempts.generation,
-            &attempts.state as _,
-            &attempts.operator,
-            &attempts.request,
-            &attempts.baseline,
-            &attempts.intent_at as _,
-            &attempts.deferred_until as _,
-            &attempts.handle as _,
-            &attempts.external_id as _,
-            &attempts.reattached,
-            &attempts.deadline_at as _,
-            &attempts.stop_reason as _,
-            &attempts.note as _,
-            &attempts.started_at as _,
-            &attempts.ended_at as _,
-            &attempts.failure as _,
-            &attempts.result as _,
-            &history.run_id,
-            &history.at as _,
-            &history.actor,
-            &history.changes,
-            &notices.dedupe_key,
-            &notices.run_id,
-            &notices.payload,
-            letter,
-            letter_run,
-        )
-        .fetch_all(&self.pool)
-        .await
+            &batch.runs as _,
+            &batch.tasks as _,
+            &batch.new_attempts as _,
+            &batch.attempts as _,
+            &batch.notices as _,
+            &batch.letters as _,
+        );
+        let mut connection = self.saves.take(&self.pool).await?;
+        let written = saved.fetch_one(&mut *connection).await?;
+        self.saves.keep(connection);
+        Ok(written)
     }
 }
 
@@ -199,99 +85,102 @@ impl Batch {
         if let Some(illegal) = &delta.illegal {
             return Err(illegal.clone());
         }
-        self.push_run(commit);
-        for &task in &delta.tasks {
-            self.push_task(run, task);
-        }
+        self.runs.push(run_change(commit));
+        self.tasks.extend(delta.tasks.iter().map(|&task| task_change(run, task)));
         for change in &delta.attempts {
-            self.push_attempt(run, change);
-        }
-        if let Some(last) = delta.transitions.last() {
-            self.history.run_id.push(run.id.0);
-            self.history.at.push(at(last.at));
-            self.history.actor.push(commit.actor.to_owned());
-            self.history.changes.push(to_json(&delta.transitions));
+            let list = if change.new { &mut self.new_attempts } else { &mut self.attempts };
+            list.push(attempt_change(run, change));
         }
         for notice in &delta.notices {
             let (outcome, index) = (notice.outcome.word(), notice.index);
-            self.notices.dedupe_key.push(format!("{}:g{}:{outcome}:{index}", run.id, run.generation));
-            self.notices.run_id.push(run.id.0);
-            self.notices.payload.push(json!({
-                "generation": run.generation, "outcome": outcome, "index": index,
-            }));
+            self.notices.push(NoticeRow {
+                run_id: run.id.0,
+                dedupe_key: format!("{}:g{}:{outcome}:{index}", run.id, run.generation),
+                payload: written(&json!({
+                    "generation": run.generation, "outcome": outcome, "index": index,
+                })),
+            });
         }
-        self.letter.extend(commit.letters);
-        self.letter_run.extend(commit.letters.iter().map(|_| run.id.0));
+        self.letters.extend(commit.letters.iter().map(|&inbox_id| LetterRow { run_id: run.id.0, inbox_id }));
         Ok(())
     }
 
     /// How many runs are in it.
     pub fn len(&self) -> usize {
-        self.runs.run_id.len()
+        self.runs.len()
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.runs.run_id.is_empty()
+        self.runs.is_empty()
     }
 
     /// How many rows it writes, about.
     pub fn rows(&self) -> usize {
-        self.runs.run_id.len() + self.tasks.run_id.len() + self.attempts.run_id.len()
+        self.runs.len() + self.tasks.len() + self.new_attempts.len() + self.attempts.len()
     }
+}
 
-    fn push_run(&mut self, commit: &Commit<'_>) {
-        let (run, runs) = (commit.run, &mut self.runs);
-        runs.run_id.push(run.id.0);
-        runs.fence.push(commit.fence);
-        runs.state.push(run.state.word());
-        runs.generation.push(signed(run.generation));
-        runs.started_at.push(at_option(run.started_at));
-        runs.ended_at.push(at_option(run.ended_at));
-        runs.cancel_reason.push(run.cancel_reason.clone());
-        runs.task_states.push(run.packed_states());
+fn run_change(commit: &Commit<'_>) -> RunChange {
+    let Commit { run, fence, delta, actor, .. } = commit;
+    let last = delta.transitions.last();
+    RunChange {
+        run_id: run.id.0,
+        fence: *fence,
+        state: run.state.word(),
+        generation: signed(run.generation),
+        started_at: at_option(run.started_at),
+        ended_at: at_option(run.ended_at),
+        cancel_reason: run.cancel_reason.clone(),
+        task_states: run.packed_states(),
+        at: last.map(|last| at(last.at)),
+        actor: (*actor).to_owned(),
+        changes: last.and_then(|_| written(&delta.transitions)),
     }
+}
 
-    fn push_task(&mut self, run: &Run, task: usize) {
-        let (entry, tasks) = (&run.tasks[task], &mut self.tasks);
-        tasks.run_id.push(run.id.0);
-        tasks.position.push(position(task));
-        tasks.state.push(entry.state.word());
-        tasks.generation.push(signed(entry.generation));
-        tasks.attempts.push(signed(entry.attempts));
-        tasks.tries.push(signed(entry.tries));
-        tasks.retry_at.push(at_option(entry.retry_at));
-        tasks.outputs.push(entry.outputs.clone());
-        tasks.warnings.push((!entry.warnings.is_empty()).then(|| to_json(&entry.warnings)));
-        tasks.failure.push(entry.failure.as_ref().map(to_json));
-        tasks.started_at.push(at_option(entry.started_at));
-        tasks.ended_at.push(at_option(entry.ended_at));
+fn task_change(run: &Run, task: usize) -> TaskChange {
+    let entry = &run.tasks[task];
+    TaskChange {
+        run_id: run.id.0,
+        task_position: position(task),
+        state: entry.state.word(),
+        generation: signed(entry.generation),
+        attempts: signed(entry.attempts),
+        tries: signed(entry.tries),
+        retry_at: at_option(entry.retry_at),
+        outputs: entry.outputs.as_ref().and_then(written),
+        warnings: if entry.warnings.is_empty() { None } else { written(&entry.warnings) },
+        failure: entry.failure.as_ref().and_then(written),
+        started_at: at_option(entry.started_at),
+        ended_at: at_option(entry.ended_at),
     }
+}
 
-    fn push_attempt(&mut self, run: &Run, change: &crate::machine::AttemptChange) {
-        let (attempt, attempts) = (&change.attempt, &mut self.attempts);
-        attempts.run_id.push(run.id.0);
-        attempts.position.push(position(change.task));
-        attempts.number.push(signed(attempt.number));
-        attempts.new.push(change.new);
-        attempts.attempt_id.push(run.attempt_id(change.task, attempt.number));
-        attempts.generation.push(signed(attempt.generation));
-        attempts.state.push(attempt.state.word());
-        attempts.operator.push(run.definition.pipeline.tasks[change.task].operator.clone());
-        // An existing row keeps its request and baseline: they are not sent again.
-        attempts.request.push(if change.new { (*attempt.request).clone() } else { Value::Null });
-        attempts.baseline.push(if change.new { (*attempt.baseline).clone() } else { Value::Null });
-        attempts.intent_at.push(at(attempt.intent_at));
-        attempts.deferred_until.push(at_option(attempt.deferred_until));
-        attempts.handle.push(attempt.handle.as_deref().cloned());
-        attempts.external_id.push(attempt.external_id.clone());
-        attempts.reattached.push(attempt.reattached);
-        attempts.deadline_at.push(at(attempt.deadline_at));
-        attempts.stop_reason.push(attempt.stop.map(stop_word));
-        attempts.note.push(attempt.note.clone());
-        attempts.started_at.push(at_option(attempt.started_at));
-        attempts.ended_at.push(at_option(attempt.ended_at));
-        attempts.failure.push(attempt.failure.as_ref().map(to_json));
-        attempts.result.push(attempt.result.clone());
+/// The row of an attempt; what its intent fixed for ever only where the row is new.
+pub(super) fn attempt_change(run: &Run, change: &machine::AttemptChange) -> AttemptChange {
+    let (attempt, task, new) = (&change.attempt, change.task, change.new);
+    AttemptChange {
+        run_id: run.id.0,
+        task_position: position(task),
+        number: signed(attempt.number),
+        attempt_id: new.then(|| run.attempt_id(task, attempt.number)),
+        generation: signed(attempt.generation),
+        operator: new.then(|| run.definition.pipeline.tasks[task].operator.clone()),
+        request: new.then(|| attempt.request.clone()),
+        baseline: new.then(|| attempt.baseline.clone()),
+        state: attempt.state.word(),
+        intent_at: at(attempt.intent_at),
+        deferred_until: at_option(attempt.deferred_until),
+        handle: attempt.handle.clone(),
+        external_id: attempt.external_id.as_deref().map(text),
+        reattached: attempt.reattached,
+        deadline_at: at(attempt.deadline_at),
+        stop_reason: attempt.stop.map(stop_word),
+        note: attempt.note.as_deref().map(text),
+        started_at: at_option(attempt.started_at),
+        ended_at: at_option(attempt.ended_at),
+        failure: attempt.failure.as_ref().and_then(written),
+        result: attempt.result.as_ref().and_then(written),
     }
 }
