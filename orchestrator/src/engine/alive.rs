@@ -22,19 +22,20 @@ impl Pulse {
     }
 }
 
-/// Time since boot, with sleep; where the system does not tell, since the first question.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the boot-time clock measures our own liveness, nothing that is decided"
-)]
+/// Time since boot, with sleep. Measures our own liveness, decides nothing.
+#[cfg(target_os = "linux")]
+pub(super) fn boot_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Elsewhere no clock that counts sleep can be had without unsafe code: the monotonic one may
+/// stand still while the machine sleeps, and then tokens and fences alone keep starts single.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::disallowed_methods, reason = "the gate's own clock, at the edge")]
 pub(super) fn boot_time() -> Duration {
     static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    let uptime = std::fs::read_to_string("/proc/uptime").ok();
-    uptime
-        .as_deref()
-        .and_then(|text| text.split_whitespace().next()?.parse().ok())
-        .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
-        .unwrap_or_else(|| FIRST.get_or_init(std::time::Instant::now).elapsed())
+    FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// What tells this boot of this machine, and this process namespace, from all others; empty

@@ -82,10 +82,6 @@ pub(super) enum Message {
     IsOwned(RunId, oneshot::Sender<bool>),
     /// Tell when the run is not in hand any more.
     WhenGone(RunId, oneshot::Sender<()>),
-    /// What became of a group commit.
-    Saved(Result<Vec<RunId>, StoreError>),
-    /// What became of a batch of new runs.
-    Born(Result<Vec<Created>, StoreError>),
     /// Give a run back, if nothing of it is under way.
     Release(RunId, oneshot::Sender<()>),
     /// Start nothing more; answer when no start is under way and everything is committed.

@@ -6,9 +6,10 @@
 //! message ─► step/ask ─► delta ─┘
 //! ```
 //!
-//! Nothing here waits: commits, calls and timers run in tasks of their own and come back as
-//! messages. A run whose commit failed is dropped from memory and claimed again: the store is
-//! the truth, memory only a copy.
+//! Nothing here waits: at most one commit of each kind is under way beside the messages, and
+//! calls run in tasks of their own and come back as messages. Commits are in `commits`.
+
+mod commits;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -16,25 +17,23 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{BoxFuture, pending};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_state::{
     ids::RunId,
     machine::{self, AttemptKey, Delta, Effect, Event, Refusal},
     run::{Installation, Run},
-    store::{Batch, Births, Commit, Created, NewRun, Owned, StoreError},
+    store::{Created, Owned, StoreError},
     words::RunState,
 };
 
 use super::{
-    Shared, crash,
-    message::{Asked, EngineError, Message, RunRequest},
+    Shared,
+    message::{Asked, EngineError, Message},
     pace, perform, prepare,
 };
 
-/// Rows in one group commit: enough that a fan-out of thousands needs a few, few enough that
-/// one commit stays under some 100 ms.
-const COMMIT_ROWS_MAX: usize = 6_000;
 /// Messages taken before a commit is considered: keeps decisions and commits interleaved.
 const TURN_MESSAGES_MAX: usize = 4_096;
 /// The longest sleep of the loop; timers beyond are looked at again.
@@ -80,10 +79,10 @@ pub(super) struct Owner {
     /// goes through, so that a run that can never be written holds up no other.
     suspects: HashSet<RunId>,
     flights: Vec<Flight>,
-    saving: bool,
+    saving: Option<BoxFuture<'static, Result<Vec<RunId>, StoreError>>>,
     wanted: VecDeque<(Run, Delta, String, BornReply)>,
     births: Vec<(Run, Delta, String, BornReply)>,
-    creating: bool,
+    creating: Option<BoxFuture<'static, Result<Vec<Created>, StoreError>>>,
     remote: HashMap<RunId, HashMap<usize, String>>,
     draining: Option<oneshot::Sender<()>>,
     starts: usize,
@@ -105,10 +104,10 @@ impl Owner {
             timers: BTreeSet::new(),
             suspects: HashSet::new(),
             flights: Vec::new(),
-            saving: false,
+            saving: None,
             wanted: VecDeque::new(),
             births: Vec::new(),
-            creating: false,
+            creating: None,
             remote: HashMap::new(),
             draining: None,
             starts: 0,
@@ -123,12 +122,20 @@ impl Owner {
                 message = self.inbox.recv() => {
                     let Some(message) = message else { return };
                     self.take(message);
-                    for _ in 0..TURN_MESSAGES_MAX {
-                        let Ok(message) = self.inbox.try_recv() else { break };
-                        self.take(message);
-                    }
+                }
+                result = under_way(&mut self.saving) => {
+                    self.saving = None;
+                    self.saved(result);
+                }
+                result = under_way(&mut self.creating) => {
+                    self.creating = None;
+                    self.born(result);
                 }
                 () = pace::pause(idle) => {}
+            }
+            for _ in 0..TURN_MESSAGES_MAX {
+                let Ok(message) = self.inbox.try_recv() else { break };
+                self.take(message);
             }
             self.fire_timers();
             self.begin_save();
@@ -144,8 +151,8 @@ impl Owner {
 
     fn is_drained(&self) -> bool {
         self.draining.is_some()
-            && !self.saving
-            && !self.creating
+            && self.saving.is_none()
+            && self.creating.is_none()
             && self.starts == 0
             && self.dirty.is_empty()
             && self.wanted.is_empty()
@@ -187,8 +194,6 @@ impl Owner {
                 }
                 // Otherwise the reply is dropped, which tells the same.
             }
-            Message::Saved(result) => self.saved(result),
-            Message::Born(result) => self.born(result),
             Message::Release(run, reply) => self.release(run, reply),
             Message::Drain(reply) => self.draining = Some(reply),
             Message::StartBegan => self.starts += 1,
@@ -354,194 +359,6 @@ impl Owner {
         }
     }
 
-    fn begin_save(&mut self) {
-        if self.saving || self.dirty.is_empty() {
-            return;
-        }
-        let mut batch = Batch::default();
-        while let Some(id) = self.dirty.pop_front() {
-            let alone = self.suspects.contains(&id);
-            if alone && !batch.is_empty() {
-                self.dirty.push_front(id);
-                break;
-            }
-            self.dirty_set.remove(&id);
-            let Some(held) = self.held.get_mut(&id) else { continue };
-            let delta = std::mem::take(&mut held.delta);
-            let actor = std::mem::replace(&mut held.actor, self.shared.actor.clone());
-            let letters = std::mem::take(&mut held.letters);
-            let commit =
-                Commit { run: &held.run, fence: held.fence, delta: &delta, actor: &actor, letters: &letters };
-            if let Err(illegal) = batch.push(&commit) {
-                tracing::error!(run.id = %id, "{illegal}");
-                self.evict(id);
-                continue;
-            }
-            self.flights.push(Flight {
-                run: id,
-                fence: held.fence,
-                effects: delta.effects,
-                waiting: std::mem::take(&mut held.waiting),
-                ended: held.run.state.is_terminal(),
-            });
-            if alone || batch.rows() >= COMMIT_ROWS_MAX {
-                break;
-            }
-        }
-        if batch.is_empty() {
-            return;
-        }
-        self.saving = true;
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            crash::point("before_commit", "");
-            let result = shared.store.save(&batch).await;
-            crash::point("after_commit", "");
-            shared.send(Message::Saved(result));
-        });
-    }
-
-    fn saved(&mut self, result: Result<Vec<RunId>, StoreError>) {
-        self.saving = false;
-        let flights = std::mem::take(&mut self.flights);
-        let written: HashSet<RunId> = match result {
-            Ok(written) => written.into_iter().collect(),
-            Err(error) => {
-                self.save_failed(flights, &error);
-                return;
-            }
-        };
-        let mut freed = false;
-        for flight in flights {
-            self.suspects.remove(&flight.run);
-            if !written.contains(&flight.run) {
-                tracing::warn!(run.id = %flight.run, "lost run {} to another replica", flight.run);
-                self.evict(flight.run);
-                for reply in flight.waiting {
-                    let _ = reply.send(Asked::NotOwned);
-                }
-                continue;
-            }
-            for reply in flight.waiting {
-                let _ = reply.send(Asked::Done);
-            }
-            self.begin_effects(flight.run, flight.fence, flight.effects);
-            let clean = !self.dirty_set.contains(&flight.run);
-            let over = self.held.get(&flight.run).is_some_and(|held| held.run.state.is_terminal());
-            if flight.ended && over && clean {
-                self.evict(flight.run);
-                freed = true;
-            }
-        }
-        if freed {
-            self.shared.run_ended();
-        }
-    }
-
-    /// A commit whose outcome is unknown, or that was rolled back: memory is not the truth any
-    /// more, so these runs are dropped and claimed again.
-    fn save_failed(&mut self, flights: Vec<Flight>, error: &StoreError) {
-        let reach = error.is_unreachable();
-        tracing::warn!(runs = flights.len(), unreachable = reach, "a commit failed: {}", super::chain(error));
-        if !reach && flights.len() > 1 {
-            self.suspects.extend(flights.iter().map(|flight| flight.run));
-        }
-        let mut dropped = Vec::with_capacity(flights.len());
-        for flight in flights {
-            self.evict(flight.run);
-            dropped.push(flight.run);
-            for reply in flight.waiting {
-                let _ = reply.send(Asked::Unknown);
-            }
-        }
-        // Not at once: whatever refused the commit would refuse the next one as well.
-        self.shared.claim_again(dropped, true);
-    }
-
-    fn want(&mut self, request: RunRequest, reply: BornReply) {
-        if self.draining.is_some() {
-            let _ = reply.send(Err(EngineError::Closed));
-            return;
-        }
-        let now = self.shared.now();
-        let actor = request.actor.clone();
-        let mut run = Run::new(
-            self.shared.ids.run_id(now),
-            request.definition,
-            self.installation,
-            request.key,
-            request.logical_date,
-            request.interval,
-            request.fire_at,
-            request.params,
-            request.trigger,
-            now,
-        );
-        let delta = machine::step(&mut run, &[Event::Admitted], now);
-        let delta = prepare::follow_births(&self.shared, &mut run, delta, now);
-        self.wanted.push_back((run, delta, actor, reply));
-    }
-
-    fn begin_births(&mut self) {
-        if self.creating || self.wanted.is_empty() {
-            return;
-        }
-        let mut births = Births::default();
-        let mut rows = 0;
-        while let Some((run, delta, actor, reply)) = self.wanted.pop_front() {
-            births.push(&NewRun { run: &run, delta: &delta, actor: &actor });
-            rows += 1 + run.tasks.len() + delta.attempts.len();
-            self.births.push((run, delta, actor, reply));
-            if rows >= COMMIT_ROWS_MAX {
-                break;
-            }
-        }
-        self.creating = true;
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            let result = shared.store.create_runs(&births).await;
-            shared.send(Message::Born(result));
-        });
-    }
-
-    fn born(&mut self, result: Result<Vec<Created>, StoreError>) {
-        self.creating = false;
-        let births = std::mem::take(&mut self.births);
-        let created = match result {
-            Ok(created) => created,
-            Err(error) => {
-                // Runs that were created all the same are owned by this replica and not held:
-                // claim them again under a new fence.
-                let shared = Arc::clone(&self.shared);
-                shared.claim_again(births.iter().map(|(run, ..)| run.id).collect(), true);
-                let message = super::chain(&error);
-                for (.., reply) in births {
-                    let _ =
-                        reply.send(Err(EngineError::Store(StoreError::Broken { message: message.clone() })));
-                }
-                return;
-            }
-        };
-        for ((run, delta, _, reply), created) in births.into_iter().zip(created) {
-            let id = run.id;
-            match created {
-                Created::Placed => {
-                    self.hold(run, 1);
-                    let _ = reply.send(Ok((id, created)));
-                    self.begin_effects(id, 1, delta.effects);
-                    self.decide(id, Event::Tick);
-                }
-                Created::Queued => {
-                    let _ = reply.send(Ok((id, created)));
-                    self.shared.claim_again(vec![id], false);
-                }
-                Created::Refused => {
-                    let _ = reply.send(Ok((id, created)));
-                }
-            }
-        }
-    }
-
     fn place(&mut self, run: RunId, fence: i64, taken: bool) {
         if self.held.get(&run).is_none_or(|held| held.fence != fence) {
             return;
@@ -589,5 +406,13 @@ impl Owner {
                 other => perform::begin(&self.shared, &held.run, fence, &other),
             }
         }
+    }
+}
+
+/// Waits for what is under way; for ever, if nothing is.
+async fn under_way<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
+    match slot {
+        Some(commit) => commit.await,
+        None => pending().await,
     }
 }
