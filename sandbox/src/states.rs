@@ -177,9 +177,9 @@ impl States {
             if execution.status == Status::Running && execution.redrives == run.record.redrives {
                 execution.end(end.status, end.at);
                 execution.output = end.output;
-                let failure = end.failure;
-                execution.error = failure.as_ref().map(|failure| failure.error.clone());
-                execution.cause = failure.map(|failure| failure.cause);
+                let said = |text: String| (!text.is_empty()).then_some(text);
+                execution.error = end.failure.as_ref().and_then(|failure| said(failure.error.clone()));
+                execution.cause = end.failure.and_then(|failure| said(failure.cause));
             }
         });
         if let Err(error) = ended {

@@ -139,13 +139,17 @@ timeout: 2h
             let message = format!("input: {} bytes, Step Functions takes {INPUT_BYTES_MAX}", input.len());
             return Err(Failure::new(ErrorClass::Config, message));
         }
-        if let Some(key) = ["stateMachineArn", "name", "input"].into_iter().find(|key| config.request.contains_key(*key)) {
-            let message = format!("request: `{key}` is made of the task's own settings and cannot be set here");
+        if let Some(key) =
+            ["stateMachineArn", "name", "input"].into_iter().find(|key| config.request.contains_key(*key))
+        {
+            let message =
+                format!("request: `{key}` is made of the task's own settings and cannot be set here");
             return Err(Failure::new(ErrorClass::Config, message));
         }
         let mut call = json!({ "name": name, "input": input });
         merge(&mut call, &Value::Object(config.request.clone()));
-        let body = json!({ "StateMachine": machine, "Idempotent": config.idempotent, "StartExecution": call });
+        let body =
+            json!({ "StateMachine": machine, "Idempotent": config.idempotent, "StartExecution": call });
         Ok(Request { token: name, connection: cx.connection.to_owned(), body })
     }
 
@@ -260,7 +264,9 @@ async fn start(clients: &Clients, intent: &Intent<'_>, signed: Option<SignedAt>)
         Ok(answer) if baseline.express => Started::Sent(Sent::Done(accepted_express(answer.execution_arn))),
         Ok(answer) => Started::Sent(Sent::Accepted(handle(intent, &baseline, answer.execution_arn))),
         Err(trouble) if trouble.code() == "ExecutionAlreadyExists" => Started::Exists(trouble.into_failure()),
-        Err(trouble) if trouble.is_not_there() => Started::Sent(Sent::Refused(no_such_machine(request, trouble))),
+        Err(trouble) if trouble.is_not_there() => {
+            Started::Sent(Sent::Refused(no_such_machine(request, trouble)))
+        }
         Err(trouble) => Started::Sent(trouble.into_sent()),
     }
 }
@@ -277,7 +283,8 @@ async fn describe_machine(clients: &Clients, request: &Request) -> Result<Baseli
     };
     let step_functions = clients.step_functions(&request.connection, Purpose::Read).await?;
     // Versions and aliases are of the type of their machine.
-    let answer = step_functions.describe_state_machine().state_machine_arn(address::unqualified(&arn)).send().await;
+    let answer =
+        step_functions.describe_state_machine().state_machine_arn(address::unqualified(&arn)).send().await;
     match answer.map_err(Trouble::from) {
         Ok(answer) => Ok(Baseline { express: answer.r#type().as_str() == "EXPRESS", arn }),
         Err(trouble) if trouble.is_not_there() => Err(no_such_machine(request, trouble)),
@@ -347,7 +354,10 @@ fn check_name(setting: &str, name: &str) -> Result<(), Failure> {
         Some(character) => format!("{setting}: a name cannot hold {character:?}, as `{name}` does"),
         None if name.is_empty() => format!("{setting}: the name of a state machine, or its ARN, is missing"),
         None if name.chars().count() > NAME_MAX => {
-            format!("{setting}: `{name}` has {} characters, Step Functions takes {NAME_MAX}", name.chars().count())
+            format!(
+                "{setting}: `{name}` has {} characters, Step Functions takes {NAME_MAX}",
+                name.chars().count()
+            )
         }
         None => return Ok(()),
     };

@@ -128,8 +128,8 @@ def test_a_kill_after_the_start_leads_to_one_execution(project):
     waiting.kill()
     waiting.communicate()
     arn = starts(project)[-1]["id"]
-    # Whoever comes next takes the run over, finds the execution and stops it.
-    project.call("cancel", "quality@latest")
+    # Whoever comes next takes the run over, finds the execution, stops it and ends as the run does.
+    project.call("cancel", "quality@latest", code=1)
     until(lambda: status(project, arn) == "ABORTED", 120, "the execution to be stopped")
     assert len(starts(project)) == before + 1
 

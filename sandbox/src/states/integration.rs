@@ -6,6 +6,7 @@
 //! what was started once is not started twice.
 
 mod resource;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,7 @@ impl Backend {
             return Ok(answer);
         }
         let answer = self.with_faults(call).await;
+        let answer = answer.map(|answer| times::reworded(answer, integration.is_sdk));
         answer.map_err(|error| failed(integration, &error, call.request_id))
     }
 
@@ -136,9 +138,10 @@ impl Backend {
         loop {
             let look = self.look(integration, parameters, submitted).await;
             match look.map_err(|error| failed(integration, &error, Uuid::nil()))? {
-                Some(Ended::Well(output)) => return Ok(output),
+                Some(Ended::Well(output)) => return Ok(times::reworded(output, integration.is_sdk)),
                 Some(Ended::Badly(cause)) => {
-                    return Err(Failure::new("States.TaskFailed", cause.to_string()));
+                    let cause = times::reworded(cause, integration.is_sdk).to_string();
+                    return Err(Failure::new("States.TaskFailed", cause));
                 }
                 None => self.world.pause(pause).await,
             }

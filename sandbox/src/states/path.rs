@@ -1,7 +1,10 @@
 //! Paths into JSON as the states language writes them: `$.a.b[0]`, `$$.Execution.Id`, `$..x`, `$.a[?(@.n > 1)]`.
 //!
 //! A path of names and indexes only is *definite* (a reference path): it selects one value. Everything else
-//! selects a list. Where a path stands, and what a missing value means there, is the callers' business.
+//! selects a list. Crates for `JSONPath` follow RFC 9535, whose names, roots and escapes are others than the
+//! language's (`$.detail-type`, `$$`, `$.a\.b`), and can put nothing at a path.
+//!
+//! Where a path stands, and what a missing value means there, is the callers' business.
 
 mod filter;
 

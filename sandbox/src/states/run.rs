@@ -250,9 +250,7 @@ impl Run {
         let done = self.tries(&visit).await?;
         let text = done.output.to_string();
         if text.len() > DATA_MAX {
-            let cause = format!(
-                "The state/task '{name}' returned a result with a size exceeding the maximum number of bytes service limit."
-            );
+            let cause = format!("The state '{name}' returned a result of more than {DATA_MAX} bytes");
             return Err(Halt::Failed(Failure::new("States.DataLimitExceeded", cause), done.last));
         }
         let mut details = whole_text("output", &text);

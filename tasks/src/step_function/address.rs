@@ -9,13 +9,14 @@ const MACHINE_PARTS: usize = 7;
 /// Whether a text is the ARN of a state machine, with or without version or alias.
 pub(super) fn check_machine(arn: &str) -> Result<(), Failure> {
     let parts: Vec<&str> = arn.split(':').collect();
-    let whole = (MACHINE_PARTS..=MACHINE_PARTS + 1).contains(&parts.len()) && parts.iter().all(|part| !part.is_empty());
+    let whole = (MACHINE_PARTS..=MACHINE_PARTS + 1).contains(&parts.len())
+        && parts.iter().all(|part| !part.is_empty());
     if whole && parts[2] == "states" && parts[5] == "stateMachine" {
         return Ok(());
     }
     let message = format!(
-        "state_machine: `{arn}` is no ARN of a state machine: write arn:aws:states:REGION:ACCOUNT:stateMachine:NAME, or \
-         only the name"
+        "state_machine: `{arn}` is no ARN of a state machine: write only its name, or \
+         arn:aws:states:REGION:ACCOUNT:stateMachine:NAME"
     );
     Err(Failure::new(ErrorClass::Config, message))
 }
@@ -63,7 +64,10 @@ mod tests {
         let arn = machine("eu-central-1", "123456789012", "etl");
         assert_eq!(arn, "arn:aws:states:eu-central-1:123456789012:stateMachine:etl");
         assert_eq!(machine("cn-north-1", "1", "m"), "arn:aws-cn:states:cn-north-1:1:stateMachine:m");
-        assert_eq!(machine("us-gov-west-1", "1", "m"), "arn:aws-us-gov:states:us-gov-west-1:1:stateMachine:m");
+        assert_eq!(
+            machine("us-gov-west-1", "1", "m"),
+            "arn:aws-us-gov:states:us-gov-west-1:1:stateMachine:m"
+        );
         let alias = format!("{arn}:PROD");
         assert_eq!(unqualified(&alias), arn);
         assert_eq!(unqualified(&arn), arn);
@@ -76,8 +80,11 @@ mod tests {
     fn other_arns_are_refused() {
         assert!(check_machine("arn:aws:states:r:1:stateMachine:m:2").is_ok());
         for wrong in [
-            "arn:aws:states:r:1:execution:m:e", "arn:aws:states:r:1:stateMachine", "arn:aws:states:r::stateMachine:m",
-            "arn:aws:lambda:r:1:stateMachine:m", "arn:aws:states:r:1:stateMachine:m:2:3",
+            "arn:aws:states:r:1:execution:m:e",
+            "arn:aws:states:r:1:stateMachine",
+            "arn:aws:states:r::stateMachine:m",
+            "arn:aws:lambda:r:1:stateMachine:m",
+            "arn:aws:states:r:1:stateMachine:m:2:3",
         ] {
             assert!(check_machine(wrong).unwrap_err().message.contains("no ARN"), "{wrong}");
         }

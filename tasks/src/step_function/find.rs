@@ -37,7 +37,9 @@ pub(super) async fn find(clients: &Clients, intent: &Intent<'_>, quarantine: Dur
         return match look(clients, intent).await {
             Ok(Named::Ours(handle)) => Found::Found(handle),
             Ok(Named::Foreign(text)) => lost(text),
-            Ok(Named::Nothing) => lost("the start is too old: Step Functions may have forgotten its execution".to_owned()),
+            Ok(Named::Nothing) => {
+                lost("Step Functions may have forgotten an execution as old as this".to_owned())
+            }
             Err(failure) => ask_again(intent, quarantine, &failure),
         };
     }
@@ -48,14 +50,16 @@ pub(super) async fn find(clients: &Clients, intent: &Intent<'_>, quarantine: Dur
     match start(clients, intent, None).await {
         Started::Sent(Sent::Accepted(handle)) => Found::Found(handle),
         Started::Sent(Sent::Done(outcome)) => Found::Done(outcome),
-        Started::Sent(Sent::Throttled(failure) | Sent::Unknown(failure)) => ask_again(intent, quarantine, &failure),
+        Started::Sent(Sent::Throttled(failure) | Sent::Unknown(failure)) => {
+            ask_again(intent, quarantine, &failure)
+        }
         Started::Exists(_) => match look(clients, intent).await {
             Ok(Named::Ours(handle)) => Found::Found(handle),
             Ok(Named::Foreign(text)) => lost(text),
             Ok(Named::Nothing) if is_fresh => not_yet(),
-            Ok(Named::Nothing) => {
-                lost("the execution's name is taken, but Step Functions does not show the execution".to_owned())
-            }
+            Ok(Named::Nothing) => lost(
+                "the execution's name is taken, but Step Functions does not show the execution".to_owned(),
+            ),
             Err(failure) => ask_again(intent, quarantine, &failure),
         },
         // A refused repetition started nothing, and says little about the first send.
@@ -87,15 +91,17 @@ fn lost(text: String) -> Found {
 /// Looks at the execution that the attempt's name leads to.
 async fn look(clients: &Clients, intent: &Intent<'_>) -> Result<Named, Failure> {
     let baseline = baseline_of(intent)?;
-    let Some(arn) = address::execution(&baseline.arn, &intent.request.token) else { return Ok(Named::Nothing) };
+    let Some(arn) = address::execution(&baseline.arn, &intent.request.token) else {
+        return Ok(Named::Nothing);
+    };
     let step_functions = clients.step_functions(&intent.request.connection, Purpose::Read).await?;
     let answer = step_functions.describe_execution().execution_arn(&arn).send().await;
     match answer.map_err(Trouble::from) {
         Ok(execution) => Ok(match difference(intent, &baseline, &execution) {
             None => Named::Ours(handle(intent, &baseline, arn)),
-            Some(what) => {
-                Named::Foreign(format!("the execution {arn} has this attempt's name, but {what}: a person must look"))
-            }
+            Some(what) => Named::Foreign(format!(
+                "the execution {arn} has this attempt's name, but {what}: a person must look"
+            )),
         }),
         Err(trouble) if trouble.is_not_there() => Ok(Named::Nothing),
         Err(trouble) => Err(trouble.into_failure()),
@@ -103,7 +109,11 @@ async fn look(clients: &Clients, intent: &Intent<'_>) -> Result<Named, Failure> 
 }
 
 /// What makes an execution another one than ours.
-fn difference(intent: &Intent<'_>, baseline: &Baseline, execution: &DescribeExecutionOutput) -> Option<String> {
+fn difference(
+    intent: &Intent<'_>,
+    baseline: &Baseline,
+    execution: &DescribeExecutionOutput,
+) -> Option<String> {
     let machine = address::unqualified(execution.state_machine_arn());
     if machine != address::unqualified(&baseline.arn) {
         return Some(format!("is one of {machine}"));

@@ -86,7 +86,7 @@ fn mistakes_are_told_with_their_place() {
         (json!({ "Type": "Pas", "End": true }), "/States/A/Type there is no type Pas of states"),
         (
             json!({ "Type": "Pass", "End": true, "Resutl": 1 }),
-            "/States/A Field 'Resutl' is not supported in states of type Pass",
+            "/States/A/Resutl Field 'Resutl' is not supported in states of type Pass",
         ),
         (
             json!({ "Type": "Pass", "End": true, "InputPath": "a" }),
@@ -139,11 +139,7 @@ fn mistakes_are_told_with_their_place() {
         ),
     ] {
         let told = problems(with_state(state.clone()));
-        let told: Vec<String> = told.iter().map(|one| one.replacen("/States/A ", "/States/A ", 1)).collect();
-        let found = told.iter().any(|one| {
-            one == expected || one == &expected.replace("/States/A Field", "/States/A/Resutl Field")
-        });
-        assert!(found, "{state}: {told:?}");
+        assert!(told.iter().any(|one| one == expected), "{state}: {told:?}");
     }
 }
 
