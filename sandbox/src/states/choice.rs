@@ -152,12 +152,12 @@ fn nested(
     depth: usize,
     problems: &mut Vec<(String, String)>,
 ) -> Option<Condition> {
-    let mut inner = |value: &Value, at: &str| match value {
-        Value::Object(rule) => Condition::parse(rule, at, depth + 1, problems),
-        _ => {
-            problems.push((at.to_owned(), "a condition must be an object".to_owned()));
-            None
+    let mut inner = |value: &Value, at: &str| {
+        if let Value::Object(rule) = value {
+            return Condition::parse(rule, at, depth + 1, problems);
         }
+        problems.push((at.to_owned(), "a condition must be an object".to_owned()));
+        None
     };
     if name == "Not" {
         return inner(value, at).map(|condition| Condition::Not(Box::new(condition)));

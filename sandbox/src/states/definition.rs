@@ -1,6 +1,6 @@
 //! A state machine's definition: what was read of it. The reading, with every check, stands in [`read`].
 //!
-//! Definitions that would mean something that the sandbox does not do (JSONata, variables, distributed maps,
+//! Definitions that would mean something that the sandbox does not do (`JSONata`, variables, distributed maps,
 //! callbacks, unknown services) are refused when the machine is made, by name and place; never approximated.
 
 mod read;

@@ -156,7 +156,7 @@ fn apply<'a>(value: &'a Value, step: &Step, next: &mut Vec<&'a Value>) {
     match (step, value) {
         (Step::Name(name), Value::Object(map)) => next.extend(map.get(name)),
         (Step::Names(names), Value::Object(map)) => {
-            next.extend(names.iter().filter_map(|name| map.get(name)))
+            next.extend(names.iter().filter_map(|name| map.get(name)));
         }
         (Step::Index(index), Value::Array(list)) => {
             next.extend(position(*index, list.len()).and_then(|index| list.get(index)));
@@ -169,7 +169,7 @@ fn apply<'a>(value: &'a Value, step: &Step, next: &mut Vec<&'a Value>) {
         (Step::All, Value::Array(list)) => next.extend(list),
         (Step::Descend, value) => descend(value, next),
         (Step::Filter(filter), Value::Array(list)) => {
-            next.extend(list.iter().filter(|one| filter.holds(one)))
+            next.extend(list.iter().filter(|one| filter.holds(one)));
         }
         (Step::Filter(filter), Value::Object(map)) => {
             next.extend(map.values().filter(|one| filter.holds(one)));
@@ -218,7 +218,7 @@ struct Reader<'a> {
     rest: &'a str,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn eat(&mut self, token: &str) -> bool {
         match self.rest.strip_prefix(token) {
             Some(rest) => {

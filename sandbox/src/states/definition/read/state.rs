@@ -119,6 +119,7 @@ impl Reader {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "read like a catcher, which can be too wrong to be one")]
     fn retrier(&mut self, mut fields: Fields<'_>, at: &str) -> Option<Retrier> {
         fields.skip(&["Comment"]);
         let errors = self.errors(&mut fields, at);
