@@ -62,14 +62,13 @@ impl Run {
         let integration = &task.integration;
         let submitted_key = format!("{key}:submitted");
         let submitted = self.journal.get(&submitted_key);
-        let answer = match &submitted {
-            Some(submitted) => Ok(submitted.data["answer"].clone()),
-            None => {
-                let request_id = Uuid::new_v5(&self.chance(), key.as_bytes());
-                let region = &self.record.region;
-                let call = TaskCall { integration, parameters, request_id, region, is_repeated };
-                self.backend.call(&call).await
-            }
+        let answer = if let Some(submitted) = &submitted {
+            Ok(submitted.data["answer"].clone())
+        } else {
+            let request_id = Uuid::new_v5(&self.chance(), key.as_bytes());
+            let region = &self.record.region;
+            let call = TaskCall { integration, parameters, request_id, region, is_repeated };
+            self.backend.call(&call).await
         };
         let (kind, name) = match integration.pattern {
             Pattern::Request => ("TaskFailed", "taskFailedEventDetails"),
