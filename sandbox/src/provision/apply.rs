@@ -97,6 +97,7 @@ impl Maker<'_> {
             "AWS::Glue::Job" => self.job().await,
             "AWS::Athena::WorkGroup" => self.workgroup().await,
             "AWS::SNS::Topic" => self.topic(),
+            "AWS::StepFunctions::StateMachine" => self.state_machine(),
             "AWS::SNS::Subscription" => {
                 let topic = self.resource.text("TopicArn").unwrap_or_default();
                 self.subscribe(topic, &Value::Object(self.resource.properties.clone()))?;
@@ -202,6 +203,60 @@ impl Maker<'_> {
         }
     }
 
+    fn state_machine(&self) -> Result<Change, ApiError> {
+        let name = &self.resource.name;
+        let arn = format!("arn:aws:states:{}:{}:stateMachine:{name}", self.cx.region, self.cx.account);
+        let states = |operation: &str, body: Value| {
+            self.services.states.call(&self.cx.with_operation("states", operation), body)
+        };
+        let mut body = Map::from_iter([("definition".to_owned(), self.definition()?.into())]);
+        let renamed = [
+            ("RoleArn", "roleArn"),
+            ("LoggingConfiguration", "loggingConfiguration"),
+            ("TracingConfiguration", "tracingConfiguration"),
+            ("EncryptionConfiguration", "encryptionConfiguration"),
+        ];
+        for (property, member) in renamed {
+            if let Some(value) = self.resource.properties.get(property) {
+                body.insert(member.to_owned(), camel(value.clone()));
+            }
+        }
+        match states("DescribeStateMachine", json!({ "stateMachineArn": arn })) {
+            Ok(_) if self.same => Ok(Change::Unchanged),
+            Ok(_) => {
+                body.insert("stateMachineArn".to_owned(), arn.into());
+                states("UpdateStateMachine", Value::Object(body)).map(|_| Change::Updated)
+            }
+            Err(error) if error.code == "StateMachineDoesNotExist" => {
+                body.insert("name".to_owned(), name.as_str().into());
+                body.insert(
+                    "type".to_owned(),
+                    self.resource.text("StateMachineType").unwrap_or("STANDARD").into(),
+                );
+                states("CreateStateMachine", Value::Object(body)).map(|_| Change::Created)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A state machine's definition as a text, with the substitutions made.
+    fn definition(&self) -> Result<String, ApiError> {
+        let properties = &self.resource.properties;
+        let mut text = match (properties.get("DefinitionString"), properties.get("Definition")) {
+            (Some(text), None) => plain_text(text),
+            (None, Some(definition)) => definition.to_string(),
+            _ => {
+                let message = "exactly one of Definition and DefinitionString is needed";
+                return Err(ApiError::new(400, "ValidationError", message));
+            }
+        };
+        let substitutions = properties.get("DefinitionSubstitutions").and_then(Value::as_object);
+        for (name, value) in substitutions.into_iter().flatten() {
+            text = text.replace(&format!("${{{name}}}"), &plain_text(value));
+        }
+        Ok(text)
+    }
+
     fn topic(&self) -> Result<Change, ApiError> {
         let arn = format!("arn:aws:sns:{}:{}:{}", self.cx.region, self.cx.account, self.resource.name);
         let exists = self.sns("GetTopicAttributes", vec![("TopicArn", arn.clone())]).is_ok();
@@ -296,6 +351,21 @@ fn configuration_updates(configuration: Value) -> Value {
         members.insert("ResultConfigurationUpdates".to_owned(), results);
     }
     Value::Object(members)
+}
+
+/// Members as the Step Functions API spells them: `CloudFormation` begins them with a capital.
+fn camel(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let small = |name: String| {
+                let mut letters = name.chars();
+                letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+            };
+            Value::Object(members.into_iter().map(|(name, value)| (small(name), camel(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(camel).collect(),
+        other => other,
+    }
 }
 
 fn plain_text(value: &Value) -> String {

@@ -56,7 +56,7 @@ struct Kind {
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind {
         name: "AWS::S3::Bucket",
         name_property: &["BucketName"],
@@ -239,6 +239,22 @@ const KINDS: [Kind; 11] = [
         name_property: &["Endpoint"],
         properties: &[("TopicArn", Shape::Text), ("Protocol", Shape::Text), ("Endpoint", Shape::Text)],
     },
+    Kind {
+        name: "AWS::StepFunctions::StateMachine",
+        name_property: &["StateMachineName"],
+        properties: &[
+            ("StateMachineName", Shape::Text),
+            ("StateMachineType", Shape::Text),
+            ("Definition", Shape::Any),
+            ("DefinitionString", Shape::Text),
+            ("DefinitionSubstitutions", Shape::Texts),
+            ("RoleArn", Shape::Text),
+            ("LoggingConfiguration", Shape::Any),
+            ("TracingConfiguration", Shape::Any),
+            ("EncryptionConfiguration", Shape::Any),
+            ("Tags", Shape::Any),
+        ],
+    },
 ];
 
 /// Evaluates all wanted resources, in the order in which they are to be made.
@@ -279,6 +295,7 @@ pub(super) fn reference(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> R
     let name = physical_name(evaluator, resource)?;
     match resource.kind {
         "AWS::SNS::Topic" => Ok(arn(evaluator, "sns", &name)),
+        "AWS::StepFunctions::StateMachine" => Ok(state_machine_arn(evaluator, &name)),
         "AWS::SNS::Subscription" | "AWS::IAM::Policy" | "AWS::S3::BucketPolicy" | "AWS::SNS::TopicPolicy" => {
             Err(Problem::new(
                 resource.node.line,
@@ -306,12 +323,18 @@ pub(super) fn attribute(
         ("AWS::IAM::Role", "Arn") => Some(format!("arn:aws:iam::{account}:role/{name}")),
         ("AWS::SNS::Topic", "TopicArn") => Some(arn(evaluator, "sns", &name)),
         ("AWS::SNS::Topic", "TopicName") => Some(name),
+        ("AWS::StepFunctions::StateMachine", "Arn") => Some(state_machine_arn(evaluator, &name)),
+        ("AWS::StepFunctions::StateMachine", "Name") => Some(name),
         _ => None,
     })
 }
 
 fn arn(evaluator: &Evaluator<'_>, service: &str, name: &str) -> String {
     format!("arn:aws:{service}:{}:{}:{name}", evaluator.region(), evaluator.account())
+}
+
+fn state_machine_arn(evaluator: &Evaluator<'_>, name: &str) -> String {
+    arn(evaluator, "states", &format!("stateMachine:{name}"))
 }
 
 fn physical_name(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<String, Problem> {
@@ -348,6 +371,9 @@ fn plan_one(
         Value::Object(properties) => properties,
         _ => Map::new(),
     };
+    if let Some(definition) = resource.node.path(&["Properties", "Definition"]) {
+        tell_nulls(definition, problems);
+    }
     let mut planned = Planned {
         logical_id: resource.logical_id.to_owned(),
         kind: kind.name,
@@ -360,6 +386,20 @@ fn plan_one(
         planned.read_metadata(&evaluator.evaluate(metadata)?, folder)?;
     }
     Ok(planned)
+}
+
+/// A definition of a state machine may say `ResultPath: null`, but `CloudFormation` takes no null.
+fn tell_nulls(node: &Node, problems: &mut Vec<Problem>) {
+    match &node.content {
+        Content::Nothing => {
+            let message =
+                "Definition: CloudFormation takes no null; write the definition as DefinitionString";
+            problems.push(Problem::new(node.line, message));
+        }
+        Content::List(items) => items.iter().for_each(|item| tell_nulls(item, problems)),
+        Content::Map(pairs) => pairs.iter().for_each(|(_, value)| tell_nulls(value, problems)),
+        Content::Text { .. } => {}
+    }
 }
 
 impl Planned {
@@ -533,6 +573,16 @@ mod tests {
         assert!(problems[0].message.contains("outside"), "{problems:?}");
         assert!(plan_text(&text("sql/none.sql"), Some(&folder)).is_err());
         assert!(plan_text(&text("sql/x.sql"), None).is_err());
+    }
+
+    #[test]
+    fn nulls_in_a_definition_are_not_dropped_in_silence() {
+        let text = "Resources:\n  M:\n    Type: AWS::StepFunctions::StateMachine\n    Properties:\n      RoleArn: r\n      Definition:\n        States: {A: {ResultPath: null}}\n";
+        let problems = plan_text(text, None).unwrap_err();
+        assert_eq!(problems[0].line, 7);
+        assert!(problems[0].message.contains("DefinitionString"), "{problems:?}");
+        let planned = plan_text(&text.replace("null", "$.a"), None).unwrap();
+        assert_eq!(planned[0].name, "demo-M");
     }
 
     #[test]

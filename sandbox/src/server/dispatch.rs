@@ -13,12 +13,13 @@ use s3s::Body;
 use crate::faults::Plan;
 use crate::s3::{Front, operation_name};
 use crate::sns::Sns;
+use crate::states::States;
 use crate::sts::Sts;
 use crate::wire::query::Form;
 use crate::wire::signature::{self, Signature};
 use crate::wire::{ApiError, CallContext, json, query};
 use crate::world::{ACCOUNT, REGION, World};
-use crate::{SandboxError, admin, athena::Athena, glue::Glue};
+use crate::{SandboxError, admin, athena::Athena, glue::Glue, states};
 
 /// All services of a sandbox.
 pub(crate) struct Services {
@@ -29,7 +30,9 @@ pub(crate) struct Services {
     /// Athena, also for provisioning.
     pub athena: Arc<Athena>,
     /// SNS, also for provisioning.
-    pub sns: Sns,
+    pub sns: Arc<Sns>,
+    /// Step Functions, also for provisioning.
+    pub states: Arc<States>,
     sts: Sts,
     /// Held by the one provisioning at a time.
     pub provisioning: tokio::sync::Mutex<()>,
@@ -46,9 +49,14 @@ impl Services {
     pub(super) async fn open(world: Arc<World>) -> Result<Self, SandboxError> {
         let glue = Glue::open(Arc::clone(&world))?;
         let athena = Athena::open(Arc::clone(&world), Arc::clone(&glue)).await?;
+        let sns = Arc::new(Sns::open(Arc::clone(&world))?);
+        let called =
+            states::Called { glue: Arc::clone(&glue), athena: Arc::clone(&athena), sns: Arc::clone(&sns) };
+        let states = States::open(Arc::clone(&world), called)?;
         Ok(Self {
             s3: Front::new(Arc::clone(&world)),
-            sns: Sns::open(Arc::clone(&world))?,
+            sns,
+            states,
             sts: Sts::open(Arc::clone(&world))?,
             provisioning: tokio::sync::Mutex::new(()),
             glue,
@@ -59,6 +67,8 @@ impl Services {
 
     /// Ends what runs in the background.
     pub(super) async fn shutdown(&self) {
+        // Before the services that it calls.
+        self.states.shutdown().await;
         self.glue.shutdown().await;
         self.athena.shutdown().await;
     }
@@ -168,6 +178,7 @@ async fn json_call(
     around(&services.world, &cx, Protocol::Json, async {
         let result = match body.and_then(|body| json::parse_body(&body)) {
             Ok(body) if cx.service == "glue" => services.glue.call(&cx, &cx.operation, body),
+            Ok(body) if cx.service == "states" => services.states.call(&cx, body),
             Ok(body) => services.athena.call(&cx, &cx.operation, body).await,
             Err(error) => Err(error),
         };

@@ -51,6 +51,17 @@ struct Published {
 
 impl Sns {
     pub(super) fn publish(&self, cx: &CallContext, form: &Form) -> Result<Xml, ApiError> {
+        let mut xml = Xml::default();
+        self.publish_one(cx, form)?.write(&mut xml);
+        Ok(xml)
+    }
+
+    /// Publishes for another service of the sandbox; gives the message's id.
+    pub(crate) fn publish_message(&self, cx: &CallContext, form: &Form) -> Result<String, ApiError> {
+        self.publish_one(cx, form).map(|published| published.message_id)
+    }
+
+    fn publish_one(&self, cx: &CallContext, form: &Form) -> Result<Published, ApiError> {
         if form.has("PhoneNumber") {
             return Err(invalid("PhoneNumber Reason: text messages are not supported by the sandbox"));
         }
@@ -58,10 +69,7 @@ impl Sns {
             .get("TopicArn")
             .or_else(|| form.get("TargetArn"))
             .ok_or_else(|| invalid("TopicArn or TargetArn Reason: no value for required parameter"))?;
-        let published = self.accept(cx, arn, &Message::read(form))?;
-        let mut xml = Xml::default();
-        published.write(&mut xml);
-        Ok(xml)
+        self.accept(cx, arn, &Message::read(form))
     }
 
     pub(super) fn publish_batch(&self, cx: &CallContext, form: &Form) -> Result<Xml, ApiError> {

@@ -15,6 +15,7 @@ pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
     let service = match prefix {
         "AWSGlue" => "glue",
         "AmazonAthena" => "athena",
+        "AWSStepFunctions" => "states",
         _ => return None,
     };
     Some((service, operation))
@@ -58,6 +59,11 @@ mod tests {
         assert_eq!(parse_target("AmazonAthena.StopQueryExecution"), Some(("athena", "StopQueryExecution")));
         assert_eq!(parse_target("AmazonSSM.GetParameter"), None);
         assert_eq!(parse_target("nonsense"), None);
+    }
+
+    #[test]
+    fn step_functions_are_called_states() {
+        assert_eq!(parse_target("AWSStepFunctions.StartExecution"), Some(("states", "StartExecution")));
     }
 
     #[test]

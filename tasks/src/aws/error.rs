@@ -40,7 +40,7 @@ pub(crate) struct Trouble {
 }
 
 /// The service asks us to slow down.
-const THROTTLED: [&str; 12] = [
+const THROTTLED: [&str; 13] = [
     "Throttling",
     "Throttled",
     "ThrottlingException",
@@ -53,6 +53,7 @@ const THROTTLED: [&str; 12] = [
     "PriorRequestNotComplete",
     "SlowDown",
     "LimitExceededException",
+    "KmsThrottlingException",
 ];
 
 /// The service has no room for another job now.
@@ -79,8 +80,15 @@ const OPEN: [&str; 6] = [
 ];
 
 /// The service holds nothing of this name.
-const NOT_THERE: [&str; 5] =
-    ["EntityNotFoundException", "ResourceNotFoundException", "NotFound", "NotFoundException", "NoSuchKey"];
+const NOT_THERE: [&str; 7] = [
+    "EntityNotFoundException",
+    "ResourceNotFoundException",
+    "NotFound",
+    "NotFoundException",
+    "NoSuchKey",
+    "StateMachineDoesNotExist",
+    "ExecutionDoesNotExist",
+];
 
 impl Trouble {
     /// Reads an error of the SDK.

@@ -152,7 +152,9 @@ impl Jobs {
         let request: Start = parse(body, INVALID)?;
         request.sizes.check()?;
         let name = request.job_name;
-        let id = format!("jr_{}", hex::encode(Sha256::digest(self.world.new_uuid().as_bytes())));
+        // Out of the request's id, so that a state machine that makes its call again after a crash, under the
+        // same id, is given the run that it had started.
+        let id = format!("jr_{}", hex::encode(Sha256::digest(cx.request_id.as_bytes())));
         {
             let mut state = self.lock();
             let Some(job) = state.jobs.get(&name) else {
@@ -161,6 +163,9 @@ impl Jobs {
                 return Err(ApiError::new(400, "EntityNotFoundException", text));
             };
             let runs = state.runs.get(&name).map_or(&[][..], Vec::as_slice);
+            if runs.iter().any(|run| run.id == id) {
+                return Ok(json!({"JobRunId": id}));
+            }
             let active = runs.iter().filter(|run| !run.state.is_terminal()).count();
             if active >= job.concurrent_runs_max() {
                 let text = format!("Concurrent runs exceeded for {name}");
