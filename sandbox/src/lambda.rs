@@ -93,7 +93,7 @@ impl Lambda {
             "UpdateFunctionConfiguration" => self.update_function_configuration(cx, &route.function, body),
             "GetFunction" => self.get_function(&route.function, headers),
             "GetFunctionConfiguration" => self.get_function_configuration(&route.function, headers),
-            "ListFunctions" => self.list_functions(headers),
+            "ListFunctions" => Ok(self.list_functions(headers)),
             "DeleteFunction" => self.delete_function(&route.function),
             "Invoke" => self.invoke(cx, &route.function, headers, body).await,
             _ => Err(ApiError::unknown_operation(cx)),

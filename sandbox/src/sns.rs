@@ -176,13 +176,10 @@ impl Sns {
         self.check_endpoint(protocol, endpoint)?;
         let mut raw = false;
         for (name, value) in form.map("Attributes") {
-            match (name.as_str(), value.as_str()) {
-                ("RawMessageDelivery", "true" | "false") => raw = value == "true",
-                _ => {
-                    let reason = format!("Attributes Reason: {name} is not supported by the sandbox");
-                    return Err(invalid(reason));
-                }
+            if name != "RawMessageDelivery" {
+                return Err(invalid(format!("Attributes Reason: {name} is not supported by the sandbox")));
             }
+            raw = value == "true";
         }
         let fresh = format!("{topic_arn}:{}", self.world.new_uuid());
         let arn = self.change(|state| {

@@ -55,7 +55,7 @@ impl Sqs {
             "CreateQueue" => self.create_queue(cx, body),
             "DeleteQueue" => self.delete_queue(body),
             "GetQueueUrl" => self.get_queue_url(body),
-            "ListQueues" => self.list_queues(body),
+            "ListQueues" => Ok(self.list_queues(body)),
             "GetQueueAttributes" => self.get_queue_attributes(cx, body),
             "SetQueueAttributes" => self.set_queue_attributes(cx, body),
             "PurgeQueue" => self.purge_queue(cx, body),

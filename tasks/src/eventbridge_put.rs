@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    aws::error::{Trouble, entry_sent},
+    aws::{
+        error::{Trouble, entry_sent},
+        repeat,
+    },
     clients::Clients,
     operator::{
         Call, ErrorClass, Failure, Found, Handle, Intent, Operator, Outcome, PrepareContext, Rate, Request,
@@ -36,7 +39,9 @@ const DEFAULT_BUS: &str = "default";
 
 /// The operator.
 #[derive(Clone, Copy, Debug)]
-pub struct EventbridgePut;
+pub struct EventbridgePut {
+    quarantine: Duration,
+}
 
 /// Settings of an `eventbridge_put` task.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -62,9 +67,9 @@ fn default_bus() -> String {
 }
 
 impl EventbridgePut {
-    /// Needs nothing of the options.
-    pub fn new(_options: &Options) -> Self {
-        Self
+    /// Takes the scale of time of the options.
+    pub fn new(options: &Options) -> Self {
+        Self { quarantine: options.quarantine }
     }
 }
 
@@ -164,8 +169,8 @@ detail: { day: '2026-11-19', rows: 1042 }
         }
     }
 
-    async fn find(&self, _: &Clients, _: &Intent<'_>) -> Found {
-        Found::SafeToRepeat
+    async fn find(&self, _: &Clients, intent: &Intent<'_>) -> Found {
+        repeat(intent, self.quarantine)
     }
 
     async fn poll(&self, _: &Clients, handles: &[Handle]) -> Vec<Status> {

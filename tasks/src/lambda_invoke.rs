@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    aws::{SignedAt, error::Trouble},
+    aws::{SignedAt, error::Trouble, repeat},
     clients::{Clients, START_TIMEOUT},
     operator::{
         Call, ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Rate, Request, Sent,
@@ -61,7 +61,9 @@ const MARKER: &str = "trunkline-attempt";
 
 /// The operator.
 #[derive(Clone, Copy, Debug)]
-pub struct LambdaInvoke;
+pub struct LambdaInvoke {
+    quarantine: Duration,
+}
 
 /// Settings of a `lambda_invoke` task.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -73,7 +75,9 @@ pub struct LambdaInvokeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qualifier: Option<String>,
     /// What the function receives: any JSON, at most 6 MB, in `async` mode 1 MB. An empty object
-    /// if it is left out.
+    /// if it is left out. Nothing is added to it: the attempt's id, by which a function can tell
+    /// a repeated call, is `context.client_context.custom["trunkline-attempt"]`, which Lambda
+    /// passes on in `sync` mode only.
     #[serde(default = "nothing")]
     pub payload: Value,
     /// `sync` waits for the function's answer, which becomes the output `response`. `async` ends
@@ -112,7 +116,7 @@ fn nothing() -> Value {
 #[derive(Debug, Deserialize, Serialize)]
 struct Stored {
     #[serde(rename = "Invoke")]
-    call: Invocation,
+    call: InvokeCall,
     /// How long the answer is waited for.
     #[serde(rename = "AnswerWithinSeconds")]
     answer_within_seconds: u64,
@@ -124,7 +128,7 @@ struct Stored {
 /// `Invoke` in the words of the API.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Invocation {
+struct InvokeCall {
     function_name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     qualifier: Option<String>,
@@ -137,9 +141,9 @@ struct Invocation {
 }
 
 impl LambdaInvoke {
-    /// Needs nothing of the options.
-    pub fn new(_options: &Options) -> Self {
-        Self
+    /// Takes the scale of time of the options.
+    pub fn new(options: &Options) -> Self {
+        Self { quarantine: options.quarantine }
     }
 }
 
@@ -176,7 +180,7 @@ idempotent: true
         let payload = payload_text(&config.payload, is_sync)?;
         let limit = if is_sync { cx.timeout.min(CALL_TIME_MAX) } else { START_TIMEOUT };
         let stored = Stored {
-            call: Invocation {
+            call: InvokeCall {
                 function_name: config.function.clone(),
                 qualifier: config.qualifier.clone(),
                 invocation_type: if is_sync { "RequestResponse" } else { "Event" }.to_owned(),
@@ -243,7 +247,7 @@ idempotent: true
     async fn find(&self, _: &Clients, intent: &Intent<'_>) -> Found {
         let request = intent.request;
         if request.body["Repeatable"].as_bool() == Some(true) {
-            return Found::SafeToRepeat;
+            return repeat(intent, self.quarantine);
         }
         let message = format!(
             "nobody can tell whether function {} ran: its call was interrupted or not answered within {}s. \
@@ -271,7 +275,7 @@ idempotent: true
     }
 }
 
-impl Invocation {
+impl InvokeCall {
     fn is_sync(&self) -> bool {
         self.invocation_type == "RequestResponse"
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    aws::error::Trouble,
+    aws::{error::Trouble, repeat},
     clients::{Clients, Purpose},
     operator::{
         Call, ErrorClass, Failure, Found, Handle, Intent, Operator, Outcome, PrepareContext, Rate, Request,
@@ -48,7 +48,9 @@ const MARKER: &str = "trunkline-attempt";
 
 /// The operator.
 #[derive(Clone, Copy, Debug)]
-pub struct SqsSend;
+pub struct SqsSend {
+    quarantine: Duration,
+}
 
 /// Settings of an `sqs_send` task.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -73,9 +75,9 @@ pub struct SqsSendConfig {
 }
 
 impl SqsSend {
-    /// Needs nothing of the options.
-    pub fn new(_options: &Options) -> Self {
-        Self
+    /// Takes the scale of time of the options.
+    pub fn new(options: &Options) -> Self {
+        Self { quarantine: options.quarantine }
     }
 }
 
@@ -159,8 +161,8 @@ attributes: { priority: low }
         }
     }
 
-    async fn find(&self, _: &Clients, _: &Intent<'_>) -> Found {
-        Found::SafeToRepeat
+    async fn find(&self, _: &Clients, intent: &Intent<'_>) -> Found {
+        repeat(intent, self.quarantine)
     }
 
     async fn poll(&self, _: &Clients, handles: &[Handle]) -> Vec<Status> {

@@ -208,7 +208,7 @@ def test_a_call_that_a_crash_interrupted_is_lost(project):
         running.kill()
         running.wait()
     server = subprocess.Popen(
-        [str(project.binary), "serve", "--bind", "127.0.0.1:0"],
+        [str(project.binary), "serve"],
         cwd=project.folder, env=project.environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )

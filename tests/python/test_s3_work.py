@@ -78,7 +78,7 @@ def test_everything_is_copied_and_then_deleted(project, s3):
     for name in names:
         s3.put_object(Bucket="drop", Key=name, Body=name.encode(), Metadata={"of": "partner"})
     s3.put_object(Bucket="drop", Key="days", Body=b"not meant")
-    said = project.call("run", "tidy").stdout
+    said = project.call("run", "tidy").stderr
     assert keys(s3, "raw", "copied/") == {name.replace("day/", "copied/", 1) for name in names}
     copy = s3.get_object(Bucket="raw", Key="copied/000 ü+.json")
     assert (copy["Body"].read(), copy["Metadata"]) == ("day/000 ü+.json".encode(), {"of": "partner"})
@@ -92,7 +92,7 @@ def test_what_is_there_already_is_not_copied_again(project, s3):
         s3.put_object(Bucket="drop", Key=f"again/{number}", Body=b"x")
         s3.put_object(Bucket="raw", Key=f"copied/{number}", Body=b"x" if number else b"y")
     before = calls(project, "CopyObject")
-    said = project.call("run", "tidy", "-p", "from=again/").stdout
+    said = project.call("run", "tidy", "-p", "from=again/").stderr
     # The one that differs. The marker is there since the first test.
     assert calls(project, "CopyObject") == before + 1
     assert "copied=1" in said, said

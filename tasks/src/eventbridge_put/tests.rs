@@ -5,6 +5,10 @@ use uuid::Uuid;
 use super::*;
 use crate::aws::double::{Answer, Double, service_error};
 
+fn operator() -> EventbridgePut {
+    EventbridgePut::new(&Options::for_looking())
+}
+
 fn prepared(settings: Value) -> Result<Request, Failure> {
     let cx = PrepareContext {
         attempt_id: Uuid::from_u128(0xc),
@@ -15,7 +19,7 @@ fn prepared(settings: Value) -> Result<Request, Failure> {
         connection: "aws",
         timeout: Duration::from_secs(60),
     };
-    EventbridgePut.prepare(&serde_json::from_value(settings).unwrap(), &cx)
+    operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 
 fn request() -> Request {
@@ -26,7 +30,7 @@ fn request() -> Request {
 async fn send(double: &Double) -> Sent {
     let (request, now) = (request(), jiff::Timestamp::UNIX_EPOCH);
     let intent = Intent { request: &request, baseline: &Value::Null, intent_at: now, now };
-    EventbridgePut.send(&double.clients, &intent).await
+    operator().send(&double.clients, &intent).await
 }
 
 fn entry_failed(code: &str) -> Answer {

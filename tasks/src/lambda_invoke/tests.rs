@@ -7,6 +7,10 @@ use crate::aws::double::{Answer, Double};
 
 const ATTEMPT: Uuid = Uuid::from_u128(0xa);
 
+fn operator() -> LambdaInvoke {
+    LambdaInvoke::new(&Options::for_looking())
+}
+
 fn prepared_within(settings: Value, timeout: Duration) -> Result<Request, Failure> {
     let cx = PrepareContext {
         attempt_id: ATTEMPT,
@@ -17,7 +21,7 @@ fn prepared_within(settings: Value, timeout: Duration) -> Result<Request, Failur
         connection: "aws",
         timeout,
     };
-    LambdaInvoke.prepare(&serde_json::from_value(settings).unwrap(), &cx)
+    operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {
@@ -34,7 +38,7 @@ fn intent(request: &Request) -> Intent<'_> {
 }
 
 async fn send(double: &Double, request: &Request) -> Sent {
-    LambdaInvoke.send(&double.clients, &intent(request)).await
+    operator().send(&double.clients, &intent(request)).await
 }
 
 fn answered(headers: &[(&'static str, &str)], body: &str) -> Answer {
@@ -151,19 +155,23 @@ async fn each_answer_means_what_it_must() {
 async fn only_what_may_be_repeated_is() {
     let clients = Clients::default();
     let once = request();
-    let Found::Lost(failure) = LambdaInvoke.find(&clients, &intent(&once)).await else { panic!() };
+    let Found::Lost(failure) = operator().find(&clients, &intent(&once)).await else { panic!() };
     assert_eq!(failure.class, ErrorClass::Lost);
     assert!(failure.message.contains("not answered within 930s"), "{}", failure.message);
     for repeatable in [json!({ "function": "f", "idempotent": true }), json!({ "function": "f", "durable_name": "d" })] {
         let request = prepared(repeatable).unwrap();
-        assert_eq!(LambdaInvoke.find(&clients, &intent(&request)).await, Found::SafeToRepeat);
+        let soon = Intent { now: intent(&request).now, ..intent(&request) };
+        let found = operator().find(&clients, &soon).await;
+        assert!(matches!(found, Found::NotYetKnown { .. }), "a service in trouble is given a pause: {found:?}");
+        let later = Intent { now: soon.now + jiff::SignedDuration::from_secs(2), ..soon };
+        assert_eq!(operator().find(&clients, &later).await, Found::SafeToRepeat);
     }
 }
 
 #[tokio::test]
 async fn an_accepted_event_is_all_that_is_claimed() {
     let request = prepared(json!({ "function": "f", "mode": "async" })).unwrap();
-    assert_eq!(LambdaInvoke.start_limit(&request), START_TIMEOUT);
+    assert_eq!(operator().start_limit(&request), START_TIMEOUT);
     let double = Double::start([Answer::Headed(202, Vec::new(), String::new())]).await;
     let Sent::Done(outcome) = send(&double, &request).await else { panic!() };
     assert_eq!(Value::Object(outcome.outputs), json!({ "request_id": "request-1" }));
@@ -184,12 +192,12 @@ async fn durable_executions_are_named_by_the_attempt() {
 
 #[test]
 fn the_answer_is_waited_for_as_long_as_the_task_allows() {
-    assert_eq!(LambdaInvoke.start_limit(&request()), CALL_TIME_MAX);
+    assert_eq!(operator().start_limit(&request()), CALL_TIME_MAX);
     let settings = json!({ "function": "f" });
     let within = |timeout| prepared_within(settings.clone(), timeout).unwrap();
-    assert_eq!(LambdaInvoke.start_limit(&within(Duration::from_secs(90))), Duration::from_secs(90));
-    assert_eq!(LambdaInvoke.start_limit(&within(Duration::from_secs(86_400))), CALL_TIME_MAX);
-    assert_eq!(LambdaInvoke.start_limit(&within(Duration::from_millis(5))), Duration::from_secs(1));
+    assert_eq!(operator().start_limit(&within(Duration::from_secs(90))), Duration::from_secs(90));
+    assert_eq!(operator().start_limit(&within(Duration::from_secs(86_400))), CALL_TIME_MAX);
+    assert_eq!(operator().start_limit(&within(Duration::from_millis(5))), Duration::from_secs(1));
 }
 
 #[test]

@@ -119,7 +119,7 @@ async fn what_passes_is_tried_again_for_a_while() {
     let operator = operator();
     for pass in 1..=PASSES_MAX {
         double.then([xml(TWO), xml(BUSY)]);
-        let status = operator.poll(&double.clients, &[handle.clone()]).await.remove(0);
+        let status = operator.poll(&double.clients, std::slice::from_ref(&handle)).await.remove(0);
         match status {
             Status::Running { .. } => assert!(pass < PASSES_MAX),
             Status::Failed(failure) => {
@@ -136,7 +136,7 @@ async fn trouble_delays_and_a_refusal_ends() {
     let double = Double::start([]).await;
     let handle = started(&double).await;
     double.then([Answer::Text(500, ""), Answer::Text(500, ""), Answer::Text(500, "")]);
-    let status = operator().poll(&double.clients, &[handle.clone()]).await.remove(0);
+    let status = operator().poll(&double.clients, std::slice::from_ref(&handle)).await.remove(0);
     assert!(matches!(status, Status::Unavailable(_)), "{status:?}");
     double.then([Answer::Text(403, "<Error><Code>AccessDenied</Code><Message>not you</Message></Error>")]);
     let status = operator().poll(&double.clients, &[handle]).await.remove(0);

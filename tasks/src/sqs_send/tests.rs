@@ -7,6 +7,10 @@ use crate::aws::double::{Answer, Double, service_error};
 
 const ATTEMPT: Uuid = Uuid::from_u128(0xb);
 
+fn operator() -> SqsSend {
+    SqsSend::new(&Options::for_looking())
+}
+
 fn prepared(settings: Value) -> Result<Request, Failure> {
     let cx = PrepareContext {
         attempt_id: ATTEMPT,
@@ -17,13 +21,13 @@ fn prepared(settings: Value) -> Result<Request, Failure> {
         connection: "aws",
         timeout: Duration::from_secs(60),
     };
-    SqsSend.prepare(&serde_json::from_value(settings).unwrap(), &cx)
+    operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 
 async fn send(double: &Double, request: &Request) -> Sent {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let intent = Intent { request, baseline: &Value::Null, intent_at: now, now };
-    SqsSend.send(&double.clients, &intent).await
+    operator().send(&double.clients, &intent).await
 }
 
 fn url(double: &Double) -> Answer {
@@ -109,4 +113,19 @@ fn wrong_settings_say_what_to_write() {
     }
     let many: Value = (0..10).map(|n| (format!("a{n}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
     assert!(complaint(json!({ "queue": "q", "body": "m", "attributes": many })).contains("at most 9"));
+}
+
+#[tokio::test]
+async fn an_interrupted_send_is_repeated_after_a_pause() {
+    let request = prepared(json!({ "queue": "q", "body": "m" })).unwrap();
+    let intent_at = jiff::Timestamp::UNIX_EPOCH;
+    let after = |seconds| {
+        let now = jiff::Timestamp::from_second(seconds).unwrap();
+        Intent { request: &request, baseline: &Value::Null, intent_at, now }
+    };
+    let clients = Clients::default();
+    let again_at = jiff::Timestamp::from_second(2).unwrap();
+    let Found::NotYetKnown { again_at: told, .. } = operator().find(&clients, &after(1)).await else { panic!() };
+    assert_eq!(told, again_at);
+    assert_eq!(operator().find(&clients, &after(2)).await, Found::SafeToRepeat);
 }
