@@ -112,7 +112,7 @@ mod tests {
         let (usual, quarter) = (timing.start_limit, Duration::from_secs(15 * 60));
         assert_eq!(timing.limit_of(usual), usual);
         assert_eq!(timing.limit_of(quarter), quarter);
-        assert_eq!(timing.start_gate(), timing.dead_after - usual);
+        assert_eq!(timing.start_gate() + usual, timing.dead_after);
         assert_eq!(timing.scaled(0.1).limit_of(quarter), quarter / 10);
     }
 }
