@@ -258,6 +258,8 @@ impl Rule {
         let (status, code) = match service {
             "s3" => (503, "SlowDown"),
             "sns" | "sts" => (400, "Throttling"),
+            "lambda" => (429, "TooManyRequestsException"),
+            "sqs" => (400, "RequestThrottled"),
             _ => (400, "ThrottlingException"),
         };
         self.error(status, code, "Rate exceeded")
@@ -268,6 +270,8 @@ impl Rule {
             "glue" => "InternalServiceException",
             "athena" => "InternalServerException",
             "s3" => "InternalError",
+            "lambda" => "ServiceException",
+            "events" => "InternalException",
             _ => "InternalFailure",
         };
         self.error(500, code, "We encountered an internal error. Please try again.")

@@ -1,6 +1,7 @@
 //! The sandbox: the part of AWS that Trunkline's pipelines touch, on loopback, really executing.
 //!
-//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Step Functions, SNS and STS. Whatever it accepts is
+//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Step Functions, Lambda, SNS, SQS,
+//! EventBridge and STS. Whatever it accepts is
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
 //! What lives here: the server ([`start`]), the services, the catalogue of accepted starts (the ledger), the
@@ -14,15 +15,18 @@ mod athena;
 mod catalog;
 mod crawler;
 mod engine;
+mod events;
 mod faults;
 mod files;
 mod glue;
+mod lambda;
 mod ledger;
 mod mailbox;
 mod provision;
 mod s3;
 mod server;
 mod sns;
+mod sqs;
 mod states;
 mod sts;
 mod wire;

@@ -1,7 +1,8 @@
 //! SNS: topics, subscriptions, and messages that end as mails in the mailbox.
 //!
-//! Email subscriptions are confirmed as soon as they are made, because nobody would read the question. Other
-//! protocols are refused by name until something receives them; filter policies are refused, never ignored.
+//! Email subscriptions are confirmed as soon as they are made, because nobody would read the question; queues
+//! of the sandbox are, as on AWS within one account. Other protocols are refused by name until something
+//! receives them; filter policies are refused, never ignored.
 
 mod publish;
 mod state;
@@ -9,6 +10,7 @@ mod state;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::state::{State, Subscription, Topic};
+use crate::sqs::{self, Sqs};
 use crate::wire::query::{Form, Xml};
 use crate::wire::{ApiError, CallContext};
 use crate::world::World;
@@ -36,14 +38,15 @@ const TOPIC_ATTRIBUTES: [&str; 8] = [
 #[derive(Debug)]
 pub(crate) struct Sns {
     world: Arc<World>,
+    sqs: Arc<Sqs>,
     state: Mutex<State>,
 }
 
 impl Sns {
     /// Reads topics and subscriptions.
-    pub(crate) fn open(world: Arc<World>) -> Result<Self, SandboxError> {
+    pub(crate) fn open(world: Arc<World>, sqs: Arc<Sqs>) -> Result<Self, SandboxError> {
         let state = files::read_json(&world.root.join("sns/topics.json"))?.unwrap_or_default();
-        Ok(Self { world, state: Mutex::new(state) })
+        Ok(Self { world, sqs, state: Mutex::new(state) })
     }
 
     /// Answers one call.
@@ -170,16 +173,13 @@ impl Sns {
         let topic_arn = form.required("TopicArn")?;
         let protocol = form.required("Protocol")?;
         let endpoint = form.get("Endpoint").unwrap_or_default();
-        if !matches!(protocol, "email" | "email-json") {
-            return Err(invalid(format!(
-                "Protocol Reason: {protocol} is not supported by the sandbox; email and email-json are"
-            )));
-        }
-        if !endpoint.contains('@') || endpoint.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid("Email address"));
-        }
-        if let Some((name, _)) = form.map("Attributes").first() {
-            return Err(invalid(format!("Attributes Reason: {name} is not supported by the sandbox")));
+        self.check_endpoint(protocol, endpoint)?;
+        let mut raw = false;
+        for (name, value) in form.map("Attributes") {
+            if name != "RawMessageDelivery" {
+                return Err(invalid(format!("Attributes Reason: {name} is not supported by the sandbox")));
+            }
+            raw = value == "true";
         }
         let fresh = format!("{topic_arn}:{}", self.world.new_uuid());
         let arn = self.change(|state| {
@@ -193,12 +193,31 @@ impl Sns {
                 protocol: protocol.to_owned(),
                 endpoint: endpoint.to_owned(),
                 owner: cx.account.to_owned(),
+                raw,
             });
             Ok(fresh)
         })?;
         let mut xml = Xml::default();
         xml.leaf("SubscriptionArn", &arn);
         Ok(xml)
+    }
+
+    fn check_endpoint(&self, protocol: &str, endpoint: &str) -> Result<(), ApiError> {
+        match protocol {
+            "email" | "email-json" => {
+                let is_address =
+                    endpoint.contains('@') && !endpoint.chars().any(|c| c.is_whitespace() || c.is_control());
+                if is_address { Ok(()) } else { Err(invalid("Email address")) }
+            }
+            "sqs" => match sqs::name_of_arn(endpoint) {
+                Some(queue) if self.sqs.has(queue) => Ok(()),
+                Some(queue) => Err(invalid(format!("SQS endpoint ARN Reason: there is no queue {queue}"))),
+                None => Err(invalid("SQS endpoint ARN")),
+            },
+            _ => Err(invalid(format!(
+                "Protocol Reason: {protocol} is not supported by the sandbox; email, email-json and sqs are"
+            ))),
+        }
     }
 
     fn unsubscribe(&self, form: &Form) -> Result<Xml, ApiError> {
@@ -262,7 +281,7 @@ impl Sns {
                     ("Owner", subscription.owner.clone()),
                     ("PendingConfirmation", "false".to_owned()),
                     ("ConfirmationWasAuthenticated", "true".to_owned()),
-                    ("RawMessageDelivery", "false".to_owned()),
+                    ("RawMessageDelivery", subscription.raw.to_string()),
                 ],
             );
             Ok(xml)

@@ -3,6 +3,7 @@
 
 pub(crate) mod json;
 pub(crate) mod query;
+pub(crate) mod rest;
 pub(crate) mod signature;
 
 use std::borrow::Cow;
@@ -16,7 +17,7 @@ use crate::world::ACCOUNT;
 /// One call, as every service sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
-    /// Service as in the credential scope: `glue`, `athena`, `sns`, `sts`.
+    /// Service as in the credential scope: `glue`, `athena`, `sns`, `sqs`, `events`, `lambda`, `sts`.
     pub service: String,
     /// Operation in the API's own words.
     pub operation: String,

@@ -25,8 +25,9 @@ use tokio::sync::OnceCell;
 
 use crate::operator::{ErrorClass, Failure};
 
-/// The longest that one start may take, with everything: the engine starts nothing unless it
-/// still owns the run for longer than this.
+/// The longest that one start ordinarily takes, with everything: the engine starts nothing
+/// unless it still owns the run for longer than this. An operator whose call is the whole job
+/// may wait longer for the answer ([`crate::operator::Operator::start_limit`]).
 pub const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The longest that connecting may take. A connection that was never made has started nothing,
@@ -102,6 +103,9 @@ struct Connection {
     glue: PerPurpose<aws_sdk_glue::Client>,
     athena: PerPurpose<aws_sdk_athena::Client>,
     step_functions: PerPurpose<aws_sdk_sfn::Client>,
+    lambda: OnceCell<aws_sdk_lambda::Client>,
+    sqs: PerPurpose<aws_sdk_sqs::Client>,
+    events: OnceCell<aws_sdk_eventbridge::Client>,
     sns: OnceCell<aws_sdk_sns::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
     sts: OnceCell<aws_sdk_sts::Client>,
@@ -203,7 +207,29 @@ impl Clients {
         found.sns.get_or_try_init(|| found.client(connection, Purpose::Start, make)).await
     }
 
-    /// S3 through a connection, for reading.
+    /// Lambda through a connection. Invoking is a start: the SDK repeats nothing.
+    pub async fn lambda(&self, connection: &str) -> Result<&aws_sdk_lambda::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_lambda::Client::new(sdk);
+        found.lambda.get_or_try_init(|| found.client(connection, Purpose::Start, make)).await
+    }
+
+    /// SQS through a connection.
+    pub async fn sqs(&self, connection: &str, purpose: Purpose) -> Result<&aws_sdk_sqs::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_sqs::Client::new(sdk);
+        found.sqs.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
+    /// EventBridge through a connection. Putting events is a start: the SDK repeats nothing.
+    pub async fn events(&self, connection: &str) -> Result<&aws_sdk_eventbridge::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_eventbridge::Client::new(sdk);
+        found.events.get_or_try_init(|| found.client(connection, Purpose::Start, make)).await
+    }
+
+    /// S3 through a connection, for what may be repeated: reading, and writes that change
+    /// nothing when they are made again.
     pub async fn s3(&self, connection: &str) -> Result<&aws_sdk_s3::Client, Failure> {
         let found = self.connection(connection)?;
         let make = |sdk: &SdkConfig| {
@@ -255,6 +281,9 @@ impl Connection {
             glue: PerPurpose::new(),
             athena: PerPurpose::new(),
             step_functions: PerPurpose::new(),
+            lambda: OnceCell::new(),
+            sqs: PerPurpose::new(),
+            events: OnceCell::new(),
             sns: OnceCell::new(),
             s3: OnceCell::new(),
             sts: OnceCell::new(),

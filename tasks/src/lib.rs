@@ -11,6 +11,7 @@
 //! | `clients.rs` | connections and the SDK's clients behind them |
 //! | `aws/` | what all AWS operators share: error classes, exact requests, times |
 //! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
+//! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
 //! | the rest | one operator each |
 //!
@@ -33,6 +34,7 @@ pub mod clients;
 pub mod clock;
 pub mod duration;
 pub mod notice;
+mod objects;
 pub mod operator;
 pub mod registry;
 mod released;
@@ -58,7 +60,12 @@ operators! {
     glue_job::GlueJob,
     athena_query::AthenaQuery,
     step_function::StepFunction,
+    lambda_invoke::LambdaInvoke,
+    sqs_send::SqsSend,
+    eventbridge_put::EventbridgePut,
     s3_wait::S3Wait,
+    s3_copy::S3Copy,
+    s3_delete::S3Delete,
     sns_publish::SnsPublish,
     command::Command,
     sleep::Sleep,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::clients::Clients;
+use crate::clients::{Clients, START_TIMEOUT};
 
 /// Named values that later tasks may read as `tasks.<task>.outputs.<name>`.
 pub type Outputs = Map<String, Value>;
@@ -88,7 +88,8 @@ pub enum Sent {
     Accepted(Handle),
     /// The call was the whole job.
     Done(Outcome),
-    /// The service said no; nothing was started.
+    /// The service said no and nothing was started; or the call was the whole job and ended
+    /// badly. Either way nothing is left to watch.
     Refused(Failure),
     /// Nothing was started and the same request may be sent later; uses up no retry.
     Throttled(Failure),
@@ -277,6 +278,20 @@ pub trait Operator: Send + Sync + 'static {
         _request: &Request,
     ) -> impl Future<Output = Result<Value, Failure>> + Send {
         async { Ok(Value::Null) }
+    }
+
+    /// The longest that one [`Operator::send`] of this request takes. What takes longer has an
+    /// unknown outcome. More than the default only where the call is the whole job and its
+    /// answer the result; the call itself goes out under the engine's usual gate, and only its
+    /// answer is waited for longer. Such a call cannot be cancelled.
+    fn start_limit(&self, _request: &Request) -> Duration {
+        START_TIMEOUT
+    }
+
+    /// Whether the work itself is done by [`Operator::poll`], a step at a time: the engine then
+    /// polls without waiting for the time that the task usually takes.
+    fn works_in_poll(&self) -> bool {
+        false
     }
 
     /// One try to start, with the SDK's retries off.

@@ -76,6 +76,10 @@ pub trait ErasedOperator: Send + Sync {
         clients: &'a Clients,
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Value, Failure>>;
+    /// See [`Operator::start_limit`].
+    fn start_limit(&self, request: &Request) -> Duration;
+    /// See [`Operator::works_in_poll`].
+    fn works_in_poll(&self) -> bool;
     /// See [`Operator::send`].
     fn send<'a>(&'a self, clients: &'a Clients, intent: &'a Intent<'a>) -> BoxFuture<'a, Sent>;
     /// See [`Operator::find`].
@@ -191,6 +195,14 @@ impl<O: Operator> ErasedOperator for Erased<O> {
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Value, Failure>> {
         Box::pin(self.0.baseline(clients, request))
+    }
+
+    fn start_limit(&self, request: &Request) -> Duration {
+        self.0.start_limit(request)
+    }
+
+    fn works_in_poll(&self) -> bool {
+        self.0.works_in_poll()
     }
 
     fn send<'a>(&'a self, clients: &'a Clients, intent: &'a Intent<'a>) -> BoxFuture<'a, Sent> {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     aws::{address::Address, error::Trouble},
     clients::Clients,
+    objects,
     operator::{
         Call, ErrorClass, Failure, Found, Handle, Intent, Operator, Outcome, Outputs, PrepareContext, Rate,
         Request, Sent, Status,
@@ -243,21 +244,8 @@ async fn look(clients: &Clients, connection: &str, body: &Value) -> Result<Resul
 
 async fn look_at(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Result<Seen, Failure> {
     let mut seen = Seen::default();
-    match s3.head_object().bucket(bucket).key(key).send().await.map_err(Trouble::from) {
-        Ok(answer) => {
-            let bytes = answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
-            seen.add(key, bytes, answer.last_modified);
-        }
-        // HEAD has no body, so a missing bucket looks like a missing object: ask.
-        Err(trouble) if trouble.is_not_there() => {
-            s3.head_bucket().bucket(bucket).send().await.map_err(|error| {
-                let trouble = Trouble::from(error);
-                let is_missing = trouble.is_not_there();
-                let failure = trouble.into_failure();
-                if is_missing { no_bucket(bucket) } else { failure }
-            })?;
-        }
-        Err(trouble) => return Err(trouble.into_failure()),
+    if let Some(found) = objects::look_at(s3, bucket, key).await? {
+        seen.add(key, found.bytes, found.written);
     }
     Ok(seen)
 }
@@ -288,10 +276,6 @@ async fn look_below(s3: &aws_sdk_s3::Client, wanted: &Wanted) -> Result<Seen, Fa
         }
     }
     Ok(seen)
-}
-
-fn no_bucket(bucket: &str) -> Failure {
-    Failure::new(ErrorClass::Config, format!("there is no bucket `{bucket}`")).with_code("NoSuchBucket")
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return false };
     let task = &run.definition.pipeline.tasks[key.task];
     let Some(handle) = attempt.handle.as_ref().and_then(convert::handle) else { return false };
+    let works = shared.registry.get(&task.operator).is_some_and(|operator| operator.works_in_poll());
     shared.watch(Watch {
         run: run.id,
         fence,
@@ -42,7 +43,7 @@ pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey
         handle,
         ceiling: task.poll_interval,
         started_at: attempt.started_at.unwrap_or(attempt.intent_at),
-        usual: shared.usual(&run.definition, key.task),
+        usual: if works { None } else { shared.usual(&run.definition, key.task) },
         alive: Arc::downgrade(token),
     });
     true
@@ -202,7 +203,7 @@ impl Job {
         }
         crash::point("after_intent", &self.operator);
         let intent = self.intent();
-        let limit = self.shared.timing.start_limit;
+        let limit = self.shared.timing.limit_of(operator.start_limit(&self.request));
         let Ok(sent) = tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await else {
             let reason = format!("no answer within {}s", limit.as_secs_f64());
             return Event::StartUnknown { attempt, reason };

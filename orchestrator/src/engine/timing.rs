@@ -10,8 +10,9 @@ pub struct Timing {
     pub heartbeat_every: Duration,
     /// A replica without a heartbeat for so long is dead for the others.
     pub dead_after: Duration,
-    /// The longest that one start call takes. A start is sent only if the last heartbeat
-    /// committed less than `dead_after − start_limit` ago.
+    /// The longest that a start call ordinarily takes. A start is sent only if the last
+    /// heartbeat committed less than `dead_after − start_limit` ago. Operators whose call is
+    /// the whole job wait longer for the answer: see [`Timing::limit_of`].
     pub start_limit: Duration,
     /// A replica looks for work that no hint told it of. With the heartbeat, an idle replica
     /// sends less than one statement in two seconds.
@@ -86,8 +87,32 @@ impl Timing {
         }
     }
 
+    /// How long to wait for the answer of a start whose operator allows it so much. The gate is
+    /// the same for all: it is about the moment at which a call goes out, which even a long
+    /// call does at once. While its answer is waited for, heartbeats go on; should they stop,
+    /// the next owner looks for the job, and the fence refuses what the answer would change.
+    pub fn limit_of(&self, allowed: Duration) -> Duration {
+        let usual = trunkline_tasks::clients::START_TIMEOUT;
+        self.start_limit.mul_f64(allowed.as_secs_f64() / usual.as_secs_f64())
+    }
+
     /// How old the last heartbeat may be for a start to be sent.
     pub fn start_gate(&self) -> Duration {
         self.dead_after.saturating_sub(self.start_limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_call_is_waited_for_and_goes_out_under_the_same_gate() {
+        let timing = Timing::default();
+        let (usual, quarter) = (timing.start_limit, Duration::from_secs(15 * 60));
+        assert_eq!(timing.limit_of(usual), usual);
+        assert_eq!(timing.limit_of(quarter), quarter);
+        assert_eq!(timing.start_gate() + usual, timing.dead_after);
+        assert_eq!(timing.scaled(0.1).limit_of(quarter), quarter / 10);
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::resources::Planned;
+use crate::lambda::Source;
 use crate::s3::StoreError;
 use crate::server::dispatch::Services;
 use crate::wire::query::Form;
@@ -96,6 +97,9 @@ impl Maker<'_> {
             "AWS::Glue::Crawler" => self.crawler().await,
             "AWS::Glue::Job" => self.job().await,
             "AWS::Athena::WorkGroup" => self.workgroup().await,
+            "AWS::Lambda::Function" => self.function().await,
+            "AWS::SQS::Queue" => self.queue().await,
+            "AWS::Events::EventBus" => self.event_bus(),
             "AWS::SNS::Topic" => self.topic(),
             "AWS::StepFunctions::StateMachine" => self.state_machine(),
             "AWS::SNS::Subscription" => {
@@ -365,6 +369,71 @@ fn camel(value: Value) -> Value {
         }
         Value::Array(items) => items.into_iter().map(camel).collect(),
         other => other,
+    }
+}
+
+/// Properties of a function that its own calls name otherwise, or do not know.
+const OTHERWISE: [(&str, Option<&str>); 3] =
+    [("KmsKeyArn", Some("KMSKeyArn")), ("Code", None), ("FunctionName", None)];
+
+impl Maker<'_> {
+    async fn function(&self) -> Result<Change, ApiError> {
+        let lambda = &self.services.lambda;
+        let name = &self.resource.name;
+        let mut wish = self.named("FunctionName");
+        let code = wish.get("Code").cloned().unwrap_or_default();
+        for (name, other) in OTHERWISE {
+            if let (Some(value), Some(other)) = (wish.remove(name), other) {
+                wish.insert(other.to_owned(), value);
+            }
+        }
+        // In a template, `ZipFile` is the source itself.
+        let source = match code.get("ZipFile").and_then(Value::as_str) {
+            Some(text) => Source::Inline(text.to_owned()),
+            None => lambda.source(&code)?,
+        };
+        if !lambda.has(name) {
+            wish.insert("FunctionName".to_owned(), Value::from(name.as_str()));
+            let cx = self.cx.with_operation("lambda", "CreateFunction");
+            return lambda.create(&cx, &wish, source).await.map(|_| Change::Created);
+        }
+        if self.same && code.get("S3Key").is_none() {
+            return Ok(Change::Unchanged);
+        }
+        lambda.reconfigure(&self.cx.with_operation("lambda", "UpdateFunctionConfiguration"), name, &wish)?;
+        lambda.replace_code(&self.cx.with_operation("lambda", "UpdateFunctionCode"), name, source).await?;
+        Ok(if self.same { Change::Unchanged } else { Change::Updated })
+    }
+
+    async fn queue(&self) -> Result<Change, ApiError> {
+        let name = &self.resource.name;
+        let mut attributes = self.named("QueueName");
+        attributes.remove("QueueName");
+        for value in attributes.values_mut() {
+            *value = Value::from(plain_text(value));
+        }
+        let sqs = |operation: &'static str, body: Value| async move {
+            self.services.sqs.call(&self.cx.with_operation("sqs", operation), &body).await
+        };
+        if !self.services.sqs.has(name) {
+            let wish = json!({ "QueueName": name, "Attributes": attributes });
+            return sqs("CreateQueue", wish).await.map(|_| Change::Created);
+        }
+        if self.same {
+            return Ok(Change::Unchanged);
+        }
+        sqs("SetQueueAttributes", json!({ "QueueUrl": name, "Attributes": attributes })).await?;
+        Ok(Change::Updated)
+    }
+
+    fn event_bus(&self) -> Result<Change, ApiError> {
+        let name = &self.resource.name;
+        if self.services.events.has(name) {
+            return Ok(Change::Unchanged);
+        }
+        let wish = Value::Object(self.named("Name"));
+        let cx = self.cx.with_operation("events", "CreateEventBus");
+        self.services.events.call(&cx, &wish).map(|_| Change::Created)
     }
 }
 

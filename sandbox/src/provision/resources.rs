@@ -56,7 +56,7 @@ struct Kind {
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 17] = [
     Kind {
         name: "AWS::S3::Bucket",
         name_property: &["BucketName"],
@@ -214,6 +214,76 @@ const KINDS: [Kind; 12] = [
         ],
     },
     Kind {
+        name: "AWS::Lambda::Function",
+        name_property: &["FunctionName"],
+        properties: &[
+            ("FunctionName", Shape::Text),
+            (
+                "Code",
+                Shape::Fields(&[("ZipFile", Shape::Text), ("S3Bucket", Shape::Text), ("S3Key", Shape::Text)]),
+            ),
+            ("Architectures", TEXTS),
+            ("Description", Shape::Text),
+            ("Environment", Shape::Fields(&[("Variables", Shape::Texts)])),
+            ("EphemeralStorage", Shape::Any),
+            ("Handler", Shape::Text),
+            ("KmsKeyArn", Shape::Text),
+            ("LoggingConfig", Shape::Any),
+            ("MemorySize", Shape::Whole),
+            ("PackageType", Shape::Text),
+            ("Role", Shape::Text),
+            ("Runtime", Shape::Text),
+            ("Timeout", Shape::Whole),
+            ("TracingConfig", Shape::Any),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::Lambda::Permission",
+        name_property: &[],
+        properties: &[
+            ("Action", Shape::Text),
+            ("FunctionName", Shape::Text),
+            ("Principal", Shape::Text),
+            ("SourceAccount", Shape::Text),
+            ("SourceArn", Shape::Text),
+        ],
+    },
+    // Before the topics, which may deliver to them. A queue comes after its dead-letter queue if the template
+    // has them in that order; a queue may also name one that is not there yet.
+    Kind {
+        name: "AWS::SQS::Queue",
+        name_property: &["QueueName"],
+        properties: &[
+            ("QueueName", Shape::Text),
+            ("ContentBasedDeduplication", Shape::Flag),
+            ("DelaySeconds", Shape::Whole),
+            ("FifoQueue", Shape::Flag),
+            ("KmsDataKeyReusePeriodSeconds", Shape::Whole),
+            ("KmsMasterKeyId", Shape::Text),
+            ("MaximumMessageSize", Shape::Whole),
+            ("MessageRetentionPeriod", Shape::Whole),
+            ("ReceiveMessageWaitTimeSeconds", Shape::Whole),
+            (
+                "RedrivePolicy",
+                Shape::Fields(&[("deadLetterTargetArn", Shape::Text), ("maxReceiveCount", Shape::Whole)]),
+            ),
+            ("SqsManagedSseEnabled", Shape::Flag),
+            ("VisibilityTimeout", Shape::Whole),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::SQS::QueuePolicy",
+        name_property: &[],
+        properties: &[("Queues", TEXTS), ("PolicyDocument", Shape::Any)],
+    },
+    Kind {
+        name: "AWS::Events::EventBus",
+        name_property: &["Name"],
+        properties: &[("Name", Shape::Text), ("Description", Shape::Text), ("Tags", Shape::Any)],
+    },
+    Kind {
         name: "AWS::SNS::Topic",
         name_property: &["TopicName"],
         properties: &[
@@ -296,12 +366,16 @@ pub(super) fn reference(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> R
     match resource.kind {
         "AWS::SNS::Topic" => Ok(arn(evaluator, "sns", &name)),
         "AWS::StepFunctions::StateMachine" => Ok(state_machine_arn(evaluator, &name)),
-        "AWS::SNS::Subscription" | "AWS::IAM::Policy" | "AWS::S3::BucketPolicy" | "AWS::SNS::TopicPolicy" => {
-            Err(Problem::new(
-                resource.node.line,
-                format!("Ref of {} is not supported by the sandbox", resource.kind),
-            ))
-        }
+        "AWS::SQS::Queue" => Ok(queue_url(evaluator, &name)),
+        "AWS::SNS::Subscription"
+        | "AWS::IAM::Policy"
+        | "AWS::Lambda::Permission"
+        | "AWS::S3::BucketPolicy"
+        | "AWS::SNS::TopicPolicy"
+        | "AWS::SQS::QueuePolicy" => Err(Problem::new(
+            resource.node.line,
+            format!("Ref of {} is not supported by the sandbox", resource.kind),
+        )),
         _ => Ok(name),
     }
 }
@@ -325,6 +399,12 @@ pub(super) fn attribute(
         ("AWS::SNS::Topic", "TopicName") => Some(name),
         ("AWS::StepFunctions::StateMachine", "Arn") => Some(state_machine_arn(evaluator, &name)),
         ("AWS::StepFunctions::StateMachine", "Name") => Some(name),
+        ("AWS::Lambda::Function", "Arn") => Some(arn(evaluator, "lambda", &format!("function:{name}"))),
+        ("AWS::SQS::Queue", "Arn") => Some(arn(evaluator, "sqs", &name)),
+        ("AWS::SQS::Queue", "QueueName") => Some(name),
+        ("AWS::SQS::Queue", "QueueUrl") => Some(queue_url(evaluator, &name)),
+        ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(&name)),
+        ("AWS::Events::EventBus", "Name") => Some(name),
         _ => None,
     })
 }
@@ -335,6 +415,12 @@ fn arn(evaluator: &Evaluator<'_>, service: &str, name: &str) -> String {
 
 fn state_machine_arn(evaluator: &Evaluator<'_>, name: &str) -> String {
     arn(evaluator, "states", &format!("stateMachine:{name}"))
+}
+
+/// A queue's URL as it reads on AWS: the same at every start of the sandbox, whose services know a queue by the
+/// URL's last part alone.
+fn queue_url(evaluator: &Evaluator<'_>, name: &str) -> String {
+    format!("https://sqs.{}.amazonaws.com/{}/{name}", evaluator.region(), evaluator.account())
 }
 
 fn physical_name(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<String, Problem> {
@@ -351,8 +437,15 @@ fn physical_name(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<S
     Ok(match resource.kind {
         "AWS::S3::Bucket" => name.to_lowercase().chars().take(63).collect(),
         "AWS::Glue::Database" => name.to_lowercase().replace('-', "_"),
+        "AWS::SQS::Queue" if is_fifo(resource) => format!("{name}.fifo"),
         _ => name,
     })
+}
+
+/// Whether a queue's template says so; its name must then end accordingly.
+fn is_fifo(resource: &Resource<'_>) -> bool {
+    let flag = resource.node.path(&["Properties", "FifoQueue"]).and_then(Node::as_text);
+    flag.is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
 fn plan_one(
@@ -535,14 +628,14 @@ mod tests {
 
     #[test]
     fn unknown_types_and_properties_are_all_told() {
-        let text = "Resources:\n  Q:\n    Type: AWS::SQS::Queue\n  B:\n    Type: AWS::S3::Bucket\n    Properties:\n      VersioningConfiguration: {Status: Enabled}\n";
+        let text = "Resources:\n  Q:\n    Type: AWS::EC2::Instance\n  B:\n    Type: AWS::S3::Bucket\n    Properties:\n      VersioningConfiguration: {Status: Enabled}\n";
         let problems = plan_text(text, None).unwrap_err();
         let told: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect();
         assert_eq!(
             told,
             [
-                "2: resource Q: AWS::SQS::Queue is not supported by the sandbox",
+                "2: resource Q: AWS::EC2::Instance is not supported by the sandbox",
                 "7: B: property VersioningConfiguration is not supported by the sandbox",
             ]
         );

@@ -17,9 +17,11 @@ use crate::states::States;
 use crate::sts::Sts;
 use crate::wire::query::Form;
 use crate::wire::signature::{self, Signature};
-use crate::wire::{ApiError, CallContext, json, query};
+use crate::wire::{ApiError, CallContext, json, query, rest};
 use crate::world::{ACCOUNT, REGION, World};
-use crate::{SandboxError, admin, athena::Athena, glue::Glue, states};
+use crate::{
+    SandboxError, admin, athena::Athena, events::Events, glue::Glue, lambda, lambda::Lambda, sqs::Sqs, states,
+};
 
 /// All services of a sandbox.
 pub(crate) struct Services {
@@ -29,10 +31,16 @@ pub(crate) struct Services {
     pub glue: Arc<Glue>,
     /// Athena, also for provisioning.
     pub athena: Arc<Athena>,
+    /// Lambda, also for provisioning.
+    pub lambda: Arc<Lambda>,
     /// SNS, also for provisioning.
     pub sns: Arc<Sns>,
     /// Step Functions, also for provisioning.
     pub states: Arc<States>,
+    /// SQS, also for provisioning.
+    pub sqs: Arc<Sqs>,
+    /// EventBridge, also for provisioning.
+    pub events: Events,
     sts: Sts,
     /// Held by the one provisioning at a time.
     pub provisioning: tokio::sync::Mutex<()>,
@@ -49,7 +57,8 @@ impl Services {
     pub(super) async fn open(world: Arc<World>) -> Result<Self, SandboxError> {
         let glue = Glue::open(Arc::clone(&world))?;
         let athena = Athena::open(Arc::clone(&world), Arc::clone(&glue)).await?;
-        let sns = Arc::new(Sns::open(Arc::clone(&world))?);
+        let sqs = Arc::new(Sqs::open(Arc::clone(&world))?);
+        let sns = Arc::new(Sns::open(Arc::clone(&world), Arc::clone(&sqs))?);
         let called =
             states::Called { glue: Arc::clone(&glue), athena: Arc::clone(&athena), sns: Arc::clone(&sns) };
         let states = States::open(Arc::clone(&world), called)?;
@@ -57,6 +66,9 @@ impl Services {
             s3: Front::new(Arc::clone(&world)),
             sns,
             states,
+            lambda: Lambda::open(Arc::clone(&world))?,
+            events: Events::open(Arc::clone(&world))?,
+            sqs,
             sts: Sts::open(Arc::clone(&world))?,
             provisioning: tokio::sync::Mutex::new(()),
             glue,
@@ -71,6 +83,7 @@ impl Services {
         self.states.shutdown().await;
         self.glue.shutdown().await;
         self.athena.shutdown().await;
+        self.lambda.shutdown().await;
     }
 
     /// What the services share.
@@ -83,6 +96,7 @@ impl Services {
 enum Call {
     Json { service: &'static str, operation: String },
     Query,
+    Lambda,
     S3 { operation: &'static str },
     Admin,
 }
@@ -92,6 +106,7 @@ enum Call {
 enum Protocol {
     Json,
     Query,
+    Rest,
     S3,
 }
 
@@ -111,6 +126,10 @@ pub(super) async fn answer(
             json_call(&services, cx, request).await
         }
         Call::Query => query_call(&services, request, signature.as_ref(), request_id, now).await,
+        Call::Lambda => {
+            let signature = signature.as_ref();
+            lambda_call(&services, request, &query, signature, request_id, now).await
+        }
         Call::S3 { operation } => {
             let cx = context("s3", operation, request_id, signature.as_ref(), now);
             let front = &services.s3;
@@ -135,6 +154,10 @@ fn identify(request: &Request<Incoming>, query: &Form, signature: Option<&Signat
     }
     if let Some((service, operation)) = json::parse_target(text("x-amz-target")) {
         return Call::Json { service, operation: operation.to_owned() };
+    }
+    // A bucket may have any of the paths' first parts for its name, so the signature decides.
+    if signature.is_some_and(|signature| signature.service == "lambda") {
+        return Call::Lambda;
     }
     let is_form = text("content-type").starts_with("application/x-www-form-urlencoded");
     let for_s3 = signature.is_some_and(|signature| signature.service == "s3");
@@ -177,12 +200,38 @@ async fn json_call(
     let body = read(request, json::BODY_MAX).await;
     around(&services.world, &cx, Protocol::Json, async {
         let result = match body.and_then(|body| json::parse_body(&body)) {
-            Ok(body) if cx.service == "glue" => services.glue.call(&cx, &cx.operation, body),
-            Ok(body) if cx.service == "states" => services.states.call(&cx, body),
-            Ok(body) => services.athena.call(&cx, &cx.operation, body).await,
+            Ok(body) => match cx.service.as_str() {
+                "glue" => services.glue.call(&cx, &cx.operation, body),
+                "states" => services.states.call(&cx, body),
+                "sqs" => services.sqs.call(&cx, &body).await,
+                "events" => services.events.call(&cx, &body),
+                _ => services.athena.call(&cx, &cx.operation, body).await,
+            },
             Err(error) => Err(error),
         };
-        Ok(json::answer(&result, &cx.request_id))
+        Ok(json::answer(&result, &cx.service, &cx.request_id))
+    })
+    .await
+}
+
+async fn lambda_call(
+    services: &Services,
+    request: Request<Incoming>,
+    query: &Form,
+    signature: Option<&Signature>,
+    request_id: String,
+    now: Timestamp,
+) -> Result<Response<Body>, io::Error> {
+    let route = Lambda::route(request.method(), request.uri().path());
+    let headers = lambda::Headers::read(request.headers(), query);
+    let cx = context("lambda", route.operation, request_id, signature, now);
+    let body = read(request, lambda::BODY_MAX).await;
+    around(&services.world, &cx, Protocol::Rest, async {
+        let result = match body {
+            Ok(body) => services.lambda.call(&cx, &route, &headers, &body).await,
+            Err(error) => Err(error),
+        };
+        Ok(rest::answer(result, &cx.request_id))
     })
     .await
 }
@@ -250,6 +299,7 @@ fn refused(world: &World, cx: &CallContext, protocol: Protocol, plan: &Plan) -> 
     let age_max = plan.signature_age_max.unwrap_or(world.settings.signature_age_max);
     let (status, code) = match protocol {
         Protocol::Json => (400, "InvalidSignatureException"),
+        Protocol::Rest => (403, "InvalidSignatureException"),
         Protocol::Query => (403, "SignatureDoesNotMatch"),
         // S3 starts nothing, and presigned requests are older by nature.
         Protocol::S3 => return None,
@@ -261,7 +311,8 @@ fn refused(world: &World, cx: &CallContext, protocol: Protocol, plan: &Plan) -> 
 
 fn worded(protocol: Protocol, cx: &CallContext, error: ApiError) -> Response<Body> {
     match protocol {
-        Protocol::Json => json::answer(&Err(error), &cx.request_id),
+        Protocol::Json => json::answer(&Err(error), &cx.service, &cx.request_id),
+        Protocol::Rest => rest::answer(Err(error), &cx.request_id),
         Protocol::Query => query::answer(Err(error), cx),
         Protocol::S3 => {
             let mut response = Front::refusal(&error);

@@ -1,6 +1,6 @@
 //! Publishing: what a message may be, FIFO deduplication, delivery.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use super::state::{Recent, Subscription, Topic};
 use super::{Sns, invalid};
 use crate::ledger::Accepted;
 use crate::mailbox::Mail;
+use crate::sqs;
 use crate::wire::query::{Form, Xml};
 use crate::wire::{ApiError, CallContext};
 
@@ -130,12 +131,46 @@ impl Sns {
             return Ok(published);
         }
         for subscription in &subscriptions {
+            if subscription.protocol == "sqs" {
+                self.enqueue(arn, subscription, message, &published, cx)?;
+                continue;
+            }
             let mail = message.mail(arn, subscription, &published.message_id, cx.now)?;
             self.world.mailbox.deliver(&mail).map_err(ApiError::internal)?;
         }
         let accepted = Accepted { marker: message.marker(), id: &published.message_id, subject: arn };
         self.world.ledger.accepted(cx, accepted).map_err(ApiError::internal)?;
         Ok(published)
+    }
+}
+
+impl Sns {
+    /// Puts a message into a queue. A queue that is gone loses it, as on AWS.
+    fn enqueue(
+        &self,
+        arn: &str,
+        subscription: &Subscription,
+        message: &Message,
+        published: &Published,
+        cx: &CallContext,
+    ) -> Result<(), ApiError> {
+        let Some(queue) = sqs::name_of_arn(&subscription.endpoint).filter(|queue| self.sqs.has(queue)) else {
+            return Ok(());
+        };
+        let attribute = |kind: &str, value: &str| {
+            let member = if kind.starts_with("Binary") { "BinaryValue" } else { "StringValue" };
+            json!({ "DataType": kind, member: value })
+        };
+        let (body, attributes) = if subscription.raw {
+            let attributes = message.attributes.iter();
+            let attributes = attributes.map(|(name, kind, value)| (name.clone(), attribute(kind, value)));
+            (message.text_for("sqs"), attributes.collect())
+        } else {
+            (message.envelope(arn, subscription, &published.message_id, cx.now), BTreeMap::new())
+        };
+        let group = message.group.as_deref();
+        // The message's own id: a repetition within the topic's five minutes never comes this far.
+        self.sqs.deliver(queue, body, attributes, group, &published.message_id, cx.now)
     }
 }
 
@@ -254,6 +289,28 @@ impl Message {
         let parts: Value = serde_json::from_str(&self.text).unwrap_or_default();
         let own = parts.get(protocol).and_then(Value::as_str).map(str::to_owned);
         own.or_else(|| self.default_text()).unwrap_or_default()
+    }
+
+    /// What a queue gets: the message with what SNS knows of it.
+    fn envelope(&self, arn: &str, subscription: &Subscription, message_id: &str, at: Timestamp) -> String {
+        let mut envelope = json!({
+            "Type": "Notification",
+            "MessageId": message_id,
+            "TopicArn": arn,
+            "Message": self.text_for(&subscription.protocol),
+            "Timestamp": at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        });
+        if let Some(subject) = &self.subject {
+            envelope["Subject"] = json!(subject);
+        }
+        if !self.attributes.is_empty() {
+            let attributes = self.attributes.iter();
+            envelope["MessageAttributes"] = attributes
+                .map(|(name, kind, value)| (name.clone(), json!({ "Type": kind, "Value": value })))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+        }
+        envelope.to_string()
     }
 
     fn mail(

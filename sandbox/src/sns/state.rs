@@ -45,12 +45,15 @@ pub(super) struct Recent {
 pub(super) struct Subscription {
     /// Its ARN.
     pub arn: String,
-    /// `email` or `email-json`.
+    /// `email`, `email-json` or `sqs`.
     pub protocol: String,
-    /// The address.
+    /// The address, or the queue's ARN.
     pub endpoint: String,
     /// The account.
     pub owner: String,
+    /// Whether a queue gets the message as it is, without SNS's envelope.
+    #[serde(default)]
+    pub raw: bool,
 }
 
 impl State {

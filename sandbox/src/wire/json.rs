@@ -16,6 +16,8 @@ pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
         "AWSGlue" => "glue",
         "AmazonAthena" => "athena",
         "AWSStepFunctions" => "states",
+        "AmazonSQS" => "sqs",
+        "AWSEvents" => "events",
         _ => return None,
     };
     Some((service, operation))
@@ -34,19 +36,57 @@ pub(crate) fn parse_body(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// An answer, successful or not, in this protocol.
-pub(crate) fn answer(result: &Result<Value, ApiError>, request_id: &str) -> Response<Body> {
+///
+/// SQS spoke the Query protocol before: it still tells the old names of its errors, in a header.
+pub(crate) fn answer(result: &Result<Value, ApiError>, service: &str, request_id: &str) -> Response<Body> {
     let (status, body) = match result {
         Ok(value) => (200, value.to_string()),
-        Err(error) => (error.status, json!({ "__type": error.code, "Message": error.message }).to_string()),
+        Err(error) => {
+            let space = if service == "sqs" { "com.amazonaws.sqs#" } else { "" };
+            let code = format!("{space}{}", error.code);
+            // Clients of SQS look for the text under its other name.
+            let text = if service == "sqs" { "message" } else { "Message" };
+            (error.status, json!({ "__type": code, text: error.message }).to_string())
+        }
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    let version = if service == "sqs" { "application/x-amz-json-1.0" } else { "application/x-amz-json-1.1" };
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(version));
+    if let Err(error) = result
+        && service == "sqs"
+        && let Ok(old) = HeaderValue::from_str(&format!("{};Sender", old_name(&error.code)))
+    {
+        headers.insert("x-amzn-query-error", old);
+    }
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-amzn-requestid", id);
     }
     response
+}
+
+/// What an error of SQS was called in the Query protocol.
+fn old_name(code: &str) -> String {
+    match code {
+        "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
+        "QueueNameExists" => "QueueAlreadyExists".to_owned(),
+        "InvalidMessageContents"
+        | "InvalidAttributeName"
+        | "InvalidAttributeValue"
+        | "ReceiptHandleIsInvalid" => code.to_owned(),
+        "UnsupportedOperation"
+        | "PurgeQueueInProgress"
+        | "EmptyBatchRequest"
+        | "BatchEntryIdsNotDistinct"
+        | "TooManyEntriesInBatchRequest"
+        | "BatchRequestTooLong"
+        | "InvalidBatchEntryId"
+        | "MessageNotInflight" => {
+            format!("AWS.SimpleQueueService.{code}")
+        }
+        other => other.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +97,8 @@ mod tests {
     fn targets_name_service_and_operation() {
         assert_eq!(parse_target("AWSGlue.StartJobRun"), Some(("glue", "StartJobRun")));
         assert_eq!(parse_target("AmazonAthena.StopQueryExecution"), Some(("athena", "StopQueryExecution")));
+        assert_eq!(parse_target("AmazonSQS.SendMessage"), Some(("sqs", "SendMessage")));
+        assert_eq!(parse_target("AWSEvents.PutEvents"), Some(("events", "PutEvents")));
         assert_eq!(parse_target("AmazonSSM.GetParameter"), None);
         assert_eq!(parse_target("nonsense"), None);
     }

@@ -42,6 +42,8 @@ def check(http_response, parsed, model, **_):
     protocol = model.service_model.metadata["protocol"]
     if protocol == "json":
         _check_json(json.loads(http_response.content or b"{}"), shape, model.name)
+    elif protocol == "rest-json":
+        _check_rest_json(http_response.content, shape, model.name)
     elif protocol == "query":
         _check_query(http_response.content, shape, model.name)
     elif protocol == "rest-xml":
@@ -49,7 +51,9 @@ def check(http_response, parsed, model, **_):
 
 
 def _check_error(parsed, model):
-    code = parsed.get("Error", {}).get("Code")
+    error = parsed.get("Error", {})
+    # Services that spoke the Query protocol before tell two names; the model knows the new one.
+    code = error.get("QueryErrorCode") or error.get("Code")
     modelled = set()
     for shape in model.error_shapes:
         modelled.add(shape.name)
@@ -58,6 +62,16 @@ def _check_error(parsed, model):
         modelled |= S3_CODES
     if code not in modelled | COMMON_CODES:
         raise ModelMismatch(f"{model.name} answered with error {code!r}, which it cannot give: {sorted(modelled)}")
+
+
+def _check_rest_json(content, shape, operation):
+    if shape.serialization.get("payload"):
+        return
+    members = [name for name, member in shape.members.items() if "location" in member.serialization]
+    value = json.loads(content or b"{}")
+    if misplaced := [name for name in members if name in value]:
+        raise ModelMismatch(f"{operation}: {misplaced} belong into headers")
+    _check_json(value, shape, operation)
 
 
 def _check_json(value, shape, path):

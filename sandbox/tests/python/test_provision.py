@@ -2,6 +2,7 @@
 
 import json
 import urllib.error
+import zipfile
 
 import pytest
 
@@ -113,12 +114,98 @@ def test_parameters_reach_the_resources(sandbox, folder):
 
 def test_a_wrong_template_makes_nothing_and_tells_all(sandbox, folder):
     template = TEMPLATE.replace("prov-raw", "prov-wrong") + "  Loop: {Value: !Ref Nothing}\n"
-    template = template.replace("GlueVersion:", "GlueVersoin:").replace("AWS::SNS::Topic\n", "AWS::SQS::Queue\n")
+    template = template.replace("GlueVersion:", "GlueVersoin:").replace("AWS::SNS::Topic\n", "AWS::EC2::Instance\n")
     with pytest.raises(urllib.error.HTTPError) as error:
         provision(sandbox, folder, template)
     assert error.value.code == 400
     message = json.load(error.value)["error"]["message"]
     assert "property GlueVersoin is not supported" in message
-    assert "AWS::SQS::Queue is not supported" in message
+    assert "AWS::EC2::Instance is not supported" in message
     assert all(line.startswith("line ") for line in message.splitlines())
     assert "prov-wrong" not in [b["Name"] for b in sandbox.client("s3").list_buckets()["Buckets"]]
+
+
+MESSAGES = """
+Resources:
+  Code:
+    Type: AWS::S3::Bucket
+    Metadata: {Trunkline: {Upload: [function.zip]}}
+    Properties: {BucketName: prov-code}
+  Role: {Type: AWS::IAM::Role}
+  Inline:
+    Type: AWS::Lambda::Function
+    Properties:
+      FunctionName: prov-inline
+      Runtime: python3.12
+      Handler: index.handler
+      Role: !GetAtt Role.Arn
+      Timeout: 20
+      Environment: {Variables: {QUEUE: !Ref Queue, BUS: !Ref Bus}}
+      Code:
+        ZipFile: |
+          import os
+          def handler(event, context):
+              return [os.environ["QUEUE"], os.environ["BUS"]]
+  Packed:
+    Type: AWS::Lambda::Function
+    Properties:
+      Runtime: python3.12
+      Handler: main.run
+      Role: !GetAtt Role.Arn
+      Timeout: 20
+      Code: {S3Bucket: !Ref Code, S3Key: function.zip}
+  Permission:
+    Type: AWS::Lambda::Permission
+    Properties: {Action: "lambda:InvokeFunction", FunctionName: !GetAtt Inline.Arn, Principal: events.amazonaws.com}
+  Dead: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true}}
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      QueueName: prov-queue.fifo
+      FifoQueue: true
+      VisibilityTimeout: 60
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 3}
+  QueuePolicy:
+    Type: AWS::SQS::QueuePolicy
+    Properties: {Queues: [!Ref Queue], PolicyDocument: {}}
+  Bus: {Type: AWS::Events::EventBus, Properties: {Name: prov-bus}}
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties:
+      TopicName: prov-to-queue.fifo
+      FifoTopic: true
+      Subscription: [{Protocol: sqs, Endpoint: !GetAtt Queue.Arn}]
+Outputs:
+  Packed: {Value: !GetAtt Packed.Arn}
+"""
+
+
+def test_functions_queues_and_buses_are_made(sandbox, folder):
+    with zipfile.ZipFile(folder / "function.zip", "w") as archive:
+        archive.writestr("main.py", "def run(event, context): return event + 1")
+    first = provision(sandbox, folder, MESSAGES)
+    assert set(changes(first).values()) == {"created", "recorded"}
+    functions, sqs = sandbox.client("lambda", read_timeout=90), sandbox.client("sqs")
+
+    def answer(name, payload):
+        return json.loads(functions.invoke(FunctionName=name, Payload=payload)["Payload"].read())
+
+    queue, bus = answer("prov-inline", "{}")
+    assert bus == "prov-bus"
+    assert answer(first["outputs"]["Packed"], "41") == 42
+    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert attributes["VisibilityTimeout"] == "60" and attributes["FifoQueue"] == "true"
+    target = json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]
+    assert target.endswith(":my-pipeline-Dead.fifo")
+    assert sandbox.client("events").describe_event_bus(Name="prov-bus")["Name"] == "prov-bus"
+    sandbox.client("sns").publish(
+        TopicArn="arn:aws:sns:us-east-1:000000000000:prov-to-queue.fifo", Message="m", MessageGroupId="g",
+        MessageDeduplicationId="d",
+    )
+    assert json.loads(sqs.receive_message(QueueUrl=queue)["Messages"][0]["Body"])["Message"] == "m"
+
+    assert set(changes(provision(sandbox, folder, MESSAGES)).values()) == {"unchanged", "recorded"}
+    changed = MESSAGES.replace("[os.environ", "[1, os.environ").replace("VisibilityTimeout: 60", "VisibilityTimeout: 61")
+    after = changes(provision(sandbox, folder, changed))
+    assert after["Inline"] == after["Queue"] == "updated" and after["Bus"] == "unchanged"
+    assert answer("prov-inline", "{}")[0] == 1

@@ -23,6 +23,8 @@ pub(crate) enum Answer {
     Json(u16, Value),
     /// A status and a body as it stands.
     Text(u16, &'static str),
+    /// A status, headers and a body.
+    Headed(u16, Vec<(&'static str, String)>, String),
     /// The request is read, then the connection is closed.
     HangUp,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Received {
     pub(crate) operation: String,
     /// `X-Amz-Date`.
     pub(crate) signed_at: String,
+    /// The request line and the headers as they came.
+    pub(crate) head: String,
     /// The body as it came.
     pub(crate) text: String,
 }
@@ -122,6 +126,7 @@ async fn serve_one(state: &Shared, stream: &mut TcpStream) -> Option<()> {
     let received = read_request(stream).await?;
     // A date far off, as a service has whose clock is not ours: no start may be signed by it.
     // Questions may: the SDK would repeat those that are denied, with the time corrected.
+    let is_head = received.head.starts_with("HEAD ");
     let date =
         if received.operation.starts_with("Start") { "date: Mon, 01 Jan 2001 00:00:00 GMT\r\n" } else { "" };
     let answer = {
@@ -129,16 +134,19 @@ async fn serve_one(state: &Shared, stream: &mut TcpStream) -> Option<()> {
         state.received.push(received);
         state.answers.pop_front().unwrap_or(Answer::Text(500, ""))
     };
-    let (status, body) = match answer {
+    let (status, headers, body) = match answer {
         Answer::HangUp => return None,
-        Answer::Json(status, body) => (status, body.to_string()),
-        Answer::Text(status, body) => (status, body.to_owned()),
+        Answer::Json(status, body) => (status, Vec::new(), body.to_string()),
+        Answer::Text(status, body) => (status, Vec::new(), body.to_owned()),
+        Answer::Headed(status, headers, body) => (status, headers, body),
     };
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status} X\r\nx-amzn-requestid: request-1\r\n\
-         {date}content-length: {length}\r\n\r\n"
+         {headers}{date}content-length: {length}\r\n\r\n"
     );
+    let body = if is_head { String::new() } else { body };
     stream.write_all((head + &body).as_bytes()).await.ok()
 }
 
@@ -171,5 +179,6 @@ async fn read_request(stream: &mut TcpStream) -> Option<Received> {
         operation: operation.unwrap_or(path),
         signed_at: header("x-amz-date").unwrap_or_default(),
         text: String::from_utf8_lossy(&bytes[end..end + length]).into_owned(),
+        head,
     })
 }

@@ -57,11 +57,33 @@ const THROTTLED: [&str; 13] = [
 ];
 
 /// The service has no room for another job now.
-const NO_ROOM: [&str; 4] = [
+const NO_ROOM: [&str; 11] = [
     "ConcurrentRunsExceededException",
     "ResourceNumberLimitExceededException",
     "ActiveStatementsExceededException",
     "ExecutionLimitExceeded",
+    // Lambda has no address, no interface or no instance for the function yet.
+    "EC2ThrottledException",
+    "ENILimitReachedException",
+    "ENINotReadyException",
+    "SubnetIPAddressLimitReachedException",
+    "ResourceNotReadyException",
+    "CodeArtifactUserPendingException",
+    "SnapStartNotReadyException",
+];
+
+/// Answered with a 5xx status although nothing ran: Lambda could not set the function up, and
+/// cannot until somebody changes the function.
+const NOT_SET_UP: [&str; 9] = [
+    "EC2AccessDeniedException",
+    "InvalidRuntimeException",
+    "InvalidSecurityGroupIDException",
+    "InvalidSubnetIDException",
+    "InvalidZipFileException",
+    "KMSAccessDeniedException",
+    "KMSDisabledException",
+    "KMSInvalidStateException",
+    "KMSNotFoundException",
 ];
 
 /// Refused for the time of the signature or the age of the credentials: nothing was looked at,
@@ -70,12 +92,13 @@ const STALE: [&str; 5] =
     ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"];
 
 /// Answers with a 4xx status that still leave open whether the service went on.
-const OPEN: [&str; 6] = [
+const OPEN: [&str; 7] = [
     "OperationTimeoutException",
     "InternalServiceException",
     "InternalServerException",
     "InternalFailure",
     "InternalErrorException",
+    "InternalException",
     "RequestTimeout",
 ];
 
@@ -172,6 +195,7 @@ impl Trouble {
         match self.reach {
             Reach::NotSent => false,
             Reach::Unanswered => true,
+            Reach::Answered(_) if NOT_SET_UP.contains(&self.code()) => false,
             Reach::Answered(status) => !(400..500).contains(&status) || OPEN.contains(&self.code()),
         }
     }
@@ -231,6 +255,21 @@ impl Trouble {
             Status::Unavailable(self.into_failure())
         }
     }
+}
+
+/// What a start means whose call was answered with a 200 and whose one entry was not taken, as
+/// batches report it: a code and a text, no status.
+pub(crate) fn entry_sent(code: &str, message: &str) -> Sent {
+    // Codes are the same as of calls; without an own status, what is not open was refused.
+    let status = if OPEN.contains(&code) { 500 } else { 400 };
+    Trouble {
+        reach: Reach::Answered(status),
+        code: Some(code.to_owned()),
+        message: message.to_owned(),
+        request_id: None,
+        no_credentials: false,
+    }
+    .into_sent()
 }
 
 impl<E> From<SdkError<E, HttpResponse>> for Trouble
@@ -311,6 +350,11 @@ mod tests {
             (429, "Whatever", "throttled throttled"),
             (400, "ConcurrentRunsExceededException", "throttled capacity"),
             (400, "ResourceNumberLimitExceededException", "throttled capacity"),
+            (429, "TooManyRequestsException", "throttled throttled"),
+            (502, "EC2ThrottledException", "throttled capacity"),
+            (502, "InvalidZipFileException", "refused config"),
+            (502, "EC2UnexpectedException", "unknown system"),
+            (500, "ServiceException", "unknown system"),
             (400, "ExpiredTokenException", "throttled system"),
             (403, "RequestExpired", "throttled system"),
             (400, "OperationTimeoutException", "unknown system"),

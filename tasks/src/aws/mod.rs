@@ -100,6 +100,19 @@ pub(crate) fn ask_again(intent: &Intent<'_>, quarantine: Duration, failure: &Fai
     }
 }
 
+/// How long after its intent an interrupted call is repeated at the earliest.
+const REPEAT_PAUSE: Duration = Duration::from_secs(2);
+
+/// "Do it again" for a call whose effect may be repeated; but not at once, so that a service in
+/// trouble, which answers every call with a 500, is not called without end.
+pub(crate) fn repeat(intent: &Intent<'_>, quarantine: Duration) -> Found {
+    let again_at = later(intent.intent_at, scaled(REPEAT_PAUSE, quarantine));
+    if intent.now >= again_at {
+        return Found::SafeToRepeat;
+    }
+    Found::NotYetKnown { again_at, reason: "its answer was lost; it is about to be repeated".to_owned() }
+}
+
 /// A percent-encoded part of a console link's path or query.
 pub(crate) fn url_part(text: &str) -> String {
     use std::fmt::Write as _;
