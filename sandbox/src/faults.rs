@@ -266,7 +266,7 @@ impl Rule {
     fn failed(&self, service: &str) -> ApiError {
         let code = match service {
             "glue" => "InternalServiceException",
-            "athena" => "InternalServerException",
+            "athena" | "redshift-data" => "InternalServerException",
             "s3" => "InternalError",
             _ => "InternalFailure",
         };

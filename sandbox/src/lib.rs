@@ -1,6 +1,6 @@
 //! The sandbox: the part of AWS that Trunkline's pipelines touch, on loopback, really executing.
 //!
-//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, SNS and STS. Whatever it accepts is
+//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Redshift Data, SNS and STS. Whatever it accepts is
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
 //! What lives here: the server ([`start`]), the services, the catalogue of accepted starts (the ledger), the
@@ -20,6 +20,7 @@ mod glue;
 mod ledger;
 mod mailbox;
 mod provision;
+mod redshift;
 mod s3;
 mod server;
 mod sns;

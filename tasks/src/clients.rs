@@ -101,6 +101,7 @@ struct Connection {
     base: OnceCell<SdkConfig>,
     glue: PerPurpose<aws_sdk_glue::Client>,
     athena: PerPurpose<aws_sdk_athena::Client>,
+    redshift_data: PerPurpose<aws_sdk_redshiftdata::Client>,
     sns: OnceCell<aws_sdk_sns::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
     sts: OnceCell<aws_sdk_sts::Client>,
@@ -184,6 +185,17 @@ impl Clients {
         found.athena.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
     }
 
+    /// The Redshift Data API through a connection.
+    pub async fn redshift_data(
+        &self,
+        connection: &str,
+        purpose: Purpose,
+    ) -> Result<&aws_sdk_redshiftdata::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_redshiftdata::Client::new(sdk);
+        found.redshift_data.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
     /// SNS through a connection. Publishing is a start: the SDK repeats nothing.
     pub async fn sns(&self, connection: &str) -> Result<&aws_sdk_sns::Client, Failure> {
         let found = self.connection(connection)?;
@@ -242,6 +254,7 @@ impl Connection {
             base: OnceCell::new(),
             glue: PerPurpose::new(),
             athena: PerPurpose::new(),
+            redshift_data: PerPurpose::new(),
             sns: OnceCell::new(),
             s3: OnceCell::new(),
             sts: OnceCell::new(),

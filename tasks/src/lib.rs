@@ -57,6 +57,7 @@ operators! {
     glue_crawler::GlueCrawler,
     glue_job::GlueJob,
     athena_query::AthenaQuery,
+    redshift_sql::RedshiftSql,
     s3_wait::S3Wait,
     sns_publish::SnsPublish,
     command::Command,

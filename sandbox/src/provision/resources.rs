@@ -56,7 +56,7 @@ struct Kind {
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 14] = [
     Kind {
         name: "AWS::S3::Bucket",
         name_property: &["BucketName"],
@@ -214,6 +214,66 @@ const KINDS: [Kind; 11] = [
         ],
     },
     Kind {
+        name: "AWS::RedshiftServerless::Namespace",
+        name_property: &["NamespaceName"],
+        properties: &[
+            ("NamespaceName", Shape::Text),
+            ("DbName", Shape::Text),
+            ("AdminUsername", Shape::Text),
+            ("AdminUserPassword", Shape::Text),
+            ("ManageAdminPassword", Shape::Flag),
+            ("AdminPasswordSecretKmsKeyId", Shape::Text),
+            ("DefaultIamRoleArn", Shape::Text),
+            ("IamRoles", TEXTS),
+            ("KmsKeyId", Shape::Text),
+            ("LogExports", TEXTS),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::RedshiftServerless::Workgroup",
+        name_property: &["WorkgroupName"],
+        properties: &[
+            ("WorkgroupName", Shape::Text),
+            ("NamespaceName", Shape::Text),
+            ("BaseCapacity", Shape::Whole),
+            ("MaxCapacity", Shape::Whole),
+            ("ConfigParameters", Shape::Any),
+            ("EnhancedVpcRouting", Shape::Flag),
+            ("Port", Shape::Whole),
+            ("PubliclyAccessible", Shape::Flag),
+            ("SecurityGroupIds", TEXTS),
+            ("SubnetIds", TEXTS),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::Redshift::Cluster",
+        name_property: &["ClusterIdentifier"],
+        properties: &[
+            ("ClusterIdentifier", Shape::Text),
+            ("DBName", Shape::Text),
+            ("ClusterType", Shape::Text),
+            ("NodeType", Shape::Text),
+            ("NumberOfNodes", Shape::Whole),
+            ("MasterUsername", Shape::Text),
+            ("MasterUserPassword", Shape::Text),
+            ("ManageMasterPassword", Shape::Flag),
+            ("AutomatedSnapshotRetentionPeriod", Shape::Whole),
+            ("ClusterParameterGroupName", Shape::Text),
+            ("ClusterSubnetGroupName", Shape::Text),
+            ("Encrypted", Shape::Flag),
+            ("EnhancedVpcRouting", Shape::Flag),
+            ("IamRoles", TEXTS),
+            ("KmsKeyId", Shape::Text),
+            ("Port", Shape::Whole),
+            ("PreferredMaintenanceWindow", Shape::Text),
+            ("PubliclyAccessible", Shape::Flag),
+            ("VpcSecurityGroupIds", TEXTS),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
         name: "AWS::SNS::Topic",
         name_property: &["TopicName"],
         properties: &[
@@ -306,6 +366,11 @@ pub(super) fn attribute(
         ("AWS::IAM::Role", "Arn") => Some(format!("arn:aws:iam::{account}:role/{name}")),
         ("AWS::SNS::Topic", "TopicArn") => Some(arn(evaluator, "sns", &name)),
         ("AWS::SNS::Topic", "TopicName") => Some(name),
+        ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupName")
+        | ("AWS::RedshiftServerless::Namespace", "Namespace.NamespaceName") => Some(name),
+        ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupArn") => {
+            Some(arn(evaluator, "redshift-serverless", &format!("workgroup/{name}")))
+        }
         _ => None,
     })
 }
@@ -328,6 +393,7 @@ fn physical_name(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<S
     Ok(match resource.kind {
         "AWS::S3::Bucket" => name.to_lowercase().chars().take(63).collect(),
         "AWS::Glue::Database" => name.to_lowercase().replace('-', "_"),
+        kind if kind.starts_with("AWS::Redshift") => name.to_lowercase(),
         _ => name,
     })
 }

@@ -18,7 +18,7 @@ use crate::wire::query::Form;
 use crate::wire::signature::{self, Signature};
 use crate::wire::{ApiError, CallContext, json, query};
 use crate::world::{ACCOUNT, REGION, World};
-use crate::{SandboxError, admin, athena::Athena, glue::Glue};
+use crate::{SandboxError, admin, athena::Athena, glue::Glue, redshift::Redshift};
 
 /// All services of a sandbox.
 pub(crate) struct Services {
@@ -28,6 +28,8 @@ pub(crate) struct Services {
     pub glue: Arc<Glue>,
     /// Athena, also for provisioning.
     pub athena: Arc<Athena>,
+    /// The Redshift Data API, also for provisioning.
+    pub redshift: Arc<Redshift>,
     /// SNS, also for provisioning.
     pub sns: Sns,
     sts: Sts,
@@ -50,6 +52,7 @@ impl Services {
             s3: Front::new(Arc::clone(&world)),
             sns: Sns::open(Arc::clone(&world))?,
             sts: Sts::open(Arc::clone(&world))?,
+            redshift: Redshift::open(Arc::clone(&world))?,
             provisioning: tokio::sync::Mutex::new(()),
             glue,
             athena,
@@ -61,6 +64,7 @@ impl Services {
     pub(super) async fn shutdown(&self) {
         self.glue.shutdown().await;
         self.athena.shutdown().await;
+        self.redshift.shutdown().await;
     }
 
     /// What the services share.
@@ -168,6 +172,7 @@ async fn json_call(
     around(&services.world, &cx, Protocol::Json, async {
         let result = match body.and_then(|body| json::parse_body(&body)) {
             Ok(body) if cx.service == "glue" => services.glue.call(&cx, &cx.operation, body),
+            Ok(body) if cx.service == "redshift-data" => services.redshift.call(&cx, body).await,
             Ok(body) => services.athena.call(&cx, &cx.operation, body).await,
             Err(error) => Err(error),
         };

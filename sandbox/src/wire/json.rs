@@ -15,6 +15,7 @@ pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
     let service = match prefix {
         "AWSGlue" => "glue",
         "AmazonAthena" => "athena",
+        "RedshiftData" => "redshift-data",
         _ => return None,
     };
     Some((service, operation))
@@ -56,6 +57,7 @@ mod tests {
     fn targets_name_service_and_operation() {
         assert_eq!(parse_target("AWSGlue.StartJobRun"), Some(("glue", "StartJobRun")));
         assert_eq!(parse_target("AmazonAthena.StopQueryExecution"), Some(("athena", "StopQueryExecution")));
+        assert_eq!(parse_target("RedshiftData.ListStatements"), Some(("redshift-data", "ListStatements")));
         assert_eq!(parse_target("AmazonSSM.GetParameter"), None);
         assert_eq!(parse_target("nonsense"), None);
     }
