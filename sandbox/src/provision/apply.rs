@@ -211,7 +211,9 @@ impl Maker<'_> {
         let (made, name) = (&self.services.redshift.warehouses, &self.resource.name);
         let done = match self.resource.kind {
             "AWS::RedshiftServerless::Namespace" => made.put_namespace(name, self.resource.text("DbName")),
-            "AWS::RedshiftServerless::Workgroup" => made.put_workgroup(name, self.resource.text("NamespaceName")),
+            "AWS::RedshiftServerless::Workgroup" => {
+                made.put_workgroup(name, self.resource.text("NamespaceName"))
+            }
             _ => made.put_cluster(name, self.resource.text("DBName")),
         }?;
         Ok(match done {

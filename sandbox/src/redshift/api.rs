@@ -68,7 +68,11 @@ impl Redshift {
         self.accepted(&id, wait).await
     }
 
-    async fn batch_execute_statement(self: &Arc<Self>, cx: &CallContext, body: Value) -> Result<Value, ApiError> {
+    async fn batch_execute_statement(
+        self: &Arc<Self>,
+        cx: &CallContext,
+        body: Value,
+    ) -> Result<Value, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Request {
@@ -98,8 +102,9 @@ impl Redshift {
         fingerprint: String,
     ) -> Result<String, ApiError> {
         request.check(&sqls)?;
-        let target =
-            self.warehouses.target(request.cluster_identifier.as_deref(), request.workgroup_name.as_deref())?;
+        let target = self
+            .warehouses
+            .target(request.cluster_identifier.as_deref(), request.workgroup_name.as_deref())?;
         let id = self.world.new_uuid().to_string();
         {
             let mut state = self.lock();
@@ -112,7 +117,8 @@ impl Redshift {
                 }
                 return Ok(known.id.clone());
             }
-            let active = |record: &&StatementRecord| !record.state.is_terminal() && record.target() == target.name();
+            let active =
+                |record: &&StatementRecord| !record.state.is_terminal() && record.target() == target.name();
             if state.records.values().filter(active).count() >= ACTIVE_MAX {
                 return Err(ApiError::new(
                     400,
@@ -227,10 +233,14 @@ impl Redshift {
         let record = state.records.get(id).ok_or_else(no_statement)?;
         let name = record.state.name();
         if record.state.is_terminal() {
-            return Err(invalid(format!("Could not cancel a query that is already in {name} state with ID: {id}")));
+            return Err(invalid(format!(
+                "Could not cancel a query that is already in {name} state with ID: {id}"
+            )));
         }
         if record.state == StatementState::Submitted {
-            return Err(invalid(format!("Could not cancel a query that is still in {name} state with ID: {id}")));
+            return Err(invalid(format!(
+                "Could not cancel a query that is still in {name} state with ID: {id}"
+            )));
         }
         if let Some(stop) = state.live.get(id) {
             stop.cancel();
@@ -249,7 +259,8 @@ impl Redshift {
             Some((at, part)) if record.state == StatementState::Finished && part.done.has_result => {
                 let path = results::file(&self.world.root, id, at);
                 let token = request.next_token;
-                let read = tokio::task::spawn_blocking(move || results::answer(&path, token.as_deref())).await;
+                let read =
+                    tokio::task::spawn_blocking(move || results::answer(&path, token.as_deref())).await;
                 read.map_err(ApiError::internal)?
             }
             _ => Err(absent("Query does not have result. Please check query status with DescribeStatement.")),
@@ -322,7 +333,9 @@ impl Common {
             return Err(invalid(format!("StatementName must have at most {NAME_MAX} characters")));
         }
         if self.session_id.is_some() || self.session_keep_alive_seconds.is_some_and(|seconds| seconds > 0) {
-            return Err(invalid("the sandbox keeps no sessions: leave out SessionId and SessionKeepAliveSeconds"));
+            return Err(invalid(
+                "the sandbox keeps no sessions: leave out SessionId and SessionKeepAliveSeconds",
+            ));
         }
         match self.result_format.as_deref() {
             None | Some("JSON") => Ok(()),

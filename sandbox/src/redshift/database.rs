@@ -46,7 +46,10 @@ impl DatabaseError {
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(error) = error else {
-            return Self { code: None, message: format!("FATAL: the connection to the database broke: {error}") };
+            return Self {
+                code: None,
+                message: format!("FATAL: the connection to the database broke: {error}"),
+            };
         };
         let code = error.code().map(|code| code.into_owned());
         let mut message = format!("ERROR: {}", error.message());
@@ -95,7 +98,8 @@ impl Session {
     /// Connects. `application` is by what the session is found again.
     pub(super) async fn open(url: &str, application: &str) -> Result<Self, DatabaseError> {
         let options: PgConnectOptions = url.parse().map_err(DatabaseError::from)?;
-        let options = options.application_name(application).statement_cache_capacity(0).disable_statement_logging();
+        let options =
+            options.application_name(application).statement_cache_capacity(0).disable_statement_logging();
         let mut connection = PgConnection::connect_with(&options).await?;
         sqlx::raw_sql(SETTINGS).execute(&mut connection).await?;
         let pid = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
@@ -111,7 +115,9 @@ impl Session {
         let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.connection);
         while let Some(part) = results.try_next().await? {
             match part {
-                Either::Left(done) => answer.affected = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX),
+                Either::Left(done) => {
+                    answer.affected = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX)
+                }
                 Either::Right(row) => {
                     let fields = fields(&row, &mut answer.bytes)?;
                     answer.rows.push(fields);

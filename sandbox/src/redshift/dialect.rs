@@ -13,7 +13,7 @@
 //! | `"Name"` | `name`: quoted names have no case either |
 //! | `'it\'s'` | a backslash in a text escapes |
 //! | `GETDATE()`, `SYSDATE`, `DATEADD`, `DATEDIFF`, `DATE_PART` with bare units, `ADD_MONTHS`, `LAST_DAY`, `TRUNC(timestamp)`, `CONVERT_TIMEZONE` | functions with Redshift's rules (`database/library.sql`) |
-//! | `NVL`, `NVL2`, `DECODE`, `CONVERT(type, value)`, `MEDIAN`, `LISTAGG … WITHIN GROUP`, `APPROXIMATE COUNT(DISTINCT …)` | their standard forms |
+//! | `NVL`, `NVL2`, `DECODE`, `CONVERT(type, value)`, `LISTAGG … WITHIN GROUP`, `APPROXIMATE COUNT(DISTINCT …)` | their standard forms |
 //! | `LEN`, `CHARINDEX`, `SHA2`, `JSON_EXTRACT_PATH_TEXT` on texts | functions |
 //! | `MINUS`, `DELETE t`, `VACUUM` with its options, `current_database()` | `EXCEPT`, `DELETE FROM t`, plain `VACUUM`, the name in Redshift |
 //! | `TRUNCATE` in a batch | commits what came before it, as in Redshift |
@@ -104,13 +104,17 @@ fn refuse(words: &[String]) -> Result<(), String> {
             format!("{name} is not offered by the sandbox yet: on this machine, load rows with INSERT")
         }
         ("BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT", _) => {
-            format!("{} does not belong into a statement of the Data API, which runs a batch in one transaction by itself: leave it out", word(0))
+            format!(
+                "{} does not belong into a statement of the Data API, which runs a batch in one transaction by itself: leave it out",
+                word(0)
+            )
         }
         ("CREATE", "EXTERNAL") | ("DROP" | "ALTER", "EXTERNAL") => {
             "external schemas and tables are not offered by the sandbox".to_owned()
         }
         ("CREATE" | "DROP" | "ALTER", "DATABASE") => {
-            "the sandbox makes databases from the template only (DbName of a namespace, DBName of a cluster)".to_owned()
+            "the sandbox makes databases from the template only (DbName of a namespace, DBName of a cluster)"
+                .to_owned()
         }
         ("ANALYZE", "COMPRESSION") => "ANALYZE COMPRESSION is not offered by the sandbox".to_owned(),
         _ => return Ok(()),
@@ -127,7 +131,11 @@ fn vacuum(statement: &[Piece]) -> Vec<Piece> {
 
 /// The first words of a statement, for people.
 pub(crate) fn first_word(sql: &str) -> String {
-    pieces(sql).iter().find(|piece| piece.kind == Kind::Word).map(|piece| piece.text.to_uppercase()).unwrap_or_default()
+    pieces(sql)
+        .iter()
+        .find(|piece| piece.kind == Kind::Word)
+        .map(|piece| piece.text.to_uppercase())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -71,7 +71,9 @@ impl Work<'_> {
             if statement.how == How::Alone {
                 if record.is_batch {
                     let word = super::dialect::first_word(&statement.sql);
-                    return Err(Trouble::Failed(format!("ERROR: {word} cannot run inside a transaction block")));
+                    return Err(Trouble::Failed(format!(
+                        "ERROR: {word} cannot run inside a transaction block"
+                    )));
                 }
                 self.rollback().await?;
                 done.push(self.statement(at, &statement).await?);
@@ -143,7 +145,8 @@ impl Work<'_> {
             let path = results::file(&self.world.root, &self.record.id, at);
             let kept = results::Kept { columns, rows: answer.rows };
             let written = tokio::task::spawn_blocking(move || crate::files::replace_json(&path, &kept)).await;
-            let failed = |error: String| Trouble::Failed(format!("ERROR: the result cannot be kept: {error}"));
+            let failed =
+                |error: String| Trouble::Failed(format!("ERROR: the result cannot be kept: {error}"));
             written.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
         }
         Ok(done)

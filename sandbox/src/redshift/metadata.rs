@@ -75,7 +75,8 @@ impl Redshift {
         let target = self.target(request)?;
         let database = request.connected_database.as_deref().or(request.database.as_deref());
         let database = database.ok_or_else(|| invalid("Database name must be specified."))?;
-        let place = target.place_of(database).map_err(|message| failed(DatabaseError { code: None, message }))?;
+        let place =
+            target.place_of(database).map_err(|message| failed(DatabaseError { code: None, message }))?;
         self.server.looking(&place).await.map_err(failed)
     }
 }

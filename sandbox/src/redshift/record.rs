@@ -205,7 +205,11 @@ impl StatementRecord {
     fn fail(&mut self, at: usize, error: &str, now: Timestamp) {
         self.advance(StatementState::Failed, now);
         let number = at + 1;
-        self.error = Some(if self.is_batch { format!("Query #{number} failed with {error}") } else { error.to_owned() });
+        self.error = Some(if self.is_batch {
+            format!("Query #{number} failed with {error}")
+        } else {
+            error.to_owned()
+        });
     }
 }
 
@@ -270,7 +274,10 @@ pub(super) mod tests {
         single.end(Ended::Failed { done: Vec::new(), error: "ERROR: no".to_owned() }, hours(0));
         assert_eq!(single.error.as_deref(), Some("ERROR: no"));
         let mut each = record(3);
-        each.end(Ended::Each(vec![Ok(Done::default()), Err("ERROR: no".to_owned()), Ok(Done::default())]), hours(0));
+        each.end(
+            Ended::Each(vec![Ok(Done::default()), Err("ERROR: no".to_owned()), Ok(Done::default())]),
+            hours(0),
+        );
         assert_eq!((states(&each), each.state.name()), (vec!["FINISHED", "FAILED", "FINISHED"], "FAILED"));
     }
 
@@ -285,7 +292,11 @@ pub(super) mod tests {
     #[test]
     fn tokens_and_records_have_their_time() {
         let mut one = record(1);
-        assert!(one.holds_token("t", hours(7)) && !one.holds_token("t", hours(8)) && !one.holds_token("u", hours(0)));
+        assert!(
+            one.holds_token("t", hours(7))
+                && !one.holds_token("t", hours(8))
+                && !one.holds_token("u", hours(0))
+        );
         assert!(!one.is_forgotten(hours(48)), "what runs is known");
         one.end(Ended::Finished(vec![Done::default()]), hours(0));
         assert!(!one.is_forgotten(hours(23)) && one.is_forgotten(hours(24)));

@@ -113,7 +113,8 @@ impl Warehouses {
                 // Of an ARN, what follows the last slash.
                 let name = asked.rsplit('/').next().unwrap_or(asked);
                 let namespace = made.workgroups.get(name).ok_or_else(|| absent("workgroup", name))?;
-                let database = made.namespaces.get(namespace).ok_or_else(|| absent("namespace", namespace))?;
+                let database =
+                    made.namespaces.get(namespace).ok_or_else(|| absent("namespace", namespace))?;
                 Ok(Target {
                     cluster: None,
                     workgroup: Some(name.to_owned()),
@@ -204,7 +205,9 @@ mod tests {
         assert!(target.place_of("sales").unwrap().starts_with("namespace_n_sales_"));
         assert_eq!(target.place_of("dev").unwrap_err(), "FATAL: database \"dev\" does not exist");
         assert!(made.target(Some("c"), None).unwrap().place_of("dev").is_ok());
-        for (cluster, workgroup) in [(None, None), (Some("c"), Some("reports")), (Some("x"), None), (None, Some("x"))] {
+        for (cluster, workgroup) in
+            [(None, None), (Some("c"), Some("reports")), (Some("x"), None), (None, Some("x"))]
+        {
             assert_eq!(made.target(cluster, workgroup).unwrap_err().code, "ValidationException");
         }
     }

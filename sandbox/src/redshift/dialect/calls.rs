@@ -99,7 +99,7 @@ impl Rewriting<'_> {
         };
         let name = pieces[at].text.to_uppercase();
         let known = WITH_UNIT.contains(&name.as_str())
-            || ["NVL", "NVL2", "DECODE", "CONVERT", "MEDIAN", "LISTAGG", "CURRENT_DATABASE"].contains(&name.as_str());
+            || ["NVL", "NVL2", "DECODE", "CONVERT", "LISTAGG", "CURRENT_DATABASE"].contains(&name.as_str());
         let Some(close) = closing(pieces, open).filter(|_| known) else { return Ok(None) };
         let inner = &pieces[open + 1..close];
         if name == "CURRENT_DATABASE" {
@@ -116,7 +116,6 @@ impl Rewriting<'_> {
             }
             ("DECODE", [value, cases @ ..]) if cases.len() >= 2 => decode(value, cases),
             ("CONVERT", [kind, value]) => format!("CAST({value} AS {kind})"),
-            ("MEDIAN", [value]) => format!("percentile_cont(0.5) WITHIN GROUP (ORDER BY {value})"),
             ("LISTAGG", [_] | [_, _]) => return self.listagg(pieces, &arguments, close, depth).map(Some),
             ("DATEADD", [unit, number, moment]) => {
                 format!("dateadd({}, {number}, {})", unit_text(unit), moment_text(moment))
@@ -144,15 +143,19 @@ impl Rewriting<'_> {
         let delimiter = arguments.get(1).map_or("''", String::as_str);
         let (mut order, mut end) = (String::new(), close + 1);
         let within = meaningful(pieces, end).filter(|at| pieces[*at].is_word("WITHIN"));
-        let group = within.and_then(|at| meaningful(pieces, at + 1)).filter(|at| pieces[*at].is_word("GROUP"));
-        if let Some(open) = group.and_then(|at| meaningful(pieces, at + 1)).filter(|at| pieces[*at].is_symbol("("))
+        let group =
+            within.and_then(|at| meaningful(pieces, at + 1)).filter(|at| pieces[*at].is_word("GROUP"));
+        if let Some(open) =
+            group.and_then(|at| meaningful(pieces, at + 1)).filter(|at| pieces[*at].is_symbol("("))
             && let Some(last) = closing(pieces, open)
         {
             order = format!(" {}", text_of(&self.all(&pieces[open + 1..last], depth + 1)?));
             end = last + 1;
         }
         if meaningful(pieces, end).is_some_and(|at| pieces[at].is_word("OVER")) {
-            return Err("ERROR: LISTAGG … OVER is not offered by the sandbox: group the rows instead".to_owned());
+            return Err(
+                "ERROR: LISTAGG … OVER is not offered by the sandbox: group the rows instead".to_owned()
+            );
         }
         let distinct = arguments[0].get(..8).is_some_and(|word| word.eq_ignore_ascii_case("DISTINCT"));
         let value = if distinct { arguments[0][8..].trim() } else { &arguments[0] };
@@ -173,7 +176,9 @@ fn word(pieces: &[Piece], at: usize) -> Option<Piece> {
     let opened = before.is_some_and(|before| before.is_symbol("("));
     if piece.is_word("SYSDATE") && !next.is_some_and(|next| next.is_symbol("(")) {
         Some(Piece::made("sysdate()"))
-    } else if piece.is_word("MINUS") && (next_is(&["SELECT", "ALL"]) || next.is_some_and(|next| next.is_symbol("("))) {
+    } else if piece.is_word("MINUS")
+        && (next_is(&["SELECT", "ALL"]) || next.is_some_and(|next| next.is_symbol("(")))
+    {
         Some(Piece::made("EXCEPT"))
     } else if piece.is_word("APPROXIMATE") && next_is(&["COUNT"]) {
         Some(Piece::made(""))

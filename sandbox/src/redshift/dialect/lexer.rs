@@ -183,32 +183,38 @@ mod tests {
             .filter(|piece| piece.kind != Kind::Blank)
             .map(|piece| (piece.kind, piece.text.as_str()))
             .collect();
-        assert_eq!(kinds, [
-            (Kind::Word, "SELECT"),
-            (Kind::Text, "'a\\'b;'"),
-            (Kind::Symbol, ","),
-            (Kind::Quoted, "\"c;\""),
-            (Kind::Symbol, ","),
-            (Kind::Parameter, ":p"),
-            (Kind::Symbol, "::"),
-            (Kind::Word, "int"),
-            (Kind::Word, "FROM"),
-            (Kind::Word, "t$1"),
-            (Kind::Body, "$x$ ; ' $x$"),
-            (Kind::Word, "ü"),
-        ]);
+        assert_eq!(
+            kinds,
+            [
+                (Kind::Word, "SELECT"),
+                (Kind::Text, "'a\\'b;'"),
+                (Kind::Symbol, ","),
+                (Kind::Quoted, "\"c;\""),
+                (Kind::Symbol, ","),
+                (Kind::Parameter, ":p"),
+                (Kind::Symbol, "::"),
+                (Kind::Word, "int"),
+                (Kind::Word, "FROM"),
+                (Kind::Word, "t$1"),
+                (Kind::Body, "$x$ ; ' $x$"),
+                (Kind::Word, "ü"),
+            ]
+        );
     }
 
     #[test]
     fn statements_end_at_semicolons_of_their_own() {
-        let texts: Vec<_> =
-            statements("-- one\nSELECT ';';; SELECT $$;$$ ; /* ; */").iter().map(|one| text_of(one)).collect();
+        let texts: Vec<_> = statements("-- one\nSELECT ';';; SELECT $$;$$ ; /* ; */")
+            .iter()
+            .map(|one| text_of(one))
+            .collect();
         assert_eq!(texts, ["-- one\nSELECT ';'", " SELECT $$;$$ "]);
     }
 
     #[test]
     fn odd_texts_do_not_panic() {
-        for text in ["'", "\"", "/*", "$", "$a", "$$", "$a$ü", ":", "'\\", "'ü\\ü", "--", "*/", "::", ":ü"] {
+        for text in ["'", "\"", "/*", "$", "$a", "$$", "$a$ü", ":", "'\\", "'ü\\ü", "--", "*/", "::", ":ü"]
+        {
             assert_eq!(text_of(&pieces(text)), text);
         }
     }

@@ -31,11 +31,8 @@ pub(crate) fn check(statements: &[String], values: &[Parameter]) -> Result<(), S
         }
     }
     let pieces: Vec<Piece> = statements.iter().flat_map(|sql| pieces(sql)).collect();
-    let used: BTreeSet<&str> = pieces
-        .iter()
-        .filter(|piece| piece.kind == Kind::Parameter)
-        .map(|piece| &piece.text[1..])
-        .collect();
+    let used: BTreeSet<&str> =
+        pieces.iter().filter(|piece| piece.kind == Kind::Parameter).map(|piece| &piece.text[1..]).collect();
     let unused: Vec<&str> = names.difference(&used).copied().collect();
     if !unused.is_empty() {
         return Err(format!(
@@ -90,7 +87,9 @@ mod tests {
         assert_eq!(check(&sql, &[value("a", "1"), value("b", "2")]), Ok(()));
         let error = |values: &[Parameter]| check(&sql, values).unwrap_err();
         assert!(error(&[value("a", "1")]).contains("Missing parameters: [b]"));
-        assert!(error(&[value("a", "1"), value("b", "2"), value("c", "3")]).contains("Unused parameters: [c]"));
+        assert!(
+            error(&[value("a", "1"), value("b", "2"), value("c", "3")]).contains("Unused parameters: [c]")
+        );
         assert!(error(&[value("a", "")]).contains("at least one character"));
         assert!(error(&[value("a-b", "1")]).contains("letters"));
         assert!(error(&[value("a", "1"), value("a", "1")]).contains("twice"));
