@@ -219,12 +219,12 @@ impl Session {
 
     /// The columns of a table, in the shape of the API.
     pub(super) async fn columns(&mut self, schema: &str, table: &str) -> Result<Vec<Value>, DatabaseError> {
+        type Found = (String, String, bool, i32, i32, i32, Option<String>);
         let select = "select column_name::text, udt_name::text, is_nullable = 'YES', \
                       coalesce(numeric_precision, datetime_precision, 0)::int, coalesce(numeric_scale, 0)::int, \
                       coalesce(character_maximum_length, 0)::int, column_default::text \
                       from information_schema.columns where table_schema = $1 and table_name = $2 \
                       order by ordinal_position";
-        type Found = (String, String, bool, i32, i32, i32, Option<String>);
         let found: Vec<Found> =
             sqlx::query_as(select).bind(schema).bind(table).fetch_all(&mut self.connection).await?;
         let shape = |(name, kind, nullable, precision, scale, length, default): Found| {
@@ -303,7 +303,7 @@ fn fields(row: &PgRow, bytes: &mut usize) -> Result<Vec<Value>, DatabaseError> {
             continue;
         }
         let kind = value.type_info().name().to_owned();
-        let text = value.as_str().map_err(|error| sqlx::Error::Decode(error))?;
+        let text = value.as_str().map_err(sqlx::Error::Decode)?;
         *bytes += text.len();
         fields.push(field(&kind, text));
     }

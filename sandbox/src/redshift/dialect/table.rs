@@ -48,12 +48,11 @@ pub(super) fn strip(statement: Vec<Piece>) -> Vec<Piece> {
     let mut out = Vec::with_capacity(statement.len());
     let mut at = 0;
     while at < statement.len() {
-        match attribute(&statement, at) {
-            Some(end) => at = end,
-            None => {
-                out.push(statement[at].clone());
-                at += 1;
-            }
+        if let Some(end) = attribute(&statement, at) {
+            at = end;
+        } else {
+            out.push(statement[at].clone());
+            at += 1;
         }
     }
     out
