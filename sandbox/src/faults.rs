@@ -268,7 +268,7 @@ impl Rule {
     fn failed(&self, service: &str) -> ApiError {
         let code = match service {
             "glue" => "InternalServiceException",
-            "athena" => "InternalServerException",
+            "athena" | "redshift-data" => "InternalServerException",
             "s3" => "InternalError",
             "lambda" => "ServiceException",
             "events" => "InternalException",

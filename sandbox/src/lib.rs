@@ -1,6 +1,6 @@
 //! The sandbox: the part of AWS that Trunkline's pipelines touch, on loopback, really executing.
 //!
-//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Step Functions, Lambda, SNS, SQS,
+//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Redshift Data, Step Functions, Lambda, SNS, SQS,
 //! EventBridge and STS. Whatever it accepts is
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
@@ -23,6 +23,7 @@ mod lambda;
 mod ledger;
 mod mailbox;
 mod provision;
+mod redshift;
 mod s3;
 mod server;
 mod sns;

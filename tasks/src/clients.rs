@@ -106,6 +106,7 @@ struct Connection {
     lambda: OnceCell<aws_sdk_lambda::Client>,
     sqs: PerPurpose<aws_sdk_sqs::Client>,
     events: OnceCell<aws_sdk_eventbridge::Client>,
+    redshift_data: PerPurpose<aws_sdk_redshiftdata::Client>,
     sns: OnceCell<aws_sdk_sns::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
     sts: OnceCell<aws_sdk_sts::Client>,
@@ -200,6 +201,17 @@ impl Clients {
         found.step_functions.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
     }
 
+    /// The Redshift Data API through a connection.
+    pub async fn redshift_data(
+        &self,
+        connection: &str,
+        purpose: Purpose,
+    ) -> Result<&aws_sdk_redshiftdata::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_redshiftdata::Client::new(sdk);
+        found.redshift_data.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
     /// SNS through a connection. Publishing is a start: the SDK repeats nothing.
     pub async fn sns(&self, connection: &str) -> Result<&aws_sdk_sns::Client, Failure> {
         let found = self.connection(connection)?;
@@ -284,6 +296,7 @@ impl Connection {
             lambda: OnceCell::new(),
             sqs: PerPurpose::new(),
             events: OnceCell::new(),
+            redshift_data: PerPurpose::new(),
             sns: OnceCell::new(),
             s3: OnceCell::new(),
             sts: OnceCell::new(),

@@ -63,6 +63,7 @@ operators! {
     lambda_invoke::LambdaInvoke,
     sqs_send::SqsSend,
     eventbridge_put::EventbridgePut,
+    redshift_sql::RedshiftSql,
     s3_wait::S3Wait,
     s3_copy::S3Copy,
     s3_delete::S3Delete,

@@ -106,7 +106,9 @@ pub enum Found {
     Done(Outcome),
     /// No job exists, and none can come into being from the earlier send.
     ProvedAbsent,
-    /// The effect may be repeated by the task's own contract (notices, `idempotent: true`).
+    /// The stored request may be sent again whether or not there is a job: by the task's own
+    /// contract (notices, `idempotent: true`), or because the service answers the same token
+    /// with the same job.
     SafeToRepeat,
     /// Ask again at this time.
     NotYetKnown {

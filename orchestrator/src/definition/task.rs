@@ -164,8 +164,15 @@ fn settings(
     let mut sites = settings.sites;
     if let Value::Object(object) = &mut value {
         for inner in &mapping.entries {
-            if let Some(Value::String(text)) = object.get_mut(&inner.key) {
-                inline(reader, inner, text, &mut sites, scope);
+            let texts = match object.get_mut(&inner.key) {
+                Some(Value::Array(items)) => items.iter_mut().collect(),
+                Some(value) => vec![value],
+                None => Vec::new(),
+            };
+            for value in texts {
+                if let Value::String(text) = value {
+                    inline(reader, inner, text, &mut sites, scope);
+                }
             }
         }
     }

@@ -323,8 +323,12 @@ pub async fn stop(dir: &Path, force: bool) -> Result<Stopped, KeeperError> {
     .await?
     .ok_or_else(|| not_ready(&places, END_LIMIT))?;
     let Some(pid) = free else {
-        let left_behind =
-            trunkline_postgres::server::stop_left_behind(&Options::for_folder(places.dir())).await?;
+        let mut left_behind = false;
+        // The store's, and the one that the sandbox runs for Redshift.
+        for folder in [places.dir().to_owned(), places.sandbox().join("redshift")] {
+            let options = Options::for_folder(&folder);
+            left_behind |= trunkline_postgres::server::stop_left_behind(&options).await?;
+        }
         return Ok(if left_behind { Stopped::LeftBehind } else { Stopped::NothingRan });
     };
     let ended = poll(END_LIMIT, STEP, async || Ok(is_free(&places)?.then_some(()))).await?;

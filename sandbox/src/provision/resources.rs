@@ -56,7 +56,7 @@ struct Kind {
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 20] = [
     Kind {
         name: "AWS::S3::Bucket",
         name_property: &["BucketName"],
@@ -210,6 +210,66 @@ const KINDS: [Kind; 17] = [
                     ),
                 ]),
             ),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::RedshiftServerless::Namespace",
+        name_property: &["NamespaceName"],
+        properties: &[
+            ("NamespaceName", Shape::Text),
+            ("DbName", Shape::Text),
+            ("AdminUsername", Shape::Text),
+            ("AdminUserPassword", Shape::Text),
+            ("ManageAdminPassword", Shape::Flag),
+            ("AdminPasswordSecretKmsKeyId", Shape::Text),
+            ("DefaultIamRoleArn", Shape::Text),
+            ("IamRoles", TEXTS),
+            ("KmsKeyId", Shape::Text),
+            ("LogExports", TEXTS),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::RedshiftServerless::Workgroup",
+        name_property: &["WorkgroupName"],
+        properties: &[
+            ("WorkgroupName", Shape::Text),
+            ("NamespaceName", Shape::Text),
+            ("BaseCapacity", Shape::Whole),
+            ("MaxCapacity", Shape::Whole),
+            ("ConfigParameters", Shape::Any),
+            ("EnhancedVpcRouting", Shape::Flag),
+            ("Port", Shape::Whole),
+            ("PubliclyAccessible", Shape::Flag),
+            ("SecurityGroupIds", TEXTS),
+            ("SubnetIds", TEXTS),
+            ("Tags", Shape::Any),
+        ],
+    },
+    Kind {
+        name: "AWS::Redshift::Cluster",
+        name_property: &["ClusterIdentifier"],
+        properties: &[
+            ("ClusterIdentifier", Shape::Text),
+            ("DBName", Shape::Text),
+            ("ClusterType", Shape::Text),
+            ("NodeType", Shape::Text),
+            ("NumberOfNodes", Shape::Whole),
+            ("MasterUsername", Shape::Text),
+            ("MasterUserPassword", Shape::Text),
+            ("ManageMasterPassword", Shape::Flag),
+            ("AutomatedSnapshotRetentionPeriod", Shape::Whole),
+            ("ClusterParameterGroupName", Shape::Text),
+            ("ClusterSubnetGroupName", Shape::Text),
+            ("Encrypted", Shape::Flag),
+            ("EnhancedVpcRouting", Shape::Flag),
+            ("IamRoles", TEXTS),
+            ("KmsKeyId", Shape::Text),
+            ("Port", Shape::Whole),
+            ("PreferredMaintenanceWindow", Shape::Text),
+            ("PubliclyAccessible", Shape::Flag),
+            ("VpcSecurityGroupIds", TEXTS),
             ("Tags", Shape::Any),
         ],
     },
@@ -405,6 +465,11 @@ pub(super) fn attribute(
         ("AWS::SQS::Queue", "QueueUrl") => Some(queue_url(evaluator, &name)),
         ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(&name)),
         ("AWS::Events::EventBus", "Name") => Some(name),
+        ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupName")
+        | ("AWS::RedshiftServerless::Namespace", "Namespace.NamespaceName") => Some(name),
+        ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupArn") => {
+            Some(arn(evaluator, "redshift-serverless", &format!("workgroup/{name}")))
+        }
         _ => None,
     })
 }
@@ -438,6 +503,7 @@ fn physical_name(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> Result<S
         "AWS::S3::Bucket" => name.to_lowercase().chars().take(63).collect(),
         "AWS::Glue::Database" => name.to_lowercase().replace('-', "_"),
         "AWS::SQS::Queue" if is_fifo(resource) => format!("{name}.fifo"),
+        kind if kind.starts_with("AWS::Redshift") => name.to_lowercase(),
         _ => name,
     })
 }

@@ -20,7 +20,8 @@ use crate::wire::signature::{self, Signature};
 use crate::wire::{ApiError, CallContext, json, query, rest};
 use crate::world::{ACCOUNT, REGION, World};
 use crate::{
-    SandboxError, admin, athena::Athena, events::Events, glue::Glue, lambda, lambda::Lambda, sqs::Sqs, states,
+    SandboxError, admin, athena::Athena, events::Events, glue::Glue, lambda, lambda::Lambda,
+    redshift::Redshift, sqs::Sqs, states,
 };
 
 /// All services of a sandbox.
@@ -33,6 +34,8 @@ pub(crate) struct Services {
     pub athena: Arc<Athena>,
     /// Lambda, also for provisioning.
     pub lambda: Arc<Lambda>,
+    /// The Redshift Data API, also for provisioning.
+    pub redshift: Arc<Redshift>,
     /// SNS, also for provisioning.
     pub sns: Arc<Sns>,
     /// Step Functions, also for provisioning.
@@ -70,6 +73,7 @@ impl Services {
             events: Events::open(Arc::clone(&world))?,
             sqs,
             sts: Sts::open(Arc::clone(&world))?,
+            redshift: Redshift::open(Arc::clone(&world))?,
             provisioning: tokio::sync::Mutex::new(()),
             glue,
             athena,
@@ -84,6 +88,7 @@ impl Services {
         self.glue.shutdown().await;
         self.athena.shutdown().await;
         self.lambda.shutdown().await;
+        self.redshift.shutdown().await;
     }
 
     /// What the services share.
@@ -203,6 +208,7 @@ async fn json_call(
             Ok(body) => match cx.service.as_str() {
                 "glue" => services.glue.call(&cx, &cx.operation, body),
                 "states" => services.states.call(&cx, body),
+                "redshift-data" => services.redshift.call(&cx, body).await,
                 "sqs" => services.sqs.call(&cx, &body).await,
                 "events" => services.events.call(&cx, &body),
                 _ => services.athena.call(&cx, &cx.operation, body).await,

@@ -18,6 +18,7 @@ pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
         "AWSStepFunctions" => "states",
         "AmazonSQS" => "sqs",
         "AWSEvents" => "events",
+        "RedshiftData" => "redshift-data",
         _ => return None,
     };
     Some((service, operation))
@@ -99,6 +100,7 @@ mod tests {
         assert_eq!(parse_target("AmazonAthena.StopQueryExecution"), Some(("athena", "StopQueryExecution")));
         assert_eq!(parse_target("AmazonSQS.SendMessage"), Some(("sqs", "SendMessage")));
         assert_eq!(parse_target("AWSEvents.PutEvents"), Some(("events", "PutEvents")));
+        assert_eq!(parse_target("RedshiftData.ListStatements"), Some(("redshift-data", "ListStatements")));
         assert_eq!(parse_target("AmazonSSM.GetParameter"), None);
         assert_eq!(parse_target("nonsense"), None);
     }
