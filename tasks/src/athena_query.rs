@@ -202,7 +202,9 @@ fn start_query_execution(
     }
     if let Some(location) = &config.output_location {
         if !location.starts_with("s3://") {
-            return Err(wrong(format!("output_location: `{location}` is no S3 prefix: write s3://bucket/prefix/")));
+            return Err(wrong(format!(
+                "output_location: `{location}` is no S3 prefix: write s3://bucket/prefix/"
+            )));
         }
         call["ResultConfiguration"]["OutputLocation"] = json!(location);
     }

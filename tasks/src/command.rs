@@ -167,7 +167,8 @@ impl Command {
             let text = "the command runs on another machine, whose orchestrator is not there";
             return Status::Unavailable(Failure::new(ErrorClass::System, text));
         }
-        let text = "the command ran on another machine; its time is over, and how it ended is known only there";
+        let text =
+            "the command ran on another machine; its time is over, and how it ended is known only there";
         Status::Gone(Failure::new(ErrorClass::Lost, text))
     }
 
@@ -345,7 +346,9 @@ timeout: 10m
 
     async fn cancel(&self, _: &Clients, handle: &Handle) -> Result<(), Failure> {
         match self.own(handle) {
-            Some((folder, _)) if folder.path().exists() => folder.touch("cancel").map_err(|error| broken(&error)),
+            Some((folder, _)) if folder.path().exists() => {
+                folder.touch("cancel").map_err(|error| broken(&error))
+            }
             Some(_) => Ok(()),
             None => {
                 let text = "the command runs on another machine, where only an orchestrator can stop it";
@@ -407,7 +410,9 @@ fn read_end(folder: &Folder, ended: Ended) -> Status {
             Status::Succeeded(outcome)
         }
         How::Exited => Status::Failed(failure(ErrorClass::Failed, result.clone()).with_code(result)),
-        How::TimedOut => Status::Failed(failure(ErrorClass::Timeout, format!("stopped at its time limit, {result}"))),
+        How::TimedOut => {
+            Status::Failed(failure(ErrorClass::Timeout, format!("stopped at its time limit, {result}")))
+        }
         How::Cancelled => Status::Cancelled(failure(ErrorClass::Cancelled, format!("stopped, {result}"))),
         How::NotRun => Status::Failed(failure(ErrorClass::Config, ended.message)),
     }
@@ -423,6 +428,7 @@ fn orphaned(folder: &Folder) -> Status {
         supervise::signal_group(child.pid, Signal::KILL);
     }
     let tail = output::tail(&folder.output(), TAIL_BYTES);
-    let text = format!("the command was ended together with its machine or its supervisor\n{}", tail.trim_end());
+    let text =
+        format!("the command was ended together with its machine or its supervisor\n{}", tail.trim_end());
     Status::Failed(Failure::new(ErrorClass::System, text.trim_end()))
 }

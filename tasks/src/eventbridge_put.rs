@@ -150,7 +150,10 @@ detail: { day: '2026-11-19', rows: 1042 }
         };
         // The answer is a 200 also where the one entry was not taken.
         let Some(result) = answer.entries().first() else {
-            return Sent::Unknown(Failure::new(ErrorClass::System, "EventBridge said nothing about the event"));
+            return Sent::Unknown(Failure::new(
+                ErrorClass::System,
+                "EventBridge said nothing about the event",
+            ));
         };
         match (result.event_id(), result.error_code()) {
             (Some(id), None) => {
@@ -184,7 +187,11 @@ detail: { day: '2026-11-19', rows: 1042 }
 
     fn rate(&self, call: Call) -> Option<Rate> {
         // The smallest regions take 400 calls a second.
-        (call == Call::Start).then(|| Rate { api: "events:PutEvents".into(), per_second: 100.0, burst: 200.0 })
+        (call == Call::Start).then(|| Rate {
+            api: "events:PutEvents".into(),
+            per_second: 100.0,
+            burst: 200.0,
+        })
     }
 }
 

@@ -171,7 +171,10 @@ timeout: 6h
         match answer.map_err(Trouble::from) {
             Ok(answer) => match answer.job_run_id {
                 Some(id) => Sent::Accepted(handle(request, id)),
-                None => Sent::Unknown(Failure::new(ErrorClass::System, "glue accepted the start but named no run")),
+                None => Sent::Unknown(Failure::new(
+                    ErrorClass::System,
+                    "glue accepted the start but named no run",
+                )),
             },
             Err(trouble) if trouble.is_not_there() => {
                 let region = clients.region_of(&request.connection).await.unwrap_or_default();
@@ -267,7 +270,8 @@ fn start_job_run(config: &GlueJobConfig, cx: &PrepareContext<'_>) -> Result<Valu
 
 fn check_argument(name: &str) -> Result<(), Failure> {
     if !name.starts_with("--") {
-        let message = format!("arguments: `{name}` must start with two dashes: `--{}`", name.trim_start_matches('-'));
+        let message =
+            format!("arguments: `{name}` must start with two dashes: `--{}`", name.trim_start_matches('-'));
         return Err(Failure::new(ErrorClass::Config, message));
     }
     if name == MARKER {

@@ -207,7 +207,9 @@ idempotent: true
         let request = intent.request;
         let stored = match Stored::deserialize(&request.body) {
             Ok(stored) => stored,
-            Err(error) => return Sent::Refused(wrong(&format!("the stored request cannot be read: {error}"))),
+            Err(error) => {
+                return Sent::Refused(wrong(&format!("the stored request cannot be read: {error}")));
+            }
         };
         let lambda = match clients.lambda(&request.connection).await {
             Ok(lambda) => lambda,

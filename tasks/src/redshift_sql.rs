@@ -202,8 +202,12 @@ fetch_rows: 1
 
     fn rate(&self, call: Call) -> Option<Rate> {
         Some(match call {
-            Call::Start => Rate { api: "redshift-data:ExecuteStatement".into(), per_second: 20.0, burst: 20.0 },
-            Call::Read => Rate { api: "redshift-data:DescribeStatement".into(), per_second: 80.0, burst: 80.0 },
+            Call::Start => {
+                Rate { api: "redshift-data:ExecuteStatement".into(), per_second: 20.0, burst: 20.0 }
+            }
+            Call::Read => {
+                Rate { api: "redshift-data:DescribeStatement".into(), per_second: 80.0, burst: 80.0 }
+            }
         })
     }
 
@@ -222,7 +226,9 @@ fetch_rows: 1
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
         let host = console_host(region);
         let page = match (handle.detail["cluster"].as_str(), handle.detail["workgroup"].as_str()) {
-            (Some(cluster), _) => format!("cluster-details?cluster={}&tab=query-monitoring", url_part(cluster)),
+            (Some(cluster), _) => {
+                format!("cluster-details?cluster={}&tab=query-monitoring", url_part(cluster))
+            }
             (None, Some(_)) => "serverless-query-monitoring".to_owned(),
             (None, None) => return None,
         };
@@ -250,14 +256,18 @@ fn statements_of(config: &RedshiftSqlConfig) -> Result<(&'static str, Value), Fa
         (Some(sql), []) => {
             too_long(sql, "sql")?;
             if config.execution_mode == ExecutionMode::AutoCommit {
-                return Err(wrong("execution_mode: one statement in `sql` always commits for itself; leave it out".into()));
+                return Err(wrong(
+                    "execution_mode: one statement in `sql` always commits for itself; leave it out".into(),
+                ));
             }
             Ok(("ExecuteStatement", json!({ "Sql": sql })))
         }
         (None, statements @ [_, ..]) => {
             if statements.len() > STATEMENTS_MAX {
                 let count = statements.len();
-                return Err(wrong(format!("statements: {count} of them, Redshift takes {STATEMENTS_MAX} at once")));
+                return Err(wrong(format!(
+                    "statements: {count} of them, Redshift takes {STATEMENTS_MAX} at once"
+                )));
             }
             for (at, sql) in statements.iter().enumerate() {
                 too_long(sql, &format!("statements: number {}", at + 1))?;
@@ -283,10 +293,16 @@ fn place(config: &RedshiftSqlConfig, call: &mut Value) -> Result<(), Failure> {
             call["WorkgroupName"] = json!(workgroup);
         }
         (None, Some(cluster)) => call["ClusterIdentifier"] = json!(cluster),
-        _ => return Err(wrong("workgroup: give either `workgroup` (serverless) or `cluster` (provisioned)".into())),
+        _ => {
+            return Err(wrong(
+                "workgroup: give either `workgroup` (serverless) or `cluster` (provisioned)".into(),
+            ));
+        }
     }
     match (&config.db_user, &config.secret_arn) {
-        (Some(_), Some(_)) => return Err(wrong("db_user: give either `db_user` or `secret_arn`, not both".into())),
+        (Some(_), Some(_)) => {
+            return Err(wrong("db_user: give either `db_user` or `secret_arn`, not both".into()));
+        }
         (Some(user), None) => call["DbUser"] = json!(user),
         (None, Some(secret)) => call["SecretArn"] = json!(secret),
         (None, None) => {}
@@ -302,7 +318,9 @@ fn parameters(values: &BTreeMap<String, Scalar>) -> Result<Value, Failure> {
     let mut list = Vec::with_capacity(values.len());
     for (name, Scalar(value)) in values {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return Err(wrong(format!("parameters: `{name}` is no name: use letters, digits and underscores")));
+            return Err(wrong(format!(
+                "parameters: `{name}` is no name: use letters, digits and underscores"
+            )));
         }
         if value.is_empty() {
             return Err(wrong(format!(

@@ -279,7 +279,9 @@ impl Done {
         }
         if self.vanished > 0 {
             let gone = self.vanished;
-            outcome.warnings.push(format!("{gone} objects below {address} were deleted before they were copied"));
+            outcome
+                .warnings
+                .push(format!("{gone} objects below {address} were deleted before they were copied"));
         }
         outcome
     }
@@ -319,7 +321,10 @@ fn plan(config: &S3CopyConfig) -> Result<Plan, Failure> {
                 ));
             }
             if !key.is_empty() && key.ends_with('/') && !to.key.is_empty() && !to.key.ends_with('/') {
-                return wrong(format!("to: `{}` takes the place of a folder: end it with a slash", config.to));
+                return wrong(format!(
+                    "to: `{}` takes the place of a folder: end it with a slash",
+                    config.to
+                ));
             }
             let from = Selection { bucket: bucket.to_owned(), key: None, prefix: Some(key.to_owned()) };
             (from, to.key.to_owned())
@@ -365,16 +370,22 @@ async fn copy(s3: &aws_sdk_s3::Client, plan: &Plan, object: &Object) -> Result<C
     check_size(&plan.from, object)?;
     let target = plan.target(&object.key);
     let named = |mut failure: Failure| {
-        failure.message =
-            format!("s3://{}/{} to s3://{}/{target}: {}", plan.from.bucket, object.key, plan.to_bucket, failure.message);
+        failure.message = format!(
+            "s3://{}/{} to s3://{}/{target}: {}",
+            plan.from.bucket, object.key, plan.to_bucket, failure.message
+        );
         failure
     };
     let there = objects::look_at(s3, &plan.to_bucket, &target).await.map_err(named)?;
-    if there.is_some_and(|there| there.bytes == object.bytes && there.etag.is_some() && there.etag == object.etag) {
+    if there
+        .is_some_and(|there| there.bytes == object.bytes && there.etag.is_some() && there.etag == object.etag)
+    {
         return Ok(Copied::Before);
     }
-    let patience =
-        TimeoutConfig::builder().operation_attempt_timeout(COPY_TIMEOUT).operation_timeout(COPY_TIMEOUT).build();
+    let patience = TimeoutConfig::builder()
+        .operation_attempt_timeout(COPY_TIMEOUT)
+        .operation_timeout(COPY_TIMEOUT)
+        .build();
     let answer = s3
         .copy_object()
         .copy_source(copy_source(&plan.from.bucket, &object.key))

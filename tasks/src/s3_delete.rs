@@ -100,7 +100,12 @@ impl S3Delete {
     }
 
     /// One step; `None` when it was the last.
-    async fn step(&self, clients: &Clients, handle: &Handle, done: &mut Done) -> Result<Option<Status>, Failure> {
+    async fn step(
+        &self,
+        clients: &Clients,
+        handle: &Handle,
+        done: &mut Done,
+    ) -> Result<Option<Status>, Failure> {
         let detail = detail_of(handle)?;
         let s3 = clients.s3(&handle.connection).await?;
         let page = detail.selection.page(s3, done.after.as_deref(), PAGE).await?;
@@ -119,9 +124,14 @@ impl S3Delete {
             }
             done.passes += 1;
             if done.passes >= PASSES_MAX {
-                let message =
-                    format!("{} of {} objects: S3 kept failing to delete them", done.left, detail.counted.count);
-                return Err(Failure::new(ErrorClass::Failed, format!("{}: {message}", detail.selection.address())));
+                let message = format!(
+                    "{} of {} objects: S3 kept failing to delete them",
+                    done.left, detail.counted.count
+                );
+                return Err(Failure::new(
+                    ErrorClass::Failed,
+                    format!("{}: {message}", detail.selection.address()),
+                ));
             }
             done.after = None;
             done.left = 0;
@@ -189,7 +199,9 @@ max_objects: 5000
                 json!({ "Bucket": bucket, "Prefix": key })
             }
             _ => {
-                return Err(wrong("say either `key` (one object) or `prefix` (everything below it)".to_owned()));
+                return Err(wrong(
+                    "say either `key` (one object) or `prefix` (everything below it)".to_owned(),
+                ));
             }
         };
         if !(1..=OBJECTS_MAX).contains(&config.max_objects) {
@@ -295,7 +307,8 @@ async fn delete(
     let invalid = |error: &dyn std::fmt::Display| Failure::new(ErrorClass::Config, error.to_string());
     let mut objects = Delete::builder().quiet(true);
     for key in keys {
-        objects = objects.objects(ObjectIdentifier::builder().key(key).build().map_err(|error| invalid(&error))?);
+        objects =
+            objects.objects(ObjectIdentifier::builder().key(key).build().map_err(|error| invalid(&error))?);
     }
     let answer = s3
         .delete_objects()

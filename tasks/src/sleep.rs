@@ -149,11 +149,8 @@ mod tests {
     #[test]
     fn a_sleep_ends_when_its_time_has_come() {
         let start = Timestamp::UNIX_EPOCH;
-        let request = Request {
-            token: "t".into(),
-            connection: "aws".into(),
-            body: json!({ "milliseconds": 60_000 }),
-        };
+        let request =
+            Request { token: "t".into(), connection: "aws".into(), body: json!({ "milliseconds": 60_000 }) };
         let baseline = serde_json::Value::Null;
         let intent = Intent { request: &request, baseline: &baseline, intent_at: start, now: start };
         let handle = begin(&intent).unwrap();

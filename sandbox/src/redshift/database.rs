@@ -116,7 +116,7 @@ impl Session {
         while let Some(part) = results.try_next().await? {
             match part {
                 Either::Left(done) => {
-                    answer.affected = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX)
+                    answer.affected = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);
                 }
                 Either::Right(row) => {
                     let fields = fields(&row, &mut answer.bytes)?;

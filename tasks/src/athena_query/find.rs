@@ -61,7 +61,11 @@ async fn search(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) ->
     }
 }
 
-async fn look(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> Result<Option<String>, Failure> {
+async fn look(
+    clients: &Clients,
+    intent: &Intent<'_>,
+    quarantine: Duration,
+) -> Result<Option<String>, Failure> {
     let athena = clients.athena(&intent.request.connection, Purpose::Read).await?;
     let call = &intent.request.body["StartQueryExecution"];
     let text = call["QueryString"].as_str().unwrap_or_default();
@@ -78,8 +82,12 @@ async fn look(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> R
             .map_err(|error| Trouble::from(error).into_failure())?;
         let queries = read(athena, page.query_execution_ids.unwrap_or_default()).await?;
         // Athena keeps the query as it was sent; the comment makes it unique to the attempt.
-        let ours = queries.iter().find(|query| query.query.as_deref().map(str::trim_end) == Some(text.trim_end()));
-        if let Some(id) = ours.filter(|query| submitted(query) >= Some(horizon)).and_then(|query| query.query_execution_id.clone()) {
+        let ours =
+            queries.iter().find(|query| query.query.as_deref().map(str::trim_end) == Some(text.trim_end()));
+        if let Some(id) = ours
+            .filter(|query| submitted(query) >= Some(horizon))
+            .and_then(|query| query.query_execution_id.clone())
+        {
             return Ok(Some(id));
         }
         // Newest first: an old page has only older ones behind it.

@@ -38,7 +38,8 @@ async fn poll_batch(clients: &Clients, handles: &[Handle]) -> Result<Vec<Status>
     }
     for left in answer.unprocessed_query_execution_ids.unwrap_or_default() {
         let code = left.error_code.unwrap_or_default();
-        let text = left.error_message.unwrap_or_else(|| "athena left this query out of its answer".to_owned());
+        let text =
+            left.error_message.unwrap_or_else(|| "athena left this query out of its answer".to_owned());
         // Left out means "ask again", unless Athena says that there is no such query.
         let gone = text.contains("not found") || code.contains("NOT_FOUND");
         let class = if gone { ErrorClass::Lost } else { ErrorClass::System };
@@ -78,7 +79,9 @@ fn outcome(query: &QueryExecution, cost: Cost) -> Outcome {
     let mut outcome = Outcome { cost, ..Outcome::default() };
     let id = query.query_execution_id.clone().unwrap_or_default();
     outcome.outputs.insert("query_execution_id".into(), id.into());
-    if let Some(location) = query.result_configuration.as_ref().and_then(|result| result.output_location.clone()) {
+    if let Some(location) =
+        query.result_configuration.as_ref().and_then(|result| result.output_location.clone())
+    {
         outcome.outputs.insert("output_location".into(), location.into());
     }
     if let Some(bytes) = cost.bytes_scanned {

@@ -72,16 +72,20 @@ fn the_request_carries_token_comment_and_quoted_values() {
     }))
     .unwrap();
     assert_eq!(request.token.len(), 64);
-    assert_eq!(request.body["StartQueryExecution"], json!({
-        "QueryString": format!("SELECT * FROM t WHERE a = ? AND b = ? AND c = ?\n-- trunkline:{ATTEMPT}"),
-        "QueryExecutionContext": { "Database": "d" },
-        "ResultConfiguration": { "OutputLocation": "s3://r/" },
-        "ExecutionParameters": ["'O''Brien'", "5", "NULL"],
-        "EngineConfiguration": { "MaxConcurrentDpus": 4 },
-        "ClientRequestToken": request.token,
-    }));
+    assert_eq!(
+        request.body["StartQueryExecution"],
+        json!({
+            "QueryString": format!("SELECT * FROM t WHERE a = ? AND b = ? AND c = ?\n-- trunkline:{ATTEMPT}"),
+            "QueryExecutionContext": { "Database": "d" },
+            "ResultConfiguration": { "OutputLocation": "s3://r/" },
+            "ExecutionParameters": ["'O''Brien'", "5", "NULL"],
+            "EngineConfiguration": { "MaxConcurrentDpus": 4 },
+            "ClientRequestToken": request.token,
+        })
+    );
     let reuse = json!({ "ResultReuseByAgeConfiguration": { "Enabled": true } });
-    let reused = prepared(json!({ "query": "SELECT 1", "request": { "ResultReuseConfiguration": reuse } })).unwrap();
+    let reused =
+        prepared(json!({ "query": "SELECT 1", "request": { "ResultReuseConfiguration": reuse } })).unwrap();
     assert_eq!(reused.body["StartQueryExecution"]["QueryString"], "SELECT 1");
 }
 
@@ -140,7 +144,8 @@ async fn after_the_hour_the_history_is_searched() {
         Answer::Json(200, json!({ "QueryExecutionIds": ids, "NextToken": next }))
     };
     let other = || query("q-9", "SUCCEEDED", json!({ "Query": "SELECT 2" }));
-    let old = || query("q-0", "SUCCEEDED", json!({ "Query": "SELECT 3", "Status": { "SubmissionDateTime": 5 } }));
+    let old =
+        || query("q-0", "SUCCEEDED", json!({ "Query": "SELECT 3", "Status": { "SubmissionDateTime": 5 } }));
     let double = Double::start([
         page(&["q-9"], Some("more")),
         batch(&[other()]),
@@ -176,10 +181,14 @@ async fn polled(query: Value) -> Status {
 async fn each_state_means_what_athena_means() {
     for state in ["QUEUED", "RUNNING", "SOMETHING_NEW"] {
         let status = polled(query("q-1", state, json!({}))).await;
-        assert!(matches!(&status, Status::Running { remote_state, .. } if remote_state == state), "{status:?}");
+        assert!(
+            matches!(&status, Status::Running { remote_state, .. } if remote_state == state),
+            "{status:?}"
+        );
     }
     let Status::Succeeded(outcome) = polled(query("q-1", "SUCCEEDED", json!({}))).await else { panic!() };
-    let expected = json!({ "query_execution_id": "q-1", "output_location": "s3://r/q.csv", "bytes_scanned": 1024 });
+    let expected =
+        json!({ "query_execution_id": "q-1", "output_location": "s3://r/q.csv", "bytes_scanned": 1024 });
     assert_eq!(Value::Object(outcome.outputs), expected);
     assert_eq!(outcome.cost.bytes_scanned, Some(1024));
     assert!(matches!(polled(query("q-1", "CANCELLED", json!({}))).await, Status::Cancelled(_)));
@@ -187,7 +196,8 @@ async fn each_state_means_what_athena_means() {
         [(2, false, ErrorClass::Failed), (1, false, ErrorClass::System), (3, true, ErrorClass::System)]
     {
         let error = json!({ "ErrorCategory": category, "ErrorType": 1301, "Retryable": retryable });
-        let status = json!({ "Status": { "StateChangeReason": "COLUMN_NOT_FOUND: x", "AthenaError": error } });
+        let status =
+            json!({ "Status": { "StateChangeReason": "COLUMN_NOT_FOUND: x", "AthenaError": error } });
         let Status::Failed(failure) = polled(query("q-1", "FAILED", status)).await else { panic!() };
         assert_eq!((failure.class, failure.message.as_str()), (class, "COLUMN_NOT_FOUND: x"));
         assert_eq!(failure.code.as_deref(), Some("FAILED/1301"));

@@ -131,7 +131,10 @@ impl Folder {
 
 /// The identity of the folder that holds the attempts: a replica that sees another one cannot
 /// know what runs there. Drawn once, when the folder is first used.
-#[expect(clippy::disallowed_methods, reason = "the identity of a folder on this machine is drawn where it is made")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the identity of a folder on this machine is drawn where it is made"
+)]
 pub(super) fn identity(root: &Path) -> io::Result<String> {
     let path = root.join("identity");
     if let Ok(text) = fs::read_to_string(&path)

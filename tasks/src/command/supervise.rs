@@ -71,7 +71,8 @@ fn complain(error: &io::Error) -> i32 {
 async fn run(folder: &Folder) -> io::Result<bool> {
     let Some(_lock) = folder.try_lock()? else { return Ok(false) };
     let launch: Launch = folder.read("command.json").ok_or(io::ErrorKind::NotFound)?;
-    let given_up = folder.read::<Abandoned>("abandoned.json").is_some_and(|mark| mark.intent_at >= launch.intent_at);
+    let given_up =
+        folder.read::<Abandoned>("abandoned.json").is_some_and(|mark| mark.intent_at >= launch.intent_at);
     if given_up || folder.has("started.json") {
         return Ok(false);
     }
@@ -230,7 +231,6 @@ impl LastLine {
         self.line
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,8 @@ fn prepared(settings: Value) -> Result<Request, Failure> {
 
 fn request() -> Request {
     let detail = json!({ "day": "2026-11-19", "rows": 3 });
-    prepared(json!({ "source": "t.cdr", "detail_type": "done", "detail": detail, "resources": ["arn:x"] })).unwrap()
+    prepared(json!({ "source": "t.cdr", "detail_type": "done", "detail": detail, "resources": ["arn:x"] }))
+        .unwrap()
 }
 
 async fn send(double: &Double) -> Sent {
@@ -45,10 +46,13 @@ async fn an_event_is_put_as_it_was_prepared() {
     let Sent::Done(outcome) = send(&double).await else { panic!("not done") };
     assert_eq!(Value::Object(outcome.outputs), json!({ "event_id": "e-1" }));
     assert_eq!(double.operations(), ["PutEvents"]);
-    assert_eq!(double.received()[0].json(), json!({ "Entries": [{
+    assert_eq!(
+        double.received()[0].json(),
+        json!({ "Entries": [{
         "EventBusName": "default", "Source": "t.cdr", "DetailType": "done",
         "Detail": r#"{"day":"2026-11-19","rows":3}"#, "Resources": ["arn:x"],
-    }] }));
+    }] })
+    );
 }
 
 #[tokio::test]
@@ -61,7 +65,10 @@ async fn a_refused_entry_within_a_200_is_a_failure() {
     ])
     .await;
     let Sent::Refused(failure) = send(&double).await else { panic!() };
-    assert_eq!((failure.class, failure.message.as_str()), (ErrorClass::Config, "event for bus default: words"));
+    assert_eq!(
+        (failure.class, failure.message.as_str()),
+        (ErrorClass::Config, "event for bus default: words")
+    );
     assert_eq!(failure.code.as_deref(), Some("NotAuthorizedForSourceException"));
     assert!(matches!(send(&double).await, Sent::Throttled(_)));
     assert!(matches!(send(&double).await, Sent::Unknown(_)));

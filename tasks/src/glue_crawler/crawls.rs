@@ -106,9 +106,11 @@ async fn look(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> R
     let glue = clients.glue(&intent.request.connection, Purpose::Read).await?;
     let name = crawler_of(intent.request);
     let baseline: Baseline = serde_json::from_value(intent.baseline.clone()).unwrap_or_default();
-    if let Some(crawls) = history(glue, name).await.map_err(Trouble::into_failure)? { Ok(ours(&crawls, &baseline, intent.intent_at, quarantine)
-    .and_then(|crawl| crawl.crawl_id.clone())
-    .map_or(Seen::Nothing, Seen::Crawl)) } else {
+    if let Some(crawls) = history(glue, name).await.map_err(Trouble::into_failure)? {
+        Ok(ours(&crawls, &baseline, intent.intent_at, quarantine)
+            .and_then(|crawl| crawl.crawl_id.clone())
+            .map_or(Seen::Nothing, Seen::Crawl))
+    } else {
         let crawler = get_crawler(glue, name).await.map_err(Trouble::into_failure)?;
         let began = last_start(&crawler) > baseline.last_start;
         Ok(if began || !is_ready(&crawler) { Seen::WithoutId } else { Seen::Nothing })

@@ -22,7 +22,11 @@ fn at(seconds: i64) -> Timestamp {
 
 /// An operator whose clock stands some seconds after the intent.
 fn operator(seconds: i64) -> GlueCrawler {
-    GlueCrawler { clock: Clock::from_fn(move || at(seconds)), quarantine: QUARANTINE, released: Released::default() }
+    GlueCrawler {
+        clock: Clock::from_fn(move || at(seconds)),
+        quarantine: QUARANTINE,
+        released: Released::default(),
+    }
 }
 
 fn request(if_running: &str) -> Request {
@@ -128,8 +132,12 @@ async fn a_start_is_accepted_refused_or_unknown() {
 
 #[tokio::test]
 async fn a_running_crawler_is_waited_for_joined_or_an_error() {
-    let double = Double::start([running(), running(), running(), crawls(&[crawl("c-1", "RUNNING", -60)])]).await;
-    assert!(matches!(send(&double, "wait_then_start").await, Sent::Throttled(Failure { class: ErrorClass::Capacity, .. })));
+    let double =
+        Double::start([running(), running(), running(), crawls(&[crawl("c-1", "RUNNING", -60)])]).await;
+    assert!(matches!(
+        send(&double, "wait_then_start").await,
+        Sent::Throttled(Failure { class: ErrorClass::Capacity, .. })
+    ));
     assert!(matches!(send(&double, "fail").await, Sent::Refused(_)));
     let sent = send(&double, "join").await;
     let Sent::Accepted(joined) = sent else { panic!("{sent:?}") };
@@ -166,7 +174,8 @@ async fn ready_alone_is_not_the_end() {
     assert!(matches!(never, Status::Failed(Failure { class: ErrorClass::System, .. })), "{never:?}");
     let stopping = poll(vec![batch(&[crawler("STOPPING", None)])], 1).await;
     assert!(matches!(&stopping, Status::Running { remote_state, .. } if remote_state == "STOPPING"));
-    let Status::Succeeded(outcome) = poll(vec![ready(), crawls(&[crawl("c-1", "COMPLETED", 1)])], 9).await else {
+    let Status::Succeeded(outcome) = poll(vec![ready(), crawls(&[crawl("c-1", "COMPLETED", 1)])], 9).await
+    else {
         panic!()
     };
     assert_eq!(outcome.outputs["crawl_id"], "c-1");
@@ -184,7 +193,8 @@ async fn each_end_means_what_glue_means() {
     assert!(matches!(stopped, Status::Cancelled(_)), "{stopped:?}");
     let deleted = poll(vec![Answer::Json(200, json!({ "CrawlersNotFound": ["raw"] }))], 9).await;
     assert!(matches!(deleted, Status::Gone(_)), "{deleted:?}");
-    let throttled = poll(std::iter::repeat_n(service_error(400, "ThrottlingException", "slow"), 3).collect(), 9).await;
+    let throttled =
+        poll(std::iter::repeat_n(service_error(400, "ThrottlingException", "slow"), 3).collect(), 9).await;
     assert!(matches!(throttled, Status::Throttled(_)), "{throttled:?}");
 }
 

@@ -54,7 +54,10 @@ pub(super) async fn find(clients: &Clients, intent: &Intent<'_>, quarantine: Dur
         }
         (Seen::TooMany, None) => Found::Lost(Failure::new(
             ErrorClass::Lost,
-            format!("`{}` was started too often since: a person must look for the run", job_of(intent.request)),
+            format!(
+                "`{}` was started too often since: a person must look for the run",
+                job_of(intent.request)
+            ),
         )),
     }
 }
@@ -76,7 +79,8 @@ async fn look(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> R
             .await
             .map_err(|error| Trouble::from(error).into_failure())?;
         let runs = page.job_runs.unwrap_or_default();
-        let past = runs.last().and_then(|run| timestamp(run.started_on.as_ref())).is_some_and(|at| at < horizon);
+        let past =
+            runs.last().and_then(|run| timestamp(run.started_on.as_ref())).is_some_and(|at| at < horizon);
         for run in runs {
             let inside = in_window(timestamp(run.started_on.as_ref()), intent.intent_at, quarantine);
             match resemblance(run.arguments.as_ref(), wanted) {

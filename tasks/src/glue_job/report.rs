@@ -66,15 +66,17 @@ async fn read(
     if is_stale(&answer, since) {
         return Ok(Err("it is older than this run, which wrote none".to_owned()));
     }
-    if answer.content_length().is_some_and(|length| usize::try_from(length).is_ok_and(|l| l > REPORT_BYTES_MAX)) {
+    if answer
+        .content_length()
+        .is_some_and(|length| usize::try_from(length).is_ok_and(|l| l > REPORT_BYTES_MAX))
+    {
         return Ok(Err(format!("larger than {REPORT_BYTES_MAX} bytes")));
     }
     let bytes = answer.body.collect().await.map_err(|error| {
         Failure::new(ErrorClass::System, format!("the report broke off while it was read: {error}"))
     })?;
-    Ok(serde_json::from_slice(&bytes.into_bytes()).map_err(|error| {
-        format!("not of the form {{\"outputs\": {{…}}, \"warnings\": […]}}: {error}")
-    }))
+    Ok(serde_json::from_slice(&bytes.into_bytes())
+        .map_err(|error| format!("not of the form {{\"outputs\": {{…}}, \"warnings\": […]}}: {error}")))
 }
 
 /// Whether the object was there before the run began. S3 tells whole seconds.

@@ -74,17 +74,20 @@ fn the_request_is_the_call_in_glues_words() {
         "request": { "Arguments": { "--x": "y", MARKER: "mine" }, "NotificationProperty": { "NotifyDelayAfter": 5 } },
     }))
     .unwrap();
-    assert_eq!(request.body, json!({
-        "StartJobRun": {
-            "JobName": "etl",
-            "Arguments": { "--date": "2026-11-19", "--workers": "10", "--x": "y", MARKER: ATTEMPT.to_string() },
-            "NumberOfWorkers": 10,
-            "WorkerType": "G.1X",
-            "Timeout": 90,
-            "NotificationProperty": { "NotifyDelayAfter": 5 },
-        },
-        "Report": "s3://b/r.json",
-    }));
+    assert_eq!(
+        request.body,
+        json!({
+            "StartJobRun": {
+                "JobName": "etl",
+                "Arguments": { "--date": "2026-11-19", "--workers": "10", "--x": "y", MARKER: ATTEMPT.to_string() },
+                "NumberOfWorkers": 10,
+                "WorkerType": "G.1X",
+                "Timeout": 90,
+                "NotificationProperty": { "NotifyDelayAfter": 5 },
+            },
+            "Report": "s3://b/r.json",
+        })
+    );
     let unmarked = prepared(json!({ "job": "etl", "marker": "off" })).unwrap();
     assert_eq!(unmarked.body["StartJobRun"].get("Arguments"), None);
 }
@@ -131,7 +134,9 @@ async fn a_start_is_sent_as_stored_and_signed_with_its_intent() {
 async fn a_missing_job_is_named() {
     let double = Double::start([service_error(400, "EntityNotFoundException", "Failed to start job")]).await;
     let request = request();
-    let Sent::Refused(failure) = operator().send(&double.clients, &intent(&request, now())).await else { panic!() };
+    let Sent::Refused(failure) = operator().send(&double.clients, &intent(&request, now())).await else {
+        panic!()
+    };
     assert_eq!(failure.message, "Glue has no job `etl` in us-east-1 (connection `aws`): Failed to start job");
     assert_eq!(failure.class, ErrorClass::Config);
 }
@@ -140,12 +145,10 @@ async fn a_missing_job_is_named() {
 async fn a_lost_answer_is_found_by_the_marker() {
     let ours = json!({ "Arguments": { MARKER: ATTEMPT.to_string() } });
     let foreign = json!({ "Arguments": { MARKER: Uuid::from_u128(0xb).to_string() } });
-    let retry = json!({ "Arguments": { MARKER: ATTEMPT.to_string() }, "Attempt": 1, "PreviousRunId": "jr_2" });
-    let page = runs(&[
-        run("jr_4", "RUNNING", retry),
-        run("jr_3", "RUNNING", foreign),
-        run("jr_2", "FAILED", ours),
-    ]);
+    let retry =
+        json!({ "Arguments": { MARKER: ATTEMPT.to_string() }, "Attempt": 1, "PreviousRunId": "jr_2" });
+    let page =
+        runs(&[run("jr_4", "RUNNING", retry), run("jr_3", "RUNNING", foreign), run("jr_2", "FAILED", ours)]);
     let double = Double::start([Answer::HangUp, page]).await;
     let request = request();
     assert!(matches!(operator().send(&double.clients, &intent(&request, now())).await, Sent::Unknown(_)));
@@ -155,7 +158,8 @@ async fn a_lost_answer_is_found_by_the_marker() {
 
 #[tokio::test]
 async fn absence_is_proved_by_waiting() {
-    let old = run("jr_0", "SUCCEEDED", json!({ "StartedOn": epoch(now()) - 7200, "Arguments": { "--date": "x" } }));
+    let old =
+        run("jr_0", "SUCCEEDED", json!({ "StartedOn": epoch(now()) - 7200, "Arguments": { "--date": "x" } }));
     let double = Double::start(std::iter::repeat_n(runs(&[old]), 4)).await;
     let request = request();
     let mut ats = Vec::new();
@@ -181,7 +185,9 @@ async fn runs_that_tell_nothing_are_not_guessed_about() {
         operator().find(&double.clients, &intent(&request, now())).await,
         Found::NotYetKnown { .. }
     ));
-    let Found::Lost(failure) = operator().find(&double.clients, &intent(&request, late)).await else { panic!() };
+    let Found::Lost(failure) = operator().find(&double.clients, &intent(&request, late)).await else {
+        panic!()
+    };
     assert!(failure.message.contains("jr_1"), "{}", failure.message);
     let unmarked = prepared(json!({ "job": "etl", "marker": "off" })).unwrap();
     let found = operator().find(&double.clients, &intent(&unmarked, now())).await;
@@ -199,7 +205,8 @@ async fn a_look_that_fails_is_repeated_later() {
 }
 
 async fn polled(run: Value) -> Status {
-    let double = Double::start([one(run), runs(&[]), Answer::Json(200, json!({ "Job": { "MaxRetries": 0 } }))]).await;
+    let double =
+        Double::start([one(run), runs(&[]), Answer::Json(200, json!({ "Job": { "MaxRetries": 0 } }))]).await;
     operator().poll(&double.clients, &[handle(&request(), "jr_1")]).await.remove(0)
 }
 
@@ -207,7 +214,10 @@ async fn polled(run: Value) -> Status {
 async fn each_state_means_what_glue_means() {
     for state in ["STARTING", "RUNNING", "STOPPING", "WAITING", "SOMETHING_NEW"] {
         let status = polled(run("jr_1", state, json!({}))).await;
-        assert!(matches!(&status, Status::Running { remote_state, .. } if remote_state == state), "{status:?}");
+        assert!(
+            matches!(&status, Status::Running { remote_state, .. } if remote_state == state),
+            "{status:?}"
+        );
     }
     let Status::Succeeded(outcome) = polled(run("jr_1", "SUCCEEDED", json!({}))).await else { panic!() };
     let expected = json!({ "job_run_id": "jr_1", "execution_seconds": 30, "dpu_seconds": 60.0 });
@@ -219,7 +229,8 @@ async fn each_state_means_what_glue_means() {
         ("ERROR", ErrorClass::System),
         ("EXPIRED", ErrorClass::System),
     ] {
-        let status = polled(run("jr_1", state, json!({ "ErrorMessage": "AnalysisException: no column" }))).await;
+        let status =
+            polled(run("jr_1", state, json!({ "ErrorMessage": "AnalysisException: no column" }))).await;
         let Status::Failed(failure) = status else { panic!("{state}: {status:?}") };
         assert_eq!((failure.class, failure.message.as_str()), (class, "AnalysisException: no column"));
         assert_eq!(failure.cost.dpu_seconds, Some(60.0));
@@ -285,7 +296,10 @@ async fn a_report_becomes_outputs_and_warnings() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((&outcomes[0].outputs["rows"], &outcomes[0].outputs["job_run_id"]), (&json!(7), &json!("jr_1")));
+    assert_eq!(
+        (&outcomes[0].outputs["rows"], &outcomes[0].outputs["job_run_id"]),
+        (&json!(7), &json!("jr_1"))
+    );
     assert_eq!(outcomes[0].warnings, ["no files"]);
     assert!(outcomes[1].warnings[0].starts_with("report s3://b/r.json: not read: NoSuchKey"), "{outcomes:?}");
     assert!(outcomes[2].warnings[0].contains("not of the form"), "{outcomes:?}");
@@ -297,7 +311,9 @@ async fn cancelling_what_has_ended_is_fine() {
         let error = json!({ "JobRunId": "jr_2", "ErrorDetail": { "ErrorCode": code, "ErrorMessage": "no" } });
         Answer::Json(200, json!({ "Errors": [error] }))
     };
-    let chain = || runs(&[run("jr_2", "RUNNING", json!({ "PreviousRunId": "jr_1" })), run("jr_1", "FAILED", json!({}))]);
+    let chain = || {
+        runs(&[run("jr_2", "RUNNING", json!({ "PreviousRunId": "jr_1" })), run("jr_1", "FAILED", json!({}))])
+    };
     let double = Double::start([
         chain(),
         stopped("JobRunInvalidStateTransitionException"),
@@ -308,11 +324,18 @@ async fn cancelling_what_has_ended_is_fine() {
     let handle = handle(&request(), "jr_1");
     assert_eq!(operator().cancel(&double.clients, &handle).await, Ok(()));
     assert!(operator().cancel(&double.clients, &handle).await.is_err());
-    assert_eq!(double.received()[1].json()["JobRunIds"], json!(["jr_2"]), "the newest of the chain is stopped");
+    assert_eq!(
+        double.received()[1].json()["JobRunIds"],
+        json!(["jr_2"]),
+        "the newest of the chain is stopped"
+    );
 }
 
 #[test]
 fn the_console_link_leads_to_the_run() {
     let url = operator().console_url("eu-central-1", &handle(&request(), "jr_1")).unwrap();
-    assert_eq!(url, "https://eu-central-1.console.aws.amazon.com/gluestudio/home?region=eu-central-1#/job/etl/run/jr_1");
+    assert_eq!(
+        url,
+        "https://eu-central-1.console.aws.amazon.com/gluestudio/home?region=eu-central-1#/job/etl/run/jr_1"
+    );
 }

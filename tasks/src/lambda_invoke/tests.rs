@@ -158,11 +158,16 @@ async fn only_what_may_be_repeated_is() {
     let Found::Lost(failure) = operator().find(&clients, &intent(&once)).await else { panic!() };
     assert_eq!(failure.class, ErrorClass::Lost);
     assert!(failure.message.contains("not answered within 930s"), "{}", failure.message);
-    for repeatable in [json!({ "function": "f", "idempotent": true }), json!({ "function": "f", "durable_name": "d" })] {
+    for repeatable in
+        [json!({ "function": "f", "idempotent": true }), json!({ "function": "f", "durable_name": "d" })]
+    {
         let request = prepared(repeatable).unwrap();
         let soon = Intent { now: intent(&request).now, ..intent(&request) };
         let found = operator().find(&clients, &soon).await;
-        assert!(matches!(found, Found::NotYetKnown { .. }), "a service in trouble is given a pause: {found:?}");
+        assert!(
+            matches!(found, Found::NotYetKnown { .. }),
+            "a service in trouble is given a pause: {found:?}"
+        );
         let later = Intent { now: soon.now + jiff::SignedDuration::from_secs(2), ..soon };
         assert_eq!(operator().find(&clients, &later).await, Found::SafeToRepeat);
     }
@@ -213,7 +218,10 @@ fn wrong_settings_say_what_to_write() {
     let longer = "x".repeat(SYNC_BYTES_MAX);
     assert!(complaint(json!({ "function": "f", "payload": longer })).contains("mode: sync"));
     for name in ["", "a b", "x".repeat(32).as_str()] {
-        assert!(complaint(json!({ "function": "f", "durable_name": name })).contains("1 to 31 characters"), "{name}");
+        assert!(
+            complaint(json!({ "function": "f", "durable_name": name })).contains("1 to 31 characters"),
+            "{name}"
+        );
     }
 }
 

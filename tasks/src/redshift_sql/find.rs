@@ -83,7 +83,8 @@ async fn look(clients: &Clients, intent: &Intent<'_>) -> Result<Option<String>, 
     }
     // One that still runs before one that has ended; there is more than one only if somebody
     // sent the request by hand.
-    let ended = |found: &StatementData| found.status.as_ref().is_some_and(|status| is_terminal(status.as_str()));
+    let ended =
+        |found: &StatementData| found.status.as_ref().is_some_and(|status| is_terminal(status.as_str()));
     ours.sort_by_key(ended);
     Ok(ours.into_iter().next().map(|found| found.id))
 }

@@ -41,7 +41,8 @@ pub(super) async fn poll(clients: &Clients, handle: &Handle) -> Status {
 }
 
 async fn describe(clients: &Clients, handle: &Handle) -> Result<DescribeStatementOutput, Status> {
-    let redshift = clients.redshift_data(&handle.connection, Purpose::Read).await.map_err(Status::Unavailable)?;
+    let redshift =
+        clients.redshift_data(&handle.connection, Purpose::Read).await.map_err(Status::Unavailable)?;
     let answer = redshift.describe_statement().id(&handle.id).send().await;
     answer.map_err(|error| gone_said(Trouble::from(error).into_status()))
 }
@@ -67,7 +68,9 @@ fn word(answer: &DescribeStatementOutput) -> &str {
 
 fn failed(handle: &Handle, answer: &DescribeStatementOutput) -> Failure {
     let subs = answer.sub_statements.as_deref().unwrap_or_default();
-    let is = |sub: &SubStatementData, state: &str| sub.status.as_ref().is_some_and(|status| status.as_str() == state);
+    let is = |sub: &SubStatementData, state: &str| {
+        sub.status.as_ref().is_some_and(|status| status.as_str() == state)
+    };
     let whole = || answer.error.clone().filter(|text| !text.trim().is_empty());
     let mut text = whole().unwrap_or_else(|| "redshift says FAILED and nothing more".to_owned());
     if let Some((at, sub)) = subs.iter().enumerate().find(|(_, sub)| is(sub, "FAILED")) {

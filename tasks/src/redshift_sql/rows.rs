@@ -36,7 +36,7 @@ pub(super) async fn fetch(
         let page = redshift.get_statement_result().id(id).set_next_token(token.take()).send().await;
         let page = page.map_err(|error| Trouble::from(error).into_status())?;
         total = page.total_num_rows.max(total);
-        let names = names(page.column_metadata.as_deref().unwrap_or_default())?;
+        let names = names(page.column_metadata.as_deref().unwrap_or_default()).map_err(wrong)?;
         for record in page.records.into_iter().take(limit - rows.len()) {
             let row = row(&names, record);
             bytes += row.to_string().len();
@@ -56,8 +56,9 @@ pub(super) async fn fetch(
     }
     let fetched = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let more = total > fetched || token.is_some();
-    let warning =
-        more.then(|| format!("the result has {} rows; the output `rows` holds the first {fetched}", total.max(fetched + 1)));
+    let warning = more.then(|| {
+        format!("the result has {} rows; the output `rows` holds the first {fetched}", total.max(fetched + 1))
+    });
     Ok(Fetched { rows, warning })
 }
 
@@ -67,12 +68,14 @@ fn wrong(message: String) -> Status {
 }
 
 /// The names of the columns, which must tell them apart.
-fn names(columns: &[ColumnMetadata]) -> Result<Vec<String>, Status> {
+fn names(columns: &[ColumnMetadata]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::with_capacity(columns.len());
     for column in columns {
         let name = column.label.clone().or_else(|| column.name.clone()).unwrap_or_default();
         if names.contains(&name) {
-            return Err(wrong(format!("two columns of the result are called `{name}`: give one another name with AS")));
+            return Err(format!(
+                "two columns of the result are called `{name}`: give one another name with AS"
+            ));
         }
         names.push(name);
     }

@@ -56,19 +56,22 @@ fn the_request_carries_token_name_and_bound_values() {
     }))
     .unwrap();
     assert_eq!(request.token.len(), 64);
-    assert_eq!(request.body, json!({
-        "BatchExecuteStatement": {
-            "Sqls": ["DELETE FROM t WHERE day = :day", "INSERT INTO t VALUES (:day, :n)"],
-            "ClusterIdentifier": "c",
-            "DbUser": "etl",
-            "Database": "dev",
-            "Parameters": [{ "name": "day", "value": "2026-11-19" }, { "name": "n", "value": "5" }],
-            "WithEvent": true,
-            "ClientToken": request.token,
-            "StatementName": format!("trunkline:{ATTEMPT}"),
-        },
-        "fetch_rows": 10,
-    }));
+    assert_eq!(
+        request.body,
+        json!({
+            "BatchExecuteStatement": {
+                "Sqls": ["DELETE FROM t WHERE day = :day", "INSERT INTO t VALUES (:day, :n)"],
+                "ClusterIdentifier": "c",
+                "DbUser": "etl",
+                "Database": "dev",
+                "Parameters": [{ "name": "day", "value": "2026-11-19" }, { "name": "n", "value": "5" }],
+                "WithEvent": true,
+                "ClientToken": request.token,
+                "StatementName": format!("trunkline:{ATTEMPT}"),
+            },
+            "fetch_rows": 10,
+        })
+    );
     assert_eq!(operator().label(&request), "Redshift batch of 2 statements");
     let each = json!({ "statements": ["SELECT 1"], "execution_mode": "auto_commit", "workgroup": "w", "database": "d" });
     assert_eq!(prepared(each).unwrap().body["BatchExecuteStatement"]["ExecutionMode"], "AUTO_COMMIT");
@@ -110,7 +113,11 @@ async fn each_answer_to_a_start_means_what_it_must() {
     let double = Double::start([
         answer(json!({ "Id": "s-1" })),
         service_error(400, "ValidationException", "Multiple sql statements are not allowed."),
-        service_error(400, "ActiveStatementsExceededException", "Active statements exceeded the allowed quota (500)."),
+        service_error(
+            400,
+            "ActiveStatementsExceededException",
+            "Active statements exceeded the allowed quota (500).",
+        ),
         service_error(400, "ThrottlingException", "Rate exceeded"),
         service_error(500, "InternalServerException", "oops"),
         Answer::HangUp,
@@ -163,7 +170,9 @@ async fn what_is_not_listed_is_settled_by_its_age() {
     for seconds in [1, 20, 60, 7 * HOUR - 1, 7 * HOUR, 24 * HOUR - 1, 24 * HOUR] {
         let double = Double::start([answer(json!({ "Statements": [] }))]).await;
         found.push(match operator().find(&double.clients, &intent(&request, seconds)).await {
-            Found::NotYetKnown { again_at, .. } => format!("again at {}", again_at.as_second() - at(0).as_second()),
+            Found::NotYetKnown { again_at, .. } => {
+                format!("again at {}", again_at.as_second() - at(0).as_second())
+            }
             Found::SafeToRepeat => "repeat".to_owned(),
             Found::ProvedAbsent => "absent".to_owned(),
             Found::Lost(_) => "lost".to_owned(),
@@ -173,7 +182,10 @@ async fn what_is_not_listed_is_settled_by_its_age() {
     assert_eq!(found, ["again at 5", "again at 60", "repeat", "repeat", "absent", "absent", "lost"]);
     let double = Double::start([service_error(400, "AccessDeniedException", "no")]).await;
     let denied = operator().find(&double.clients, &intent(&request, 7 * HOUR)).await;
-    assert!(matches!(denied, Found::NotYetKnown { .. }), "a look without an answer proves nothing: {denied:?}");
+    assert!(
+        matches!(denied, Found::NotYetKnown { .. }),
+        "a look without an answer proves nothing: {denied:?}"
+    );
 }
 
 fn described(state: &str, more: Value) -> Answer {
@@ -197,7 +209,10 @@ async fn polled(answers: Vec<Answer>) -> Status {
 async fn each_state_means_what_redshift_means() {
     for state in ["SUBMITTED", "PICKED", "STARTED", "SOMETHING_NEW"] {
         let status = polled(vec![described(state, json!({}))]).await;
-        assert!(matches!(&status, Status::Running { remote_state, .. } if remote_state == state), "{status:?}");
+        assert!(
+            matches!(&status, Status::Running { remote_state, .. } if remote_state == state),
+            "{status:?}"
+        );
     }
     let changed = described("FINISHED", json!({ "ResultRows": 3, "HasResultSet": false }));
     let Status::Succeeded(outcome) = polled(vec![changed]).await else { panic!() };
@@ -211,7 +226,8 @@ async fn each_state_means_what_redshift_means() {
     let Status::Failed(failure) = polled(vec![described("FAILED", error)]).await else { panic!() };
     assert_eq!(failure.class, ErrorClass::Failed);
     assert_eq!(failure.message, "ERROR: relation \"t\" does not exist\n  SELECT 1 FROM t");
-    let Status::Gone(failure) = polled(vec![service_error(400, "ResourceNotFoundException", "Query does not exist.")]).await
+    let Status::Gone(failure) =
+        polled(vec![service_error(400, "ResourceNotFoundException", "Query does not exist.")]).await
     else {
         panic!()
     };
@@ -251,19 +267,24 @@ async fn what_is_half_committed_is_not_repeated() {
 }
 
 fn batch() -> Answer {
-    described("FINISHED", json!({
-        "QueryString": null,
-        "SubStatements": [
-            { "Id": "s-1:1", "Status": "FINISHED", "ResultRows": 2, "Duration": 1_000_000 },
-            { "Id": "s-1:2", "Status": "FINISHED", "ResultRows": 5, "Duration": 2_000_000 },
-            { "Id": "s-1:3", "Status": "FINISHED", "ResultRows": 3, "HasResultSet": true, "Duration": 3_000_000 },
-        ],
-    }))
+    described(
+        "FINISHED",
+        json!({
+            "QueryString": null,
+            "SubStatements": [
+                { "Id": "s-1:1", "Status": "FINISHED", "ResultRows": 2, "Duration": 1_000_000 },
+                { "Id": "s-1:2", "Status": "FINISHED", "ResultRows": 5, "Duration": 2_000_000 },
+                { "Id": "s-1:3", "Status": "FINISHED", "ResultRows": 3, "HasResultSet": true, "Duration": 3_000_000 },
+            ],
+        }),
+    )
 }
 
 fn page(rows: &[i64], next: Option<&str>) -> Answer {
-    let records: Vec<Value> =
-        rows.iter().map(|row| json!([{ "longValue": row }, { "stringValue": "1.50" }, { "isNull": true }])).collect();
+    let records: Vec<Value> = rows
+        .iter()
+        .map(|row| json!([{ "longValue": row }, { "stringValue": "1.50" }, { "isNull": true }]))
+        .collect();
     let columns = ["n", "amount", "note"].map(|name| json!({ "name": name, "label": name }));
     answer(json!({ "Records": records, "ColumnMetadata": columns, "TotalNumRows": 3, "NextToken": next }))
 }
@@ -274,18 +295,21 @@ async fn rows_of_the_last_result_become_outputs() {
     let (status, operations) = polled_with(json!({ "fetch_rows": 10 }), answers).await;
     let Status::Succeeded(outcome) = status else { panic!("{status:?}") };
     let row = |n: i64| json!({ "n": n, "amount": "1.50", "note": null });
-    assert_eq!(Value::Object(outcome.outputs), json!({
-        "statement_id": "s-1",
-        "duration_ms": 1500,
-        "rows_affected": 7,
-        "row_count": 3,
-        "statements": [
-            { "duration_ms": 1, "rows_affected": 2 },
-            { "duration_ms": 2, "rows_affected": 5 },
-            { "duration_ms": 3, "row_count": 3 },
-        ],
-        "rows": [row(1), row(2), row(3)],
-    }));
+    assert_eq!(
+        Value::Object(outcome.outputs),
+        json!({
+            "statement_id": "s-1",
+            "duration_ms": 1500,
+            "rows_affected": 7,
+            "row_count": 3,
+            "statements": [
+                { "duration_ms": 1, "rows_affected": 2 },
+                { "duration_ms": 2, "rows_affected": 5 },
+                { "duration_ms": 3, "row_count": 3 },
+            ],
+            "rows": [row(1), row(2), row(3)],
+        })
+    );
     assert!(outcome.warnings.is_empty());
     assert_eq!(operations, ["DescribeStatement", "GetStatementResult", "GetStatementResult"]);
 }
@@ -301,12 +325,18 @@ async fn rows_have_limits_that_are_told() {
     let wide = answer(json!({
         "Records": [[{ "stringValue": "x".repeat(70_000) }]], "ColumnMetadata": [{ "label": "a" }], "TotalNumRows": 1,
     }));
-    let twice = answer(json!({ "Records": [], "ColumnMetadata": [{ "label": "a" }, { "label": "a" }], "TotalNumRows": 0 }));
+    let twice = answer(
+        json!({ "Records": [], "ColumnMetadata": [{ "label": "a" }, { "label": "a" }], "TotalNumRows": 0 }),
+    );
     for (answer, words) in [(wide, "65536 bytes"), (twice, "called `a`")] {
         let (status, _) = polled_with(json!({ "fetch_rows": 2 }), vec![batch(), answer]).await;
         let Status::Failed(failure) = status else { panic!("{status:?}") };
         assert_eq!(failure.class, ErrorClass::Config, "running it again would not help");
-        assert!(failure.message.contains(words) && failure.message.contains("committed"), "{}", failure.message);
+        assert!(
+            failure.message.contains(words) && failure.message.contains("committed"),
+            "{}",
+            failure.message
+        );
     }
 
     let none = described("FINISHED", json!({ "ResultRows": 1, "HasResultSet": false }));

@@ -168,5 +168,8 @@ fn wrong_settings_say_what_to_write() {
     assert!(complaint(json!({ "key": "s3://b/k", "to": "s3://b/" })).contains("the object itself"));
     assert!(complaint(json!({ "prefix": "s3://b/d/", "to": "s3://b/d/e/" })).contains("copied again"));
     assert!(complaint(json!({ "prefix": "s3://b/d/", "to": "s3://b/e" })).contains("end it with a slash"));
-    assert!(complaint(json!({ "prefix": "s3://b/d/", "to": "s3://c/", "max_objects": 100_001 })).contains("from 1 to"));
+    assert!(
+        complaint(json!({ "prefix": "s3://b/d/", "to": "s3://c/", "max_objects": 100_001 }))
+            .contains("from 1 to")
+    );
 }

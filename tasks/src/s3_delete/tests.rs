@@ -17,8 +17,7 @@ const THREE: &str = "<ListBucketResult><IsTruncated>false</IsTruncated>\
     </ListBucketResult>";
 const DELETED: &str = "<DeleteResult/>";
 const DENIED: &str = "<DeleteResult><Error><Key>d/a</Key><Code>AccessDenied</Code><Message>not you</Message></Error></DeleteResult>";
-const BUSY: &str =
-    "<DeleteResult><Error><Key>d/a</Key><Code>InternalError</Code><Message>again</Message></Error></DeleteResult>";
+const BUSY: &str = "<DeleteResult><Error><Key>d/a</Key><Code>InternalError</Code><Message>again</Message></Error></DeleteResult>";
 
 fn operator() -> S3Delete {
     S3Delete::new(&Options::for_looking())

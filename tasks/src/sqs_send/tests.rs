@@ -105,13 +105,16 @@ fn wrong_settings_say_what_to_write() {
     assert!(complaint(json!({ "queue": "q", "body": "x".repeat(MESSAGE_BYTES_MAX) })).contains("into S3"));
     assert!(complaint(json!({ "queue": "q", "body": "m", "group": "g" })).contains("no FIFO queue"));
     assert!(complaint(json!({ "queue": "q.fifo", "body": "m", "group": "a b" })).starts_with("group: "));
-    assert!(complaint(json!({ "queue": "q.fifo", "body": "m", "delay_seconds": 1 })).starts_with("delay_seconds"));
+    assert!(
+        complaint(json!({ "queue": "q.fifo", "body": "m", "delay_seconds": 1 })).starts_with("delay_seconds")
+    );
     assert!(complaint(json!({ "queue": "q", "body": "m", "delay_seconds": 901 })).contains("at most 900"));
     for attributes in [json!({ "a b": "x" }), json!({ "a": "" }), json!({ "trunkline-attempt": "x" })] {
         let settings = json!({ "queue": "q", "body": "m", "attributes": attributes });
         assert!(complaint(settings).starts_with("attributes: `"));
     }
-    let many: Value = (0..10).map(|n| (format!("a{n}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
+    let many: Value =
+        (0..10).map(|n| (format!("a{n}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
     assert!(complaint(json!({ "queue": "q", "body": "m", "attributes": many })).contains("at most 9"));
 }
 
@@ -125,7 +128,9 @@ async fn an_interrupted_send_is_repeated_after_a_pause() {
     };
     let clients = Clients::default();
     let again_at = jiff::Timestamp::from_second(2).unwrap();
-    let Found::NotYetKnown { again_at: told, .. } = operator().find(&clients, &after(1)).await else { panic!() };
+    let Found::NotYetKnown { again_at: told, .. } = operator().find(&clients, &after(1)).await else {
+        panic!()
+    };
     assert_eq!(told, again_at);
     assert_eq!(operator().find(&clients, &after(2)).await, Found::SafeToRepeat);
 }
