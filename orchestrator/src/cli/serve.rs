@@ -1,6 +1,10 @@
 //! `serve`: a long-lived replica: fires schedules, claims runs, advances them.
 
-use std::{collections::BTreeMap, path::Path, time::Duration, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,7 +41,11 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit> {
     let project = cx.project()?;
     let session = cx.open(&project).await?;
+    let mut deployed = None;
     if args.watch {
+        // Looked at before they are read: what changes from now on is seen, however long the
+        // start takes.
+        deployed = Some(stamps(&cx.root()?, &cx.config.environment));
         redeploy(cx, &session).await?;
     }
     let engine = session.engine(cx, Role::Serve).await?;
@@ -60,7 +68,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
     tokio::select! {
         ended = told_to_end() => ended?,
         () = guard => {}
-        watched = watch(cx, &session, args.watch) => watched?,
+        watched = watch(cx, &session, deployed) => watched?,
         () = report_owned(cx, engine.handle()) => {}
     }
     cx.output.note("ending: nothing more is started, runs are given back");
@@ -108,13 +116,13 @@ async fn report_owned(cx: &Context, handle: EngineHandle) {
     }
 }
 
-/// Deploys the folder whenever a file changed. Ends never.
-async fn watch(cx: &Context, session: &Session, wanted: bool) -> anyhow::Result<()> {
-    if !wanted {
+/// Deploys the folder whenever it is not as it was `deployed` any more; nothing, if nothing was.
+/// Ends never.
+async fn watch(cx: &Context, session: &Session, deployed: Option<Stamps>) -> anyhow::Result<()> {
+    let Some(mut seen) = deployed else {
         return std::future::pending().await;
-    }
+    };
     let root = cx.root()?;
-    let mut seen = stamps(&root, &cx.config.environment);
     let mut looks = tokio::time::interval(WATCH_EVERY);
     loop {
         looks.tick().await;
@@ -157,12 +165,15 @@ async fn redeploy(cx: &Context, session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// When each file of the project was last written.
-fn stamps(root: &Path, environment: &str) -> BTreeMap<std::path::PathBuf, (u64, Option<SystemTime>)> {
+/// How long each file is, and when it was last written.
+type Stamps = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+
+/// The files of the project as they are now.
+fn stamps(root: &Path, environment: &str) -> Stamps {
     let mut found = BTreeMap::new();
     let (project, _) = Project::load(root, environment, &crate::config::variable);
     let mut folders = vec![project.pipelines];
-    let mut note = |path: std::path::PathBuf| {
+    let mut note = |path: PathBuf| {
         if let Ok(about) = std::fs::metadata(&path) {
             found.insert(path, (about.len(), about.modified().ok()));
         }
