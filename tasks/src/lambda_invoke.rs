@@ -283,10 +283,9 @@ impl InvokeCall {
     }
 }
 
-/// The payload as text, its keys in order: what a database keeps as JSON comes back in another
-/// order, and must still read the same.
+/// The payload as the text that is stored and sent.
 fn payload_text(payload: &Value, is_sync: bool) -> Result<String, Failure> {
-    let text = in_order(payload).to_string();
+    let text = payload.to_string();
     let (most, mode) = if is_sync { (SYNC_BYTES_MAX, "sync") } else { (ASYNC_BYTES_MAX, "async") };
     if text.len() > most {
         return Err(wrong(&format!(
@@ -296,18 +295,6 @@ fn payload_text(payload: &Value, is_sync: bool) -> Result<String, Failure> {
         )));
     }
     Ok(text)
-}
-
-fn in_order(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let mut names: Vec<&String> = members.keys().collect();
-            names.sort();
-            Value::Object(names.into_iter().map(|name| (name.clone(), in_order(&members[name]))).collect())
-        }
-        Value::Array(elements) => elements.iter().map(in_order).collect(),
-        other => other.clone(),
-    }
 }
 
 /// The client context, in base64: who calls, for the function to read.

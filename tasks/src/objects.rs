@@ -193,8 +193,11 @@ impl<T: Default> Progress<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id).unwrap_or_default()
     }
 
-    /// Puts it back.
-    pub(crate) fn keep(&self, id: &str, progress: T) {
+    /// Puts it back, if the job goes on after this status.
+    pub(crate) fn keep(&self, id: &str, progress: T, status: &Status) {
+        if !matches!(status, Status::Running { .. } | Status::Throttled(_) | Status::Unavailable(_)) {
+            return;
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT_MAX {
             kept.clear();

@@ -241,9 +241,7 @@ to: s3://raw/partner/day=2026-11-19/
                 continue;
             }
             let status = self.step(clients, handle, &mut done).await.unwrap_or_else(status_of);
-            if matches!(status, Status::Running { .. } | Status::Throttled(_) | Status::Unavailable(_)) {
-                self.progress.keep(&handle.id, done);
-            }
+            self.progress.keep(&handle.id, done, &status);
             statuses.push(status);
         }
         statuses

@@ -264,9 +264,7 @@ max_objects: 5000
                 Ok(Some(status)) => status,
                 Err(failure) => status_of(failure),
             };
-            if matches!(status, Status::Running { .. } | Status::Throttled(_) | Status::Unavailable(_)) {
-                self.progress.keep(&handle.id, done);
-            }
+            self.progress.keep(&handle.id, done, &status);
             statuses.push(status);
         }
         statuses

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    aws::double::{Answer, Double, service_error},
+    aws::double::{Answer, Double, context, service_error},
     registry::QUARANTINE,
 };
 
@@ -21,15 +21,7 @@ fn operator() -> AthenaQuery {
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {
-    let cx = PrepareContext {
-        attempt_id: ATTEMPT,
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: QUERY_TIME_MAX,
-    };
+    let cx = context(ATTEMPT, QUERY_TIME_MAX);
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 

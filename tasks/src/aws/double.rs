@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use indexmap::IndexMap;
@@ -13,8 +14,25 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+use uuid::Uuid;
 
-use crate::clients::{Clients, ConnectionConfig};
+use crate::{
+    clients::{Clients, ConnectionConfig},
+    operator::PrepareContext,
+};
+
+/// What a test's operator may know of its attempt.
+pub(crate) fn context(attempt_id: Uuid, timeout: Duration) -> PrepareContext<'static> {
+    PrepareContext {
+        attempt_id,
+        pipeline: "p",
+        run: "p@1",
+        task: "t",
+        environment: "local",
+        connection: "aws",
+        timeout,
+    }
+}
 
 /// One scripted answer.
 #[derive(Clone, Debug)]

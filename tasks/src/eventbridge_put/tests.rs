@@ -3,22 +3,14 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::aws::double::{Answer, Double, service_error};
+use crate::aws::double::{Answer, Double, context, service_error};
 
 fn operator() -> EventbridgePut {
     EventbridgePut::new(&Options::for_looking())
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {
-    let cx = PrepareContext {
-        attempt_id: Uuid::from_u128(0xc),
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: Duration::from_secs(60),
-    };
+    let cx = context(Uuid::from_u128(0xc), Duration::from_secs(60));
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 

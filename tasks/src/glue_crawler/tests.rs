@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     aws::{
-        double::{Answer, Double, service_error},
+        double::{Answer, Double, context, service_error},
         later,
     },
     registry::QUARANTINE,
@@ -31,15 +31,7 @@ fn operator(seconds: i64) -> GlueCrawler {
 
 fn request(if_running: &str) -> Request {
     let config = serde_json::from_value(json!({ "crawler": "raw", "if_running": if_running })).unwrap();
-    let cx = PrepareContext {
-        attempt_id: Uuid::from_u128(0xa),
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: CRAWL_TIME_MAX,
-    };
+    let cx = context(Uuid::from_u128(0xa), CRAWL_TIME_MAX);
     operator(0).prepare(&config, &cx).unwrap()
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::aws::double::{Answer, Double, service_error};
+use crate::aws::double::{self, Answer, Double, service_error};
 
 const NOW: &str = "2026-11-20T09:00:00Z";
 const ATTEMPT: Uuid = Uuid::from_u128(0xa);
@@ -23,15 +23,7 @@ fn operator() -> GlueJob {
 }
 
 fn context() -> PrepareContext<'static> {
-    PrepareContext {
-        attempt_id: ATTEMPT,
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: Duration::from_secs(5400),
-    }
+    double::context(ATTEMPT, Duration::from_secs(5400))
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {

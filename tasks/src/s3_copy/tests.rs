@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::aws::double::{Answer, Double};
+use crate::aws::double::{Answer, Double, context};
 
 const NOTHING: &str = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
 const ONE: &str = "<ListBucketResult><IsTruncated>false</IsTruncated>\
@@ -19,15 +19,7 @@ fn operator() -> S3Copy {
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {
-    let cx = PrepareContext {
-        attempt_id: Uuid::from_u128(1),
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: Duration::from_secs(60),
-    };
+    let cx = context(Uuid::from_u128(1), Duration::from_secs(60));
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::aws::double::{Answer, Double};
+use crate::aws::double::{Answer, Double, context};
 
 const NOTHING: &str = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
 const TWO: &str = "<ListBucketResult><IsTruncated>false</IsTruncated>\
@@ -17,15 +17,7 @@ const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>not you</Message>
 const NO_BUCKET: &str = "<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>";
 
 fn prepared(settings: Value) -> Result<Request, Failure> {
-    let cx = PrepareContext {
-        attempt_id: Uuid::from_u128(1),
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: Duration::from_secs(60),
-    };
+    let cx = context(Uuid::from_u128(1), Duration::from_secs(60));
     S3Wait::new(&Options::for_looking()).prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 

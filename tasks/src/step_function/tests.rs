@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    aws::double::{Answer, Double, service_error},
+    aws::double::{Answer, Double, context, service_error},
     registry::QUARANTINE,
 };
 
@@ -28,15 +28,7 @@ fn at_second(seconds: i64) -> StepFunction {
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {
-    let cx = PrepareContext {
-        attempt_id: ATTEMPT,
-        pipeline: "p",
-        run: "p@1",
-        task: "t",
-        environment: "local",
-        connection: "aws",
-        timeout: EXECUTION_TIME_MAX,
-    };
+    let cx = context(ATTEMPT, EXECUTION_TIME_MAX);
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
 
