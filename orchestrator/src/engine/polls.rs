@@ -150,12 +150,9 @@ impl Poller {
             );
             groups.entry(key).or_default().push(watched);
         }
-        for ((_, operator, _), mut group) in groups {
+        for ((_, operator, _), group) in groups {
             let size = self.shared.registry.get(&operator).map_or(1, |found| found.batch_size().max(1));
-            while !group.is_empty() {
-                let rest = group.split_off(group.len().min(size));
-                self.ask(std::mem::replace(&mut group, rest));
-            }
+            batches(group, size).for_each(|batch| self.ask(batch));
         }
     }
 
@@ -166,6 +163,17 @@ impl Poller {
             ask_batch(&shared, batch).await;
         });
     }
+}
+
+/// Batches that own no more memory than they fill: they wait in numbers for the budget, and the
+/// halves of a split vector would each keep the room of the whole.
+fn batches<T>(group: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut rest = group.into_iter();
+    std::iter::from_fn(move || {
+        let mut batch = Vec::with_capacity(size.min(rest.len()));
+        batch.extend(rest.by_ref().take(size));
+        (!batch.is_empty()).then_some(batch)
+    })
 }
 
 async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>) {
@@ -317,6 +325,14 @@ mod tests {
         assert_eq!([0, 530, 600].map(|s| after(&usually_ten_minutes, s)), [30.0, 30.0, 30.0]);
         let usually_ten_seconds = watch(30, Some(10));
         assert_eq!([0, 6, 10].map(|s| after(&usually_ten_seconds, s)), [9.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn batches_are_full_and_own_no_more_than_they_fill() {
+        let found: Vec<Vec<u32>> = batches((0..120).collect(), 50).collect();
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50, 20]);
+        assert_eq!(found.concat(), (0..120).collect::<Vec<_>>());
+        assert!(found.iter().all(|batch| batch.capacity() <= 50), "{found:?}");
     }
 
     #[test]
