@@ -175,7 +175,7 @@ impl Engine {
         let installation = store.installation().await?;
         let sent_at = alive::boot_time();
         let place = Place {
-            host: options.host,
+            host: options.host.clone(),
             pid: std::process::id(),
             machine: alive::machine(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -184,31 +184,7 @@ impl Engine {
         store.register(options.role, &place).await?;
         let (owner, owner_inbox) = mpsc::unbounded_channel();
         let (poller, poller_inbox) = mpsc::unbounded_channel();
-        let replica = store.replica().0.simple().to_string();
-        let shared = Arc::new(Shared {
-            store,
-            registry: options.registry,
-            clock: options.clock,
-            ids: options.ids,
-            timing: options.timing,
-            is_server: options.role == Role::Serve,
-            role: options.role,
-            place,
-            actor: format!("replica:{}", &replica[..8]),
-            sandbox_endpoint: options.sandbox_endpoint,
-            owner,
-            poller,
-            budgets: Mutex::default(),
-            replicas: AtomicU32::new(1),
-            owned: AtomicUsize::new(0),
-            pulse: alive::Pulse::default(),
-            versions: Mutex::default(),
-            reclaim: Mutex::default(),
-            look_now: Notify::new(),
-            hint_due: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            sending: tokio::sync::Mutex::new(()),
-        });
+        let shared = Arc::new(Shared::new(store, options, place, owner, poller));
         shared.pulse.committed(sent_at);
         let tasks = vec![
             tokio::spawn(owner::Owner::new(Arc::clone(&shared), installation, owner_inbox).run()),
@@ -339,6 +315,40 @@ impl EngineHandle {
 }
 
 impl Shared {
+    fn new(
+        store: Store,
+        options: EngineOptions,
+        place: Place,
+        owner: mpsc::UnboundedSender<Message>,
+        poller: mpsc::UnboundedSender<PollMessage>,
+    ) -> Self {
+        let replica = store.replica().0.simple().to_string();
+        Self {
+            store,
+            registry: options.registry,
+            clock: options.clock,
+            ids: options.ids,
+            timing: options.timing,
+            is_server: options.role == Role::Serve,
+            role: options.role,
+            place,
+            actor: format!("replica:{}", &replica[..8]),
+            sandbox_endpoint: options.sandbox_endpoint,
+            owner,
+            poller,
+            budgets: Mutex::default(),
+            replicas: AtomicU32::new(1),
+            owned: AtomicUsize::new(0),
+            pulse: alive::Pulse::default(),
+            versions: Mutex::default(),
+            reclaim: Mutex::default(),
+            look_now: Notify::new(),
+            hint_due: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            sending: tokio::sync::Mutex::new(()),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -10,6 +10,8 @@
 //! calls run in tasks of their own and come back as messages. Commits are in `commits`.
 
 mod commits;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -221,6 +223,11 @@ impl Owner {
         self.decide(id, Event::Tick);
     }
 
+    /// Whether the copy in hand is the one that was claimed under this fence.
+    fn holds(&self, run: RunId, fence: i64) -> bool {
+        self.held.get(&run).is_some_and(|held| held.fence == fence)
+    }
+
     fn hold(&mut self, run: Run, fence: i64) {
         let id = run.id;
         let held = Held {
@@ -256,7 +263,7 @@ impl Owner {
     }
 
     fn report(&mut self, run: RunId, fence: i64, event: Event) {
-        if self.held.get(&run).is_some_and(|held| held.fence == fence) {
+        if self.holds(run, fence) {
             self.decide(run, event);
         }
     }
@@ -360,7 +367,7 @@ impl Owner {
     }
 
     fn place(&mut self, run: RunId, fence: i64, taken: bool) {
-        if self.held.get(&run).is_none_or(|held| held.fence != fence) {
+        if !self.holds(run, fence) {
             return;
         }
         if taken {

@@ -32,7 +32,7 @@ pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect
 pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, token: &Arc<()>) -> bool {
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return false };
     let task = &run.definition.pipeline.tasks[key.task];
-    let Some(handle) = attempt.handle.as_ref().and_then(convert::handle) else { return false };
+    let Some(handle) = attempt.handle.clone() else { return false };
     let works = shared.registry.get(&task.operator).is_some_and(|operator| operator.works_in_poll());
     shared.watch(Watch {
         run: run.id,

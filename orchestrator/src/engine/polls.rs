@@ -10,6 +10,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use trunkline_state::{
+    document::Document,
     ids::RunId,
     machine::{AttemptKey, Event},
     run::Failure,
@@ -42,7 +43,8 @@ pub(super) struct Watch {
     pub(super) attempt: AttemptKey,
     pub(super) connections: Arc<Clients>,
     pub(super) operator: String,
-    pub(super) handle: Handle,
+    /// As it is stored: read at each poll, so that a job that waits shares the run's own text.
+    pub(super) handle: Document,
     /// `poll_interval` of the task.
     pub(super) ceiling: Duration,
     pub(super) started_at: Timestamp,
@@ -143,10 +145,16 @@ impl Poller {
                 continue;
             }
             let Some(operator) = self.shared.registry.get(&watched.watch.operator) else { continue };
+            let Some(handle) = convert::handle(&watched.watch.handle) else {
+                let failure = Failure::new("config", "the stored handle of this attempt cannot be read");
+                let attempt = watched.watch.attempt;
+                self.shared.report(watched.watch.run, watched.watch.fence, Event::Lost { attempt, failure });
+                continue;
+            };
             let key = (
                 Arc::as_ptr(&watched.watch.connections) as usize,
                 watched.watch.operator.clone(),
-                operator.batch_key(&watched.watch.handle),
+                operator.batch_key(&handle),
             );
             groups.entry(key).or_default().push(watched);
         }
@@ -160,7 +168,8 @@ impl Poller {
         let (shared, calls) = (Arc::clone(&self.shared), Arc::clone(&self.calls));
         tokio::spawn(async move {
             let Ok(_permit) = calls.acquire().await else { return };
-            ask_batch(&shared, batch).await;
+            // Boxed, because a batch that waits for its turn needs no room for the call yet.
+            Box::pin(ask_batch(&shared, batch)).await;
         });
     }
 }
@@ -177,15 +186,16 @@ fn batches<T>(group: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
 }
 
 async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>) {
-    let Some(first) = batch.first() else { return };
-    let (clients, connection) = (Arc::clone(&first.watch.connections), first.watch.handle.connection.clone());
+    let handles: Vec<Handle> =
+        batch.iter().filter_map(|watched| convert::handle(&watched.watch.handle)).collect();
+    let (Some(first), Some(handle)) = (batch.first(), handles.first()) else { return };
+    let (clients, connection) = (Arc::clone(&first.watch.connections), handle.connection.clone());
     let Some(operator) = shared.registry.get(&first.watch.operator) else { return };
     let rate = operator.rate(Call::Read);
     if let Some(rate) = &rate {
         // More to ask than the budget allows: intervals stretch.
         pace::pause(shared.take_budget(rate, &clients, &connection).await).await;
     }
-    let handles: Vec<Handle> = batch.iter().map(|watched| watched.watch.handle.clone()).collect();
     let statuses = operator.poll(&clients, &handles).await;
     if let Some(rate) = &rate {
         let throttled = statuses.iter().any(|status| matches!(status, Status::Throttled(_)));
@@ -193,8 +203,8 @@ async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>) {
     }
     let now = shared.now();
     let mut again = Vec::new();
-    for (mut watched, status) in batch.into_iter().zip(statuses) {
-        copy_log(shared, &mut watched).await;
+    for ((mut watched, handle), status) in batch.into_iter().zip(handles).zip(statuses) {
+        copy_log(shared, &mut watched, &handle).await;
         if let Some(at) = digest(shared, &mut watched, status, now) {
             again.push((watched, at));
         }
@@ -236,7 +246,7 @@ fn digest(shared: &Shared, watched: &mut Watched, status: Status, now: Timestamp
 }
 
 /// Copies what the attempt printed since the last look; never able to fail it.
-async fn copy_log(shared: &Shared, watched: &mut Watched) {
+async fn copy_log(shared: &Shared, watched: &mut Watched, handle: &Handle) {
     let watch = &watched.watch;
     let Some(operator) = shared.registry.get(&watch.operator) else { return };
     loop {
@@ -244,7 +254,7 @@ async fn copy_log(shared: &Shared, watched: &mut Watched) {
             at
         } else {
             // Most operators keep no output: find out before asking the store.
-            if operator.read_log(&watch.handle, 0).await.is_none() {
+            if operator.read_log(handle, 0).await.is_none() {
                 return;
             }
             match shared.store.log_end(watch.run, watch.attempt).await {
@@ -253,7 +263,7 @@ async fn copy_log(shared: &Shared, watched: &mut Watched) {
             }
         };
         watched.log_at = Some((chunk, offset));
-        let Some(piece) = operator.read_log(&watch.handle, offset).await else { return };
+        let Some(piece) = operator.read_log(handle, offset).await else { return };
         if piece.text.is_empty() || piece.next_offset <= offset {
             return;
         }
@@ -303,7 +313,7 @@ mod tests {
             attempt: AttemptKey { task: 0, number: 1 },
             connections: Arc::new(Clients::default()),
             operator: "sleep".to_owned(),
-            handle: Handle { connection: "aws".into(), id: "1".into(), detail: serde_json::Value::Null },
+            handle: Document::null(),
             ceiling: Duration::from_secs(ceiling),
             started_at: Timestamp::UNIX_EPOCH,
             usual: usual.map(Duration::from_secs),

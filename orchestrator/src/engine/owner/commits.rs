@@ -1,6 +1,10 @@
 //! Group commits: what many runs decided goes to the store in one write, new runs in another;
 //! effects begin only after it. A run whose commit failed is dropped from memory and claimed
 //! again: the store is the truth, memory only a copy.
+//!
+//! The answer to a commit speaks of the copy that was committed. A replica that was slow may
+//! have lost that copy meanwhile and hold a newer one, under a higher fence: that one is not
+//! touched.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -83,7 +87,9 @@ impl Owner {
             self.suspects.remove(&flight.run);
             if !written.contains(&flight.run) {
                 tracing::warn!(run.id = %flight.run, "lost run {} to another replica", flight.run);
-                self.evict(flight.run);
+                if self.holds(flight.run, flight.fence) {
+                    self.evict(flight.run);
+                }
                 for reply in flight.waiting {
                     let _ = reply.send(Asked::NotOwned);
                 }
@@ -91,6 +97,9 @@ impl Owner {
             }
             for reply in flight.waiting {
                 let _ = reply.send(Asked::Done);
+            }
+            if !self.holds(flight.run, flight.fence) {
+                continue;
             }
             self.begin_effects(flight.run, flight.fence, flight.effects);
             let clean = !self.dirty_set.contains(&flight.run);
@@ -115,8 +124,10 @@ impl Owner {
         }
         let mut dropped = Vec::with_capacity(flights.len());
         for flight in flights {
-            self.evict(flight.run);
-            dropped.push(flight.run);
+            if self.holds(flight.run, flight.fence) {
+                self.evict(flight.run);
+                dropped.push(flight.run);
+            }
             for reply in flight.waiting {
                 let _ = reply.send(Asked::Unknown);
             }
@@ -188,8 +199,12 @@ impl Owner {
             let id = run.id;
             match created {
                 Created::Placed => {
-                    self.hold(run, 1);
                     let _ = reply.send(Ok((id, created)));
+                    if self.held.contains_key(&id) {
+                        // Others took us for dead since the commit, and we claimed it again.
+                        continue;
+                    }
+                    self.hold(run, 1);
                     self.begin_effects(id, 1, delta.effects);
                     self.decide(id, Event::Tick);
                 }
