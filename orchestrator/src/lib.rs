@@ -25,3 +25,8 @@ pub mod keeper;
 pub mod message;
 pub mod project;
 pub mod service;
+
+/// What the program allocates with: it gives pages back after a burst of starts, where the
+/// system's own keeps them (measured: `docs/decisions/0009-allocator.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

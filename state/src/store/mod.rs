@@ -62,9 +62,9 @@ const SERVER_VERSION_MIN: i32 = 140_000;
 /// A replica dies for others when its heartbeat is older; on the database's clock.
 pub const DEAD_AFTER: Duration = Duration::from_secs(30);
 
-/// Connections of one process: commits, reads of people, the listener. Small, so that many
+/// Connections of one process: commits, heartbeats, the listener, reads of people. Small, so that many
 /// short-lived commands fit into a default server's 100.
-const CONNECTIONS_MAX: u32 = 6;
+const CONNECTIONS_MAX: u32 = 7;
 
 /// How long a method waits for a free connection or a new one before it reports the store as
 /// unreachable.
@@ -104,6 +104,8 @@ pub struct Store {
     installation: Arc<OnceCell<Installation>>,
     creates: Arc<Lane>,
     saves: Arc<Lane>,
+    /// Heartbeats and looks around.
+    rounds: Arc<Lane>,
 }
 
 impl Store {
@@ -134,8 +136,9 @@ impl Store {
             replica,
             dead_after: DEAD_AFTER,
             installation: Arc::default(),
-            creates: Arc::default(),
-            saves: Arc::default(),
+            creates: Arc::new(Lane::new(lane::MOMENT)),
+            saves: Arc::new(Lane::new(lane::MOMENT)),
+            rounds: Arc::new(Lane::new(lane::ROUND)),
         };
         store.check_server(lax_durability).await?;
         Ok(store)
@@ -258,7 +261,7 @@ impl Store {
 
     /// Closes the connections.
     pub async fn close(&self) {
-        drop((self.creates.empty(), self.saves.empty()));
+        drop((self.creates.empty(), self.saves.empty(), self.rounds.empty()));
         self.pool.close().await;
     }
 

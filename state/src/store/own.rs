@@ -115,6 +115,7 @@ impl Store {
     /// `DEAD_AFTER`; the count is of living replicas, this one included. `None`: this replica
     /// is not known any more and must register again.
     pub async fn heartbeat(&self) -> Result<Option<u32>, StoreError> {
+        let mut connection = self.rounds.take(&self.pool).await?;
         let row = sqlx::query!(
             r#"with mine as (
                  update replica set heartbeat_at = clock_timestamp() where replica_id = $1 returning replica_id
@@ -126,8 +127,9 @@ impl Store {
             self.replica.0,
             self.dead_after.as_secs_f64()
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *connection)
         .await?;
+        self.rounds.keep(connection);
         Ok(row.known.then(|| u32::try_from(row.others).unwrap_or(0) + 1))
     }
 
@@ -168,9 +170,11 @@ impl Store {
 
     /// What there is to do. One statement, and nothing is changed.
     pub async fn look(&self) -> Result<Work, StoreError> {
+        let mut connection = self.rounds.take(&self.pool).await?;
         let row = sqlx::query_file!("queries/look.sql", self.replica.0, self.dead_after.as_secs_f64())
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *connection)
             .await?;
+        self.rounds.keep(connection);
         Ok(Work {
             unowned: row.unowned,
             letters: row.letters,
