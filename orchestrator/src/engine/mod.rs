@@ -18,6 +18,7 @@
 //! | `look` | what an idle replica does: looks for work |
 //! | `cron` | due fires into runs |
 //! | `notices` | the outbox into mails |
+//! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
 //!
 //! Nothing here knows SQL, AWS or YAML; nothing here decides what may happen to a run.
 
@@ -28,6 +29,7 @@ pub mod crash;
 mod cron;
 mod look;
 mod message;
+pub mod mutant;
 mod notices;
 mod owner;
 mod pace;
