@@ -144,6 +144,9 @@ pub(crate) struct Shared {
     versions: Mutex<VersionCache>,
     /// Runs to be claimed again, one by one.
     reclaim: Mutex<VecDeque<RunId>>,
+    /// A claim or a release was not answered: this replica may own runs that it does not hold,
+    /// and nobody else takes them as long as it lives.
+    claims_unknown: AtomicBool,
     look_now: Notify,
     hint_due: AtomicBool,
     stopping: AtomicBool,
@@ -206,6 +209,7 @@ impl Engine {
             pulse: alive::Pulse::default(),
             versions: Mutex::default(),
             reclaim: Mutex::default(),
+            claims_unknown: AtomicBool::new(false),
             look_now: Notify::new(),
             hint_due: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -389,8 +393,14 @@ impl Shared {
         }
     }
 
+    /// Nobody knows whether a claim or a release was carried out.
+    fn claim_was_lost(&self) {
+        self.claims_unknown.store(true, Ordering::SeqCst);
+    }
+
     async fn claim_and_adopt(&self, run: RunId) -> Result<bool, trunkline_state::store::StoreError> {
-        let Some(owned) = self.store.claim_one(run).await? else { return Ok(false) };
+        let claimed = self.store.claim_one(run).await.inspect_err(|_| self.claim_was_lost())?;
+        let Some(owned) = claimed else { return Ok(false) };
         self.load_usual(&owned.run.definition).await;
         self.send(Message::Adopt(vec![owned]));
         Ok(true)

@@ -187,6 +187,10 @@ impl Owner {
         for ((run, delta, _, reply), created) in births.into_iter().zip(created) {
             let id = run.id;
             match created {
+                // Found among the runs of an unanswered claim meanwhile, under a later fence.
+                Created::Placed if self.held.contains_key(&id) => {
+                    let _ = reply.send(Ok((id, created)));
+                }
                 Created::Placed => {
                     self.hold(run, 1);
                     let _ = reply.send(Ok((id, created)));
