@@ -291,7 +291,8 @@ impl Reader {
     async fn audit(&self) -> anyhow::Result<HashMap<String, (usize, usize)>> {
         let rows = sqlx::query(
             "select named[1], count(*) filter (where actor = 'user:' || named[1]), count(*)
-               from event, regexp_matches(actor || ' ' || changes::text, 'user:(rig-[0-9-]+)', 'g') named
+               from (select distinct run_id, seq, actor, named
+                       from event, regexp_matches(actor || ' ' || changes::text, 'user:(rig-[0-9-]+)', 'g') named) as lines
               group by 1",
         )
         .fetch_all(self.pool())

@@ -15,6 +15,7 @@
 //! | [`trial`] | one trial: start, strike, wait, look |
 //! | [`evidence`] | what store, ledger and files say afterwards |
 //! | [`check`] | evidence into violations; pure |
+//! | [`sandbox`] | the sandbox's own paths: ledger, fault script, provisioning |
 //! | [`report`] | what the trials found; `docs/faults.md` |
 //!
 //! Nothing here uses the engine's code: only its program, its tables and its table of legal
@@ -31,7 +32,7 @@ pub mod project;
 pub mod proxy;
 pub mod report;
 pub mod rig;
-mod sandbox;
+pub mod sandbox;
 pub mod trial;
 
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Where a sandbox answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     /// `127.0.0.1:<port>`.
     pub authority: String,
 }
@@ -42,24 +42,19 @@ pub struct Start {
 }
 
 impl Sandbox {
-    /// The URL for clients.
-    pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.authority)
-    }
-
     /// The accepted starts after a line.
-    pub(crate) async fn ledger(&self, after: u64) -> anyhow::Result<Vec<Start>> {
+    pub async fn ledger(&self, after: u64) -> anyhow::Result<Vec<Start>> {
         let answer = self.call("GET", &format!("/_sandbox/ledger?after={after}"), None).await?;
         serde_json::from_value(answer).context("the ledger is not what it was")
     }
 
     /// Replaces the fault script.
-    pub(crate) async fn script(&self, rules: &Value) -> anyhow::Result<()> {
+    pub async fn script(&self, rules: &Value) -> anyhow::Result<()> {
         self.call("PUT", "/_sandbox/faults", Some(rules)).await.map(drop)
     }
 
     /// Makes what a template describes; scripts are files below `folder`.
-    pub(crate) async fn provision(&self, template: &str, folder: &std::path::Path) -> anyhow::Result<()> {
+    pub async fn provision(&self, template: &str, folder: &std::path::Path) -> anyhow::Result<()> {
         let wish = json!({ "template": template, "folder": folder, "stack": "faults" });
         self.call("POST", "/_sandbox/provision", Some(&wish)).await.map(drop)
     }

@@ -280,6 +280,21 @@ impl Stage<'_> {
             let at = format!("{call}, {}", word(moment));
             self.hits.push(hit("a command's link to Postgres".to_owned(), at, false));
         }
+        for (place, life) in self.plan.lives.iter().enumerate() {
+            if let Some((by, _)) = life.clock_jump {
+                let at = if by > 0 { "clock jumped ahead" } else { "clock jumped back" };
+                self.hits.push(Hit { how: "misled", ..hit(format!("serve {place}"), at.to_owned(), false) });
+            }
+        }
+        if self.plan.conflicts {
+            let times = self.reader.conflicts().await?;
+            let at = format!("commits of runs refused ×{times}");
+            self.hits.push(Hit { how: "refused", ..hit("Postgres".to_owned(), at, false) });
+        }
+        if self.plan.schedule_due {
+            let at = "one fire, found by all at once".to_owned();
+            self.hits.push(Hit { how: "raced", ..hit("serve".to_owned(), at, false) });
+        }
         for (what, times) in self.rig.sandbox.harm().await? {
             // A delay is told by the death that it makes room for.
             if times > 0 {

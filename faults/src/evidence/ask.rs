@@ -144,6 +144,13 @@ impl Reader {
         self.value(|| sqlx::query(text)).await
     }
 
+    /// How many writes the trial's trigger refused: it refuses by the number of the write.
+    pub(crate) async fn conflicts(&self) -> anyhow::Result<i64> {
+        let text = "select count(*) from nemesis, generate_series(1, last_value) turn
+              where turn % 5 = 2 or turn % 7 = 3 or turn % 11 = 4";
+        self.value(|| sqlx::query(text)).await
+    }
+
     /// Ended attempts with a hash of their rows.
     pub(crate) async fn ended(&self) -> anyhow::Result<HashMap<String, String>> {
         let text = "select attempt_id::text, md5(a::text) from attempt a where ended_at is not null";

@@ -414,15 +414,23 @@ impl Shared {
 
     async fn budget(&self, rate: Option<Rate>, clients: &Clients, connection: &str) {
         if let Some(rate) = rate {
-            pace::pause(self.take_budget(&rate, clients, connection).await).await;
+            pace::pause(self.take_budget(&rate, clients, connection, Duration::MAX).await).await;
         }
     }
 
-    async fn take_budget(&self, rate: &Rate, clients: &Clients, connection: &str) -> Duration {
+    async fn take_budget(
+        &self,
+        rate: &Rate,
+        clients: &Clients,
+        connection: &str,
+        longest: Duration,
+    ) -> Duration {
         let scope = self.scope(clients, connection).await;
         let replicas = self.replicas.load(Ordering::Relaxed);
         let now = self.now();
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now)
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(
+            &scope, rate, replicas, now, longest,
+        )
     }
 
     async fn budget_answered(&self, rate: &Rate, clients: &Clients, connection: &str, throttled: bool) {

@@ -204,8 +204,10 @@ impl Job {
             ));
         };
         if let Some(rate) = operator.rate(Call::Start) {
-            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection).await;
-            if wait > self.shared.timing.budget_wait_max {
+            let longest = self.shared.timing.budget_wait_max;
+            let wait =
+                self.shared.take_budget(&rate, &self.clients, &self.request.connection, longest).await;
+            if wait > longest {
                 return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
             }
             pace::pause(wait).await;
