@@ -242,8 +242,9 @@ impl World {
                 let index = self.chance.below(reports);
                 let held = self.replicas[place].held.as_mut().unwrap();
                 let event = held.reports.swap_remove(index);
-                // An answer may come twice.
-                if self.hostile && event != Event::Tick && self.chance.percent(5) {
+                // What looks and polls say may come twice; a call is answered once.
+                let answers_a_call = matches!(event, Event::Deferred { .. } | Event::StartUnknown { .. });
+                if self.hostile && !answers_a_call && event != Event::Tick && self.chance.percent(5) {
                     let held = self.replicas[place].held.as_mut().unwrap();
                     held.reports.push(event.clone());
                 }
