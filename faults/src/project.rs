@@ -16,13 +16,14 @@ pub const JOB: &str = "faults-job";
 pub const LONG_JOB: &str = "faults-long";
 
 /// How a run of each pipeline ends.
-const OUTCOMES: [(&str, &str); 6] = [
+const OUTCOMES: [(&str, &str); 7] = [
     ("line", "succeeded"),
     ("fan", "succeeded"),
     ("chain", "succeeded"),
     ("sour", "failed"),
     ("long", "cancelled"),
     ("tick", "succeeded"),
+    ("twice", "succeeded"),
 ];
 
 /// The tasks of a pipeline that a person may clear one by one.
@@ -187,6 +188,15 @@ tasks:
   after: { type: noop, depends_on: haul }
 ";
 
+/// The second crawl begins as soon as the first ended.
+const TWICE: &str = "\
+name: twice
+params: { crawler: { type: string, default: faults-crawl-one } }
+tasks:
+  crawl: { type: glue_crawler, crawler: \"{{ params.crawler }}\" }
+  again: { type: glue_crawler, depends_on: crawl, crawler: \"{{ params.crawler }}\" }
+";
+
 /// Like the others, but what was missed is made up for: the one that a trial's schedule fires.
 const TICK: &str = "\
 name: tick
@@ -224,6 +234,7 @@ pub fn write(folder: &Path, endpoint: &str, starts: &Path) -> io::Result<()> {
         ("chain", format!("{HEAD}{CHAIN}")),
         ("sour", format!("{HEAD}{SOUR}")),
         ("long", format!("{HEAD}{LONG_RUN}")),
+        ("twice", format!("{HEAD}{TWICE}")),
         ("tick", TICK.to_owned()),
     ];
     for (name, text) in pipelines {

@@ -200,7 +200,11 @@ impl Stage<'_> {
             self.watch().await?;
             let nobody_asks = self.orders().await?;
             if look % LOOKS_PER_QUESTION == 0 {
-                self.violations.extend(self.reader.overbooked().await?);
+                if let Some(text) = self.reader.overbooked().await?
+                    && !self.violations.contains(&text)
+                {
+                    self.violations.push(text);
+                }
                 let quiet = nobody_asks && self.silences.is_empty() && self.nobody_is_frozen();
                 if quiet && self.reader.is_at_rest(runs).await? {
                     return Ok(());

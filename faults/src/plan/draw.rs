@@ -326,15 +326,18 @@ pub(super) fn of_mutant(plan: &mut Plan, mutant: &str, ratio: f64) {
             plan.script.push(rule(STARTS[0], "drop_answer", 1));
         }
         "no_baseline" => {
-            plan.runs.truncate(1);
-            plan.sandbox_tricks.push(cut("StartCrawler", Moment::AfterAccept));
-            // Another crawl of the same crawler, so that there is an older one to be mistaken for ours.
-            plan.orders.push(Order { after_ms: 0, verb: Verb::Clear(0, None), life_ms: None });
+            plan.runs = vec![run("twice", 1, Some(project::CRAWLERS[0]))];
+            // The start of the second crawl never arrives: the first one must not be taken for it.
+            plan.sandbox_tricks
+                .push(Trick { call: "StartCrawler", skip: 1, times: 1, moment: Moment::BeforeAccept });
         }
         "rendered_again" => {
             plan.runs.drain(..1);
             plan.sandbox_tricks.push(cut("StartJobRun", Moment::BeforeAccept));
-            plan.orders.push(Order { after_ms: 1_500, verb: Verb::Clear(0, Some("work")), life_ms: None });
+            // Each clear raises the number that the job is started with.
+            plan.orders.extend([2_000, 3_000, 4_000, 5_000].map(|after_ms| {
+                Order { after_ms, verb: Verb::Clear(0, Some("work")), life_ms: None }
+            }));
         }
         _ => {
             plan.runs.drain(..1);
