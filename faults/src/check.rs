@@ -340,7 +340,9 @@ fn places(evidence: &Evidence, found: &mut Vec<String>) {
     for (who, taken) in evidence.places.iter().filter(|(_, taken)| *taken != 0) {
         found.push(format!("I11: {who} counts {taken} active runs at rest"));
     }
-    found.extend(evidence.miscounted.iter().map(|run| format!("I11: the packed states of {run} are not its tasks'")));
+    found.extend(
+        evidence.miscounted.iter().map(|run| format!("I11: the packed states of {run} are not its tasks'")),
+    );
 }
 
 fn name(run: &RunFact) -> String {

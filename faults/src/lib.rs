@@ -35,7 +35,12 @@ pub mod rig;
 pub mod sandbox;
 pub mod trial;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::mpsc;
 
 use crate::{
     fault::Fault,
@@ -60,6 +65,8 @@ pub struct Settings {
     pub time_ratio: f64,
     /// A mistake that is planted ([`MUTANTS`]): trials that find nothing wrong are wrong themselves.
     pub mutant: Option<String>,
+    /// How many trials go on at once, each with a Postgres and a sandbox of its own.
+    pub jobs: usize,
     /// End the series with the first trial that finds a violation.
     pub until_caught: bool,
     /// Keep the folder with the processes' logs.
@@ -82,30 +89,60 @@ pub const MUTANTS: [(&str, &str); 7] = [
     ("lying_service", "I1"),
 ];
 
-/// Does the trials one after the other and tells each result to `hear`.
+/// Does the trials and tells each result to `hear`.
 pub async fn run(settings: &Settings, mut hear: impl FnMut(&TrialReport)) -> anyhow::Result<Summary> {
-    let rig = Rig::start(settings).await?;
     let mut summary = Summary::new(settings);
-    let mut ended = Ok(());
+    let next = AtomicU64::new(0);
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let workers: Vec<_> = (0..settings.jobs.max(1)).map(|_| work(settings, &next, sender.clone())).collect();
+    drop(sender);
+    let workers = futures::future::join_all(workers);
+    let listening = async {
+        while let Some(report) = reports.recv().await {
+            hear(&report);
+            summary.add(report);
+        }
+    };
+    let (ended, ()) = tokio::join!(workers, listening);
+    for folder in ended {
+        summary.folders.extend(folder?);
+    }
+    summary.reports.sort_by_key(|report| (report.fault, report.seed));
+    Ok(summary)
+}
+
+/// Does one trial after the other, as long as there are any. The folder, if it is kept.
+async fn work(
+    settings: &Settings,
+    next: &AtomicU64,
+    reports: mpsc::UnboundedSender<TrialReport>,
+) -> anyhow::Result<Option<PathBuf>> {
+    let rig = Rig::start(settings).await?;
     let faults = if settings.faults.is_empty() { Fault::ALL } else { &settings.faults };
-    for index in 0..settings.trials {
+    let (mut keep, mut ended) = (settings.keep, Ok(()));
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= settings.trials {
+            break;
+        }
         let turns = faults.len() as u64;
         let fault = faults[usize::try_from(index % turns).unwrap_or(0)];
         match trial::trial(&rig, settings, fault, settings.seed.wrapping_add(index / turns)).await {
             Ok(report) => {
-                hear(&report);
-                summary.add(report);
+                let violated = !report.violations.is_empty();
+                keep |= violated && settings.mutant.is_none();
+                // Whoever listened has gone only if the whole series has.
+                let _ = reports.send(report);
+                if settings.until_caught && violated {
+                    next.store(settings.trials, Ordering::Relaxed);
+                }
             }
             Err(error) => {
                 ended = Err(error);
                 break;
             }
         }
-        if settings.until_caught && summary.violations > 0 {
-            break;
-        }
     }
-    let keep = settings.keep || (summary.violations > 0 && settings.mutant.is_none());
-    summary.folder = rig.stop(keep).await?;
-    ended.map(|()| summary)
+    let folder = rig.stop(keep).await?;
+    ended.map(|()| folder)
 }

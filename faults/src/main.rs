@@ -40,6 +40,9 @@ struct Arguments {
     /// The program that is tried [default: `trunkline` beside this one]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// Trials that go on at once, each with a Postgres and a sandbox of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: u8,
     /// Plant a mistake: violations must be found
     #[arg(long, value_name = "MISTAKE", value_parser = MUTANTS.map(|(name, _)| name))]
     mutant: Option<String>,
@@ -64,13 +67,14 @@ fn main() -> anyhow::Result<ExitCode> {
         replicas: arguments.replicas.map(usize::from),
         time_ratio: arguments.time_ratio,
         mutant: arguments.mutant,
+        jobs: usize::from(arguments.jobs),
         until_caught: false,
         keep: arguments.keep,
     };
     let json = arguments.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(run(&settings, |report| hear(report, json)))?;
-    if let Some(folder) = &summary.folder {
+    for folder in &summary.folders {
         writeln!(std::io::stderr(), "the processes' logs are in {}", folder.display())?;
     }
     if let Some(path) = &arguments.report {

@@ -205,6 +205,11 @@ impl Plan {
         self.script.iter().any(|rule| rule["code"] == "AccessDeniedException")
     }
 
+    /// Whether it is the store that fails.
+    pub fn is_of_the_store(&self) -> bool {
+        (Fault::F9..=Fault::F14).contains(&self.fault)
+    }
+
     fn set_replicas(&mut self, count: usize) {
         self.lives.resize_with(count, Life::default);
     }

@@ -76,8 +76,8 @@ pub struct Summary {
     pub repeated_notices: usize,
     /// The sum of the trials' durations.
     pub seconds: f64,
-    /// The folder with the processes' logs, if it was kept: asked for, or violations were found.
-    pub folder: Option<std::path::PathBuf>,
+    /// The folders with the processes' logs, if they were kept: asked for, or violations were found.
+    pub folders: Vec<std::path::PathBuf>,
     /// Each trial.
     pub reports: Vec<TrialReport>,
 }
@@ -97,7 +97,7 @@ impl Summary {
             reattached: 0,
             repeated_notices: 0,
             seconds: 0.0,
-            folder: None,
+            folders: Vec::new(),
             reports: Vec::new(),
         }
     }

@@ -234,6 +234,11 @@ impl Stage<'_> {
                 Some((at, inside)) if by_signal => {
                     self.record(format!("serve {place}"), at, inside, "killed").await?;
                 }
+                // It was just starting: whoever supervises it starts it again.
+                _ if self.plan.is_of_the_store() && status.code().is_some_and(|code| code >= 2) => {
+                    let at = "the store went away while it started".to_owned();
+                    self.record(format!("serve {place}"), at, false, "gave up").await?;
+                }
                 _ => {
                     let tail = self.rig.launcher.tail(&self.log(&format!("serve-{place}")));
                     self.violations.push(format!("serve {place} ended by itself with {status}: {tail}"));
@@ -272,7 +277,11 @@ impl Stage<'_> {
         };
         for (call, moment) in self.rig.sandbox_link.cuts() {
             let inside = call.starts_with("Start");
-            self.hits.push(hit("link to the sandbox".to_owned(), format!("{call}, {}", word(moment)), inside));
+            self.hits.push(hit(
+                "link to the sandbox".to_owned(),
+                format!("{call}, {}", word(moment)),
+                inside,
+            ));
         }
         for (place, link) in self.rig.store_links.iter().enumerate() {
             for (call, moment) in link.cuts() {

@@ -22,6 +22,7 @@ fn settings(trials: u64) -> Settings {
         replicas: None,
         time_ratio: TIME_RATIO,
         mutant: None,
+        jobs: 2,
         until_caught: false,
         keep: false,
     }
@@ -49,8 +50,12 @@ async fn nothing_is_lost_and_nothing_starts_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_planted_mistake_is_found() {
     for (mutant, invariant) in MUTANTS {
-        let settings =
-            Settings { mutant: Some(mutant.to_owned()), until_caught: true, ..settings(MUTANT_TRIALS) };
+        let settings = Settings {
+            mutant: Some(mutant.to_owned()),
+            until_caught: true,
+            jobs: 1,
+            ..settings(MUTANT_TRIALS)
+        };
         let summary = run(&settings, |_| {}).await.unwrap();
         let found = violations(&summary);
         let caught = found.iter().any(|text| text.contains(&format!(": {invariant}: ")));

@@ -346,18 +346,22 @@ async fn each_step_twice(bench: &Bench, case: &Case) {
             for _ in 0..2 {
                 let found = operator.find(&bench.clients, &attempt.intent(now())).await;
                 let same = match &found {
+                    // A crawl has no id when it is started, and shows in the history a little later.
+                    Found::Found(_) | Found::NotYetKnown { .. } if name == "glue_crawler" => true,
                     Found::Found(other) => other.id == handle.id,
                     Found::Done(_) | Found::SafeToRepeat => true,
-                    // A crawl shows in the crawler's history a little later.
-                    Found::NotYetKnown { .. } => name == "glue_crawler",
+                    Found::NotYetKnown { .. } => false,
                     Found::ProvedAbsent | Found::Lost(_) => false,
                 };
                 assert!(same, "{name}: {handle:?} was found as {found:?}");
             }
             bench.until_ended(case, &handle).await;
             bench.until_ended(case, &handle).await;
-            for _ in 0..2 {
-                operator.cancel(&bench.clients, &handle).await.unwrap();
+            // What has ended cannot be stopped: some services say so, and nothing changes by it.
+            let first = operator.cancel(&bench.clients, &handle).await.is_ok();
+            assert_eq!(first, operator.cancel(&bench.clients, &handle).await.is_ok(), "{name}: cancel");
+            if case.start.0 != "s3" {
+                bench.until_ended(case, &handle).await;
             }
         }
         other => panic!("{name}: {other:?}"),
@@ -378,8 +382,16 @@ async fn a_failure_at_each_step(bench: &Bench, case: &Case) {
         let sent = bench.send(case, &attempt).await;
         bench.script(json!([])).await;
         if case.law == Law::Local {
-            let harmless = !matches!(sent, Sent::Done(_) | Sent::Refused(_));
+            let harmless = match &sent {
+                Sent::Refused(_) => false,
+                // Nothing was there to delete when it was counted.
+                Sent::Done(_) => name == "s3_delete",
+                _ => true,
+            };
             assert!(harmless, "{name}: {kind} of every call of {service} was taken for {sent:?}");
+            if let Sent::Accepted(handle) = sent {
+                a_failing_poll(bench, case, &handle).await;
+            }
             continue;
         }
         let end = match sent {
@@ -443,6 +455,6 @@ async fn a_zombie(bench: &Bench, case: &Case) {
     assert_eq!(bench.starts_after(case, line).await, 1, "{name}: starts after the zombie");
     bench.until_ended(case, &handle).await;
     // It asks for its own stop as well; that changes nothing about what has ended.
-    bench.operator(case).cancel(&bench.clients, &handle).await.unwrap();
+    let _ = bench.operator(case).cancel(&bench.clients, &handle).await;
     bench.until_ended(case, &handle).await;
 }

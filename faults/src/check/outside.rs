@@ -76,7 +76,10 @@ fn blind_starts(evidence: &Evidence, found: &mut Vec<String>) {
             let Some(at) = start.at.filter(|at| at < back) else { continue };
             let after = at.as_millisecond() - gone.as_millisecond();
             if after > LAST_STARTS_MS {
-                found.push(format!("I2: {} was accepted {after} ms after the store went away", start.operation));
+                found.push(format!(
+                    "I2: {} was accepted {after} ms after the store went away",
+                    start.operation
+                ));
             }
         }
     }

@@ -184,7 +184,8 @@ fn a_notice_that_was_not_sent_is_found() {
 
 #[test]
 fn what_happens_outside_is_found() {
-    let call = |operation: &str, body: Value| Call { operation: operation.to_owned(), body: body.to_string() };
+    let call =
+        |operation: &str, body: Value| Call { operation: operation.to_owned(), body: body.to_string() };
     let other = serde_json::json!({ "JobName": "k", "Arguments": { "--trunkline-attempt": "b" } });
     let resent = broken(|evidence| evidence.calls.push(call("StartJobRun", other)));
     assert!(resent[0].starts_with("I1") && resent[0].contains("was sent as"), "{resent:?}");

@@ -37,7 +37,9 @@ pub(super) fn common(fault: Fault, seed: u64, dice: &mut Dice) -> Plan {
         runs: runs(fault, dice),
         lives: (0..count).map(|_| Life::default()).collect(),
         blows: Vec::new(),
-        restarts: (0..DEATHS).map(|_| fault == Fault::F1 || (fault != Fault::F2 && dice.percent(50))).collect(),
+        restarts: (0..DEATHS)
+            .map(|_| fault == Fault::F1 || (fault != Fault::F2 && dice.percent(50)))
+            .collect(),
         orders: Vec::new(),
         script: Vec::new(),
         sandbox_tricks: Vec::new(),
@@ -175,11 +177,17 @@ fn of_the_store(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
         Fault::F11 => {
             for _ in 0..dice.between(1, 5) {
                 // Most commits are saves; a run has a dozen of them.
-                let call = ["save_runs", "save_runs", "save_runs", "create_runs", "skip locked"][index(dice, 5)];
+                let call =
+                    ["save_runs", "save_runs", "save_runs", "create_runs", "skip locked"][index(dice, 5)];
                 let skip = if call == "save_runs" { small(dice, 10) } else { small(dice, 2) };
                 let moment = if dice.percent(80) { Moment::AfterAccept } else { Moment::BeforeAccept };
                 plan.store_tricks.push(Trick { call, skip, times: 1 + small(dice, 2), moment });
-                plan.command_tricks.push(Trick { call: "create_runs", skip: small(dice, 3), times: 0, moment });
+                plan.command_tricks.push(Trick {
+                    call: "create_runs",
+                    skip: small(dice, 3),
+                    times: 0,
+                    moment,
+                });
             }
         }
         Fault::F13 => {
@@ -236,7 +244,8 @@ fn of_the_service(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
             let mut refusal = json!({ "service": service, "kind": "error_before", "status": 400,
                 "code": code, "skip": dice.between(0, 4), "times": dice.between(1, 5) });
             if !expired {
-                refusal["operation"] = json!(if service == "glue" { "StartJobRun" } else { "StartQueryExecution" });
+                refusal["operation"] =
+                    json!(if service == "glue" { "StartJobRun" } else { "StartQueryExecution" });
                 refusal["skip"] = json!(0);
                 refusal["times"] = json!(1);
             }
@@ -304,8 +313,7 @@ pub(super) fn of_mutant(plan: &mut Plan, mutant: &str, ratio: f64) {
             delay["after"] = json!(true);
             delay["delay_ms"] = json!(milliseconds(START_LIMIT_MS * ratio * 1.5));
             plan.script.push(delay);
-            plan.blows
-                .push(Blow { when: When::Accepted("StartJobRun"), deed: Deed::KillSender("glue_job") });
+            plan.blows.push(Blow { when: When::Accepted("StartJobRun"), deed: Deed::KillSender("glue_job") });
         }
         "no_fence" | "rows_unchecked" => {
             plan.runs.drain(..1);
@@ -328,15 +336,21 @@ pub(super) fn of_mutant(plan: &mut Plan, mutant: &str, ratio: f64) {
         "no_baseline" => {
             plan.runs = vec![run("twice", 1, Some(project::CRAWLERS[0]))];
             // The start of the second crawl never arrives: the first one must not be taken for it.
-            plan.sandbox_tricks
-                .push(Trick { call: "StartCrawler", skip: 1, times: 1, moment: Moment::BeforeAccept });
+            plan.sandbox_tricks.push(Trick {
+                call: "StartCrawler",
+                skip: 1,
+                times: 1,
+                moment: Moment::BeforeAccept,
+            });
         }
         "rendered_again" => {
             plan.runs.drain(..1);
             plan.sandbox_tricks.push(cut("StartJobRun", Moment::BeforeAccept));
             // Each clear raises the number that the job is started with.
-            plan.orders.extend([2_000, 3_000, 4_000, 5_000].map(|after_ms| {
-                Order { after_ms, verb: Verb::Clear(0, Some("work")), life_ms: None }
+            plan.orders.extend([2_000, 3_000, 4_000, 5_000].map(|after_ms| Order {
+                after_ms,
+                verb: Verb::Clear(0, Some("work")),
+                life_ms: None,
             }));
         }
         _ => {

@@ -14,8 +14,7 @@ fn control(call: &'static str, moment: Moment) -> Control {
     }
 }
 
-const REQUEST: &[u8] =
-    b"POST / HTTP/1.1\r\nX-Amz-Target: AWSGlue.StartJobRun\r\ncontent-length: 2\r\n\r\n{}";
+const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nX-Amz-Target: AWSGlue.StartJobRun\r\ncontent-length: 2\r\n\r\n{}";
 
 #[test]
 fn an_operation_is_found_in_pieces_and_cut_off_the_second_time() {

@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_and_then_the_rate_rules() {
         let mut budgets = Budgets::default();
-        let waits: Vec<Duration> = (0..22).map(|_| budgets.take("a", &rate(), 1, at(0), Duration::MAX)).collect();
+        let waits: Vec<Duration> =
+            (0..22).map(|_| budgets.take("a", &rate(), 1, at(0), Duration::MAX)).collect();
         assert!(waits[..20].iter().all(Duration::is_zero));
         assert_eq!(waits[20..], [Duration::from_millis(100), Duration::from_millis(200)]);
         assert!(budgets.take("another account", &rate(), 1, at(0), Duration::MAX).is_zero());
@@ -96,7 +97,8 @@ mod tests {
     #[test]
     fn replicas_share_and_throttles_slow_down() {
         let mut budgets = Budgets::default();
-        let at_once = (0..20).filter(|_| budgets.take("a", &rate(), 2, at(0), Duration::MAX).is_zero()).count();
+        let at_once =
+            (0..20).filter(|_| budgets.take("a", &rate(), 2, at(0), Duration::MAX).is_zero()).count();
         assert_eq!(at_once, 10);
         let before = budgets.take("b", &Rate { burst: 0.0, ..rate() }, 1, at(0), Duration::MAX);
         budgets.answered("b", &rate(), true);

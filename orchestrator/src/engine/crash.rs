@@ -88,8 +88,7 @@ pub(super) fn point(name: &str, operator: &str) {
 
 impl Armed {
     fn is_due(&self, name: &str, operator: &str) -> bool {
-        self.spec.concerns(name, operator)
-            && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.spec.nth
+        self.spec.concerns(name, operator) && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.spec.nth
     }
 }
 
@@ -125,7 +124,10 @@ mod tests {
         assert_eq!(parse("before_commit").unwrap().nth, 1);
         for wrong in ["", "nowhere", "after_send:0", "after_send:x"] {
             let error = arm(Blow::Stop, Some(wrong)).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("TRUNKLINE_STOP_AT is `{wrong}`; it must be POINT")), "{error}");
+            assert!(
+                error.starts_with(&format!("TRUNKLINE_STOP_AT is `{wrong}`; it must be POINT")),
+                "{error}"
+            );
         }
     }
 

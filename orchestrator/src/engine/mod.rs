@@ -428,9 +428,7 @@ impl Shared {
         let scope = self.scope(clients, connection).await;
         let replicas = self.replicas.load(Ordering::Relaxed);
         let now = self.now();
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(
-            &scope, rate, replicas, now, longest,
-        )
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now, longest)
     }
 
     async fn budget_answered(&self, rate: &Rate, clients: &Clients, connection: &str, throttled: bool) {

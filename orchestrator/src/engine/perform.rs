@@ -205,8 +205,7 @@ impl Job {
         };
         if let Some(rate) = operator.rate(Call::Start) {
             let longest = self.shared.timing.budget_wait_max;
-            let wait =
-                self.shared.take_budget(&rate, &self.clients, &self.request.connection, longest).await;
+            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection, longest).await;
             if wait > longest {
                 return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
             }
