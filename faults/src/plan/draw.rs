@@ -102,7 +102,12 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
         }
         Fault::F7 => {
             let place = index(dice, plan.lives.len());
-            plan.lives[place].stop = Some(if dice.percent(70) { inside(dice) } else { elsewhere(dice) });
+            if dice.percent(20) {
+                let when = When::After(dice.between(100, 2_000));
+                plan.blows.push(Blow { when, deed: Deed::Freeze(place) });
+            } else {
+                plan.lives[place].stop = Some(if dice.percent(75) { inside(dice) } else { elsewhere(dice) });
+            }
             plan.freeze_ms = dice.between(0, 1_200);
         }
         Fault::F8 => {
