@@ -1,12 +1,14 @@
-//! What the store says after a trial, and at each death. Only reads.
+//! What the store says after a trial, and at each blow. Only reads.
+
+mod ask;
 
 use std::collections::HashMap;
 
-use anyhow::Context as _;
 use serde_json::Value;
-use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
+use sqlx::Row as _;
 
-pub use crate::sandbox::Start;
+pub(crate) use self::ask::Reader;
+pub use crate::{proxy::Call, sandbox::Start};
 
 /// Rows of history that are read; a trial writes some hundred.
 const HISTORY_MAX: i64 = 20_000;
@@ -30,6 +32,10 @@ pub struct RunFact {
     pub depends_on: Vec<Vec<i32>>,
     /// Its generation.
     pub generation: i32,
+    /// What made it.
+    pub trigger: String,
+    /// How it may end.
+    pub wanted: Vec<&'static str>,
 }
 
 /// A task run.
@@ -68,10 +74,16 @@ pub struct AttemptFact {
     pub token: String,
     /// The job outside.
     pub external_id: Option<String>,
+    /// The call in the service's words, as it was stored with the intent.
+    pub body: Value,
+    /// Why it failed, in the service's words.
+    pub failure: String,
     /// Whether its job was found again.
     pub reattached: bool,
     /// Its intent, in microseconds since the epoch.
     pub intent_at: i64,
+    /// Its end, likewise.
+    pub ended_at: Option<i64>,
 }
 
 /// One row of history.
@@ -121,107 +133,37 @@ pub struct Evidence {
     pub ended_then: HashMap<String, String>,
     /// The same in the end.
     pub ended_now: HashMap<String, String>,
-}
-
-/// The store of one trial, read by the rig.
-#[derive(Clone, Debug)]
-pub(crate) struct Reader {
-    pool: PgPool,
+    /// Calls that went to the sandbox.
+    pub calls: Vec<Call>,
+    /// The sandbox's jobs: id and state.
+    pub jobs: Vec<(String, String)>,
+    /// Runs whose creation was confirmed: pipeline and key.
+    pub accepted: Vec<(&'static str, String)>,
+    /// A pipeline whose schedule was due once.
+    pub fires: Option<&'static str>,
+    /// Users with whether their command was confirmed.
+    pub users: Vec<(String, bool)>,
+    /// For each user the lines of history in that name, and those that mention it.
+    pub audit: HashMap<String, (usize, usize)>,
+    /// When Postgres was away.
+    pub away: Vec<(jiff::Timestamp, jiff::Timestamp)>,
+    /// Transactions that nobody ended.
+    pub forgotten_transactions: i64,
+    /// Tables and logs that hold the secret.
+    pub canary: Vec<String>,
+    /// Whether a clock was set wrong, so that times of different replicas say nothing.
+    pub clocks_jump: bool,
+    /// Runs whose packed states are not those of their tasks.
+    pub miscounted: Vec<String>,
 }
 
 impl Reader {
-    pub(crate) async fn connect(url: &str) -> anyhow::Result<Self> {
-        let pool = PgPoolOptions::new().max_connections(2).connect(url).await.context("the trial's store")?;
-        Ok(Self { pool })
-    }
-
-    pub(crate) async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    /// Whether so many runs exist, all have ended and nothing is left to do.
-    pub(crate) async fn is_at_rest(&self, runs: i64) -> anyhow::Result<bool> {
-        let row = sqlx::query(
-            "select (select count(*) from run) >= $1
-                and not exists (select from run where ended_at is null)
-                and not exists (select from attempt where ended_at is null)
-                and not exists (select from outbox where state in ('pending', 'sending'))
-                and not exists (select from inbox where answered_at is null)",
-        )
-        .bind(runs)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.try_get(0)?)
-    }
-
-    /// What has not ended, for people.
-    pub(crate) async fn unfinished(&self) -> anyhow::Result<String> {
-        let row = sqlx::query(
-            "select coalesce(string_agg(line, '; '), 'nothing') from (
-               select pipeline || '@' || run_key || ' ' || state as line from run where ended_at is null
-               union all
-               select operator || ' ' || state || coalesce(' (' || note || ')', '') from attempt where ended_at is null
-               union all
-               select 'notice ' || state || coalesce(' (' || last_error || ')', '') from outbox
-                where state in ('pending', 'sending')
-               union all
-               select 'letter ' || (command #>> '{}') from inbox where answered_at is null) as open",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.try_get(0)?)
-    }
-
-    /// The live attempts, in a few words.
-    pub(crate) async fn live_attempts(&self) -> anyhow::Result<String> {
-        let row = sqlx::query(
-            "select coalesce(string_agg(line, ', ' order by line), '') from (
-               select operator || ' ' || state || ' ' || count(*) as line
-                 from attempt where ended_at is null group by operator, state) as live",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.try_get(0)?)
-    }
-
-    /// Unconfirmed starts of a process: those of runs that it owns.
-    pub(crate) async fn starting(&self, pid: u32) -> anyhow::Result<i64> {
-        let row = sqlx::query(
-            "select count(*) from attempt a join run r using (run_id) join replica p on p.replica_id = r.owner
-              where a.state = 'starting' and a.deferred_until is null and p.pid = $1",
-        )
-        .bind(i32::try_from(pid).unwrap_or(0))
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.try_get(0)?)
-    }
-
-    /// The process that waits for the answer to a start of this type.
-    pub(crate) async fn sender_of(&self, operator: &str) -> anyhow::Result<Option<u32>> {
-        let row = sqlx::query(
-            "select p.pid from attempt a join run r using (run_id) join replica p on p.replica_id = r.owner
-              where a.operator = $1 and a.state = 'starting' and a.deferred_until is null
-              order by a.intent_at desc limit 1",
-        )
-        .bind(operator)
-        .fetch_optional(&self.pool)
-        .await?;
-        let pid: Option<i32> = row.map(|row| row.try_get(0)).transpose()?;
-        Ok(pid.and_then(|pid| u32::try_from(pid).ok()))
-    }
-
-    /// Ended attempts with a hash of their rows.
-    pub(crate) async fn ended(&self) -> anyhow::Result<HashMap<String, String>> {
-        let rows =
-            sqlx::query("select attempt_id::text, md5(a::text) from attempt a where ended_at is not null")
-                .fetch_all(&self.pool)
-                .await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
-    }
-
     /// Everything that the store knows.
     pub(crate) async fn gather(&self) -> anyhow::Result<Evidence> {
         Ok(Evidence {
+            audit: self.audit().await?,
+            miscounted: self.miscounted().await?,
+            forgotten_transactions: self.forgotten_transactions().await?,
             runs: self.runs().await?,
             tasks: self.tasks().await?,
             attempts: self.attempts().await?,
@@ -235,11 +177,11 @@ impl Reader {
 
     async fn runs(&self) -> anyhow::Result<Vec<RunFact>> {
         let rows = sqlx::query(
-            "select run_id::text, r.pipeline, run_key, r.state, params ->> 'crawler', event_seq, spec::jsonb, generation
+            "select run_id::text, r.pipeline, run_key, r.state, params ->> 'crawler', event_seq, spec::jsonb, generation, trigger
                from run r join pipeline_version v on v.pipeline = r.pipeline and v.version = r.version
               order by r.created_at",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await?;
         rows.iter()
             .map(|row| {
@@ -258,6 +200,8 @@ impl Reader {
                     event_seq: row.try_get(5)?,
                     depends_on: depends_on.collect(),
                     generation: row.try_get(7)?,
+                    trigger: row.try_get(8)?,
+                    wanted: Vec::new(),
                 })
             })
             .collect()
@@ -268,7 +212,7 @@ impl Reader {
             "select run_id::text, position, state, attempts, (extract(epoch from ended_at) * 1000000)::bigint
                from task_run",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await?;
         rows.iter()
             .map(|row| {
@@ -287,10 +231,12 @@ impl Reader {
         let rows = sqlx::query(
             "select attempt_id::text, run_id::text, position, number, generation, operator, state,
                     coalesce(request ->> 'token', ''), external_id, reattached,
-                    (extract(epoch from intent_at) * 1000000)::bigint
+                    (extract(epoch from intent_at) * 1000000)::bigint,
+                    coalesce(request::jsonb -> 'body', 'null'), coalesce(failure::text, ''),
+                    (extract(epoch from ended_at) * 1000000)::bigint
                from attempt order by run_id, position, number",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await?;
         rows.iter()
             .map(|row| {
@@ -306,6 +252,9 @@ impl Reader {
                     external_id: row.try_get(8)?,
                     reattached: row.try_get(9)?,
                     intent_at: row.try_get(10)?,
+                    body: row.try_get(11)?,
+                    failure: row.try_get(12)?,
+                    ended_at: row.try_get(13)?,
                 })
             })
             .collect()
@@ -314,7 +263,7 @@ impl Reader {
     async fn history(&self) -> anyhow::Result<Vec<HistoryFact>> {
         let rows = sqlx::query("select run_id::text, seq, changes from event order by run_id, seq limit $1")
             .bind(HISTORY_MAX)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await?;
         rows.iter()
             .map(|row| {
@@ -325,7 +274,7 @@ impl Reader {
 
     async fn notices(&self) -> anyhow::Result<Vec<NoticeFact>> {
         let rows = sqlx::query("select dedupe_key, run_id::text, state, provider_id from outbox")
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await?;
         rows.iter()
             .map(|row| {
@@ -339,12 +288,54 @@ impl Reader {
             .collect()
     }
 
+    async fn audit(&self) -> anyhow::Result<HashMap<String, (usize, usize)>> {
+        let rows = sqlx::query(
+            "select named[1], count(*) filter (where actor = 'user:' || named[1]), count(*)
+               from (select distinct run_id, seq, actor, named
+                       from event, regexp_matches(actor || ' ' || changes::text, 'user:(rig-[0-9-]+)', 'g') named) as lines
+              group by 1",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let (lines, mentions): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+                let count = |number: i64| usize::try_from(number).unwrap_or(0);
+                Ok((row.try_get(0)?, (count(lines), count(mentions))))
+            })
+            .collect()
+    }
+
+    async fn miscounted(&self) -> anyhow::Result<Vec<String>> {
+        let rows = sqlx::query(
+            "select r.run_id::text from run r
+              where convert_from(r.task_states, 'UTF8') <> (
+                select string_agg(case t.state when 'retrying' then 't' when 'skipped' then 'k'
+                                    else left(t.state, 1) end, '' order by t.position)
+                  from task_run t where t.run_id = r.run_id)",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Sessions of this store that hold a transaction open and do nothing.
+    async fn forgotten_transactions(&self) -> anyhow::Result<i64> {
+        let row = sqlx::query(
+            "select count(*) from pg_stat_activity
+              where datname = current_database() and state like 'idle in transaction%'",
+        )
+        .fetch_one(self.pool())
+        .await?;
+        Ok(row.try_get(0)?)
+    }
+
     async fn places(&self) -> anyhow::Result<Vec<(String, i32)>> {
         let rows = sqlx::query(
             "select 'pipeline ' || name, active_runs from pipeline
              union all select 'group ' || name, active_runs from concurrency_group",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }

@@ -1,18 +1,22 @@
-//! Kill trials: what is left of Trunkline's promises when its processes are killed?
+//! Fault trials: what is left of Trunkline's promises when things break?
 //!
 //! A trial runs real `trunkline serve` processes on a real Postgres against a real sandbox
-//! process, kills them, and then compares the store with the sandbox's ledger. Everything
-//! that is chosen is chosen from the trial's seed; when the processes' threads run is not.
+//! process, with a proxy on every link; lets one fault of the matrix happen; and then compares
+//! the store with the sandbox's ledger. Everything that is chosen is chosen from the fault and
+//! the seed; when the processes' threads run is not.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`plan`] | a seed into runs and blows; pure |
+//! | [`fault`] | the matrix |
+//! | [`plan`] | a fault and a seed into runs and blows; pure |
 //! | [`project`] | the pipelines of the trials |
-//! | [`rig`] | Postgres, sandbox and folder that all trials share |
+//! | [`rig`] | Postgres, sandbox, links and folder that all trials share |
+//! | `proxy` | a link that can be cut, go silent, lose an answer |
 //! | [`trial`] | one trial: start, strike, wait, look |
 //! | [`evidence`] | what store, ledger and files say afterwards |
 //! | [`check`] | evidence into violations; pure |
-//! | [`report`] | what the trials found |
+//! | [`sandbox`] | the sandbox's own paths: ledger, fault script, provisioning |
+//! | [`report`] | what the trials found; `docs/faults.md` |
 //!
 //! Nothing here uses the engine's code: only its program, its tables and its table of legal
 //! transitions.
@@ -20,18 +24,26 @@
 pub mod check;
 pub mod dice;
 pub mod evidence;
+pub mod fault;
 mod pace;
 pub mod plan;
 mod process;
 pub mod project;
+pub mod proxy;
 pub mod report;
 pub mod rig;
-mod sandbox;
+pub mod sandbox;
 pub mod trial;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::mpsc;
 
 use crate::{
+    fault::Fault,
     report::{Summary, TrialReport},
     rig::Rig,
 };
@@ -41,19 +53,22 @@ use crate::{
 pub struct Settings {
     /// The `trunkline` program that is tried.
     pub program: PathBuf,
-    /// The seed of the first trial; the next one's is one more.
+    /// The faults that take turns; none: all of them.
+    pub faults: Vec<Fault>,
+    /// The seed of the first trial of each fault; the next one's is one more.
     pub seed: u64,
-    /// How many trials.
+    /// How many trials, of all faults together.
     pub trials: u64,
-    /// How many `serve` processes share the store, 1 to 5.
-    pub replicas: usize,
+    /// How many `serve` processes share the store, 1 to 5; without a number, what the fault needs.
+    pub replicas: Option<usize>,
     /// The one factor for every time-like setting of engine, operators and sandbox.
     pub time_ratio: f64,
-    /// Task types that are left out.
-    pub without: Vec<String>,
-    /// The sandbox hides young job runs for longer than the quarantine, which no service may:
-    /// starts are then repeated, and trials that find nothing wrong are wrong themselves.
-    pub lie: bool,
+    /// A mistake that is planted ([`MUTANTS`]): trials that find nothing wrong are wrong themselves.
+    pub mutant: Option<String>,
+    /// How many trials go on at once, each with a Postgres and a sandbox of its own.
+    pub jobs: usize,
+    /// End the series with the first trial that finds a violation.
+    pub until_caught: bool,
     /// Keep the folder with the processes' logs.
     pub keep: bool,
 }
@@ -62,16 +77,65 @@ pub struct Settings {
 /// seconds, a start's limit of 20 seconds 100 milliseconds.
 pub const TIME_RATIO: f64 = 0.005;
 
-/// Does the trials one after the other and tells each result to `hear`.
+/// Mistakes that can be planted, in the program, in the store or in the sandbox, each with the
+/// invariant that it breaks.
+pub const MUTANTS: [(&str, &str); 7] = [
+    ("no_fence", "I5"),
+    ("rows_unchecked", "I1"),
+    ("send_for_find", "I1"),
+    ("no_baseline", "I1"),
+    ("rendered_again", "I1"),
+    ("early_retry", "I2"),
+    ("lying_service", "I1"),
+];
+
+/// Does the trials and tells each result to `hear`.
 pub async fn run(settings: &Settings, mut hear: impl FnMut(&TrialReport)) -> anyhow::Result<Summary> {
-    let rig = Rig::start(settings).await?;
     let mut summary = Summary::new(settings);
-    let mut ended = Ok(());
-    for index in 0..settings.trials {
-        match trial::trial(&rig, settings, settings.seed.wrapping_add(index)).await {
+    let next = AtomicU64::new(0);
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let workers: Vec<_> = (0..settings.jobs.max(1)).map(|_| work(settings, &next, sender.clone())).collect();
+    drop(sender);
+    let workers = futures::future::join_all(workers);
+    let listening = async {
+        while let Some(report) = reports.recv().await {
+            hear(&report);
+            summary.add(report);
+        }
+    };
+    let (ended, ()) = tokio::join!(workers, listening);
+    for folder in ended {
+        summary.folders.extend(folder?);
+    }
+    summary.reports.sort_by_key(|report| (report.fault, report.seed));
+    Ok(summary)
+}
+
+/// Does one trial after the other, as long as there are any. The folder, if it is kept.
+async fn work(
+    settings: &Settings,
+    next: &AtomicU64,
+    reports: mpsc::UnboundedSender<TrialReport>,
+) -> anyhow::Result<Option<PathBuf>> {
+    let rig = Rig::start(settings).await?;
+    let faults = if settings.faults.is_empty() { Fault::ALL } else { &settings.faults };
+    let (mut keep, mut ended) = (settings.keep, Ok(()));
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= settings.trials {
+            break;
+        }
+        let turns = faults.len() as u64;
+        let fault = faults[usize::try_from(index % turns).unwrap_or(0)];
+        match trial::trial(&rig, settings, fault, settings.seed.wrapping_add(index / turns)).await {
             Ok(report) => {
-                hear(&report);
-                summary.add(report);
+                let violated = !report.violations.is_empty();
+                keep |= violated && settings.mutant.is_none();
+                // Whoever listened has gone only if the whole series has.
+                let _ = reports.send(report);
+                if settings.until_caught && violated {
+                    next.store(settings.trials, Ordering::Relaxed);
+                }
             }
             Err(error) => {
                 ended = Err(error);
@@ -79,6 +143,6 @@ pub async fn run(settings: &Settings, mut hear: impl FnMut(&TrialReport)) -> any
             }
         }
     }
-    summary.folder = rig.stop(settings.keep || summary.violations > 0).await?;
-    ended.map(|()| summary)
+    let folder = rig.stop(keep).await?;
+    ended.map(|()| folder)
 }

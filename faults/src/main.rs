@@ -1,40 +1,51 @@
-//! `trunkline-faults`: kill trials from the command line. Build the program that is tried
+//! `trunkline-faults`: fault trials from the command line. Build the program that is tried
 //! first: `cargo build -p trunkline -p trunkline-faults`.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use trunkline_faults::{Settings, TIME_RATIO, report::TrialReport, run};
+use trunkline_faults::{
+    MUTANTS, Settings, TIME_RATIO,
+    fault::Fault,
+    report::{TrialReport, document},
+    run,
+};
 
-/// Kills Trunkline's processes and compares the store with the sandbox's ledger.
+/// Breaks what Trunkline stands on and compares the store with the sandbox's ledger.
 #[derive(Debug, Parser)]
 #[command(name = "trunkline-faults", version)]
 struct Arguments {
-    /// Seed of the first trial; each further one has the next number
+    /// A fault of the matrix, e.g. F7; may be repeated [default: all, in turns]
+    #[arg(long, value_name = "NUMBER", value_parser = fault)]
+    fault: Vec<Fault>,
+    /// Seed of the first trial of each fault; each further one has the next number
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many trials
-    #[arg(long, default_value_t = 200)]
+    /// How many trials, of all faults together
+    #[arg(long, default_value_t = 230)]
     trials: u64,
     /// Print one JSON document at the end instead of a line for each trial
     #[arg(long)]
     json: bool,
-    /// How many `serve` processes share the store
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
-    replicas: u8,
+    /// Write what was found as a document, e.g. docs/faults.md
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// How many `serve` processes share the store [default: what the fault needs]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: Option<u8>,
     /// Factor of all time-like settings
     #[arg(long, default_value_t = TIME_RATIO)]
     time_ratio: f64,
-    /// Leave a task type out; may be repeated
-    #[arg(long, value_name = "TYPE")]
-    without: Vec<String>,
     /// The program that is tried [default: `trunkline` beside this one]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Have the sandbox hide job runs for longer than any service may: violations must be found
-    #[arg(long)]
-    lie: bool,
+    /// Trials that go on at once, each with a Postgres and a sandbox of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: u8,
+    /// Plant a mistake: violations must be found
+    #[arg(long, value_name = "MISTAKE", value_parser = MUTANTS.map(|(name, _)| name))]
+    mutant: Option<String>,
     /// Keep the folder with the processes' logs
     #[arg(long)]
     keep: bool,
@@ -50,19 +61,25 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     let settings = Settings {
         program,
+        faults: arguments.fault,
         seed: arguments.seed,
         trials: arguments.trials,
-        replicas: usize::from(arguments.replicas),
+        replicas: arguments.replicas.map(usize::from),
         time_ratio: arguments.time_ratio,
-        without: arguments.without,
-        lie: arguments.lie,
+        mutant: arguments.mutant,
+        jobs: usize::from(arguments.jobs),
+        until_caught: false,
         keep: arguments.keep,
     };
     let json = arguments.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(run(&settings, |report| hear(report, json)))?;
-    if let Some(folder) = &summary.folder {
+    for folder in &summary.folders {
         writeln!(std::io::stderr(), "the processes' logs are in {}", folder.display())?;
+    }
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, document(&summary))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let mut out = std::io::stdout().lock();
     if json {
@@ -73,6 +90,13 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", summary.line())?;
     }
     Ok(if summary.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn fault(word: &str) -> Result<Fault, String> {
+    Fault::from_word(word).ok_or_else(|| {
+        let known: Vec<&str> = Fault::ALL.iter().map(|fault| fault.word()).collect();
+        format!("there is no fault {word}; the matrix has {}", known.join(", "))
+    })
 }
 
 /// One line for each trial: on stdout, or where the JSON document goes there, on stderr.

@@ -19,3 +19,9 @@ pub(crate) fn now() -> Instant {
 pub(crate) async fn step() {
     tokio::time::sleep(STEP).await;
 }
+
+/// The time on the wall, to compare with the sandbox's ledger.
+#[expect(clippy::disallowed_methods, reason = "the rig's edge: it compares records of two processes")]
+pub(crate) fn wall() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

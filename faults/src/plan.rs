@@ -1,23 +1,50 @@
-//! What a trial does, chosen from its seed. Pure.
+//! What a trial does, chosen from its fault and its seed. Pure.
 
-use crate::{dice::Dice, project};
+mod draw;
+
+use serde_json::{Value, json};
+
+use crate::{
+    dice::Dice,
+    fault::Fault,
+    project,
+    proxy::{Moment, Trick},
+};
 
 /// One trial.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where it comes from.
+    /// What goes wrong.
+    pub fault: Fault,
+    /// Where everything else comes from.
     pub seed: u64,
     /// The runs that are created.
     pub runs: Vec<RunPlan>,
-    /// For each replica, the point at which its first life ends, if one is armed.
-    pub armed: Vec<Armed>,
+    /// For each replica, how its first life goes wrong by itself.
+    pub lives: Vec<Life>,
     /// What is struck from outside.
-    pub blow: Blow,
+    pub blows: Vec<Blow>,
     /// For each death in turn, whether a new process takes the place. The last one alive is
     /// always replaced.
     pub restarts: Vec<bool>,
-    /// A command that is killed after so many milliseconds.
-    pub victim: Victim,
+    /// What people ask for meanwhile.
+    pub orders: Vec<Order>,
+    /// The sandbox's fault script.
+    pub script: Vec<Value>,
+    /// Calls that are cut off on the way to the sandbox.
+    pub sandbox_tricks: Vec<Trick>,
+    /// Statements that are cut off on each replica's way to Postgres.
+    pub store_tricks: Vec<Trick>,
+    /// Statements that are cut off on the commands' way to Postgres.
+    pub command_tricks: Vec<Trick>,
+    /// Postgres refuses some writes with errors that ask for another try.
+    pub conflicts: bool,
+    /// A schedule is due when the replicas start.
+    pub schedule_due: bool,
+    /// Milliseconds that a frozen process is kept beyond the moment at which others own its runs.
+    pub freeze_ms: u64,
+    /// The last replica starts only when another one froze.
+    pub has_reserve: bool,
 }
 
 /// A run to create.
@@ -31,7 +58,18 @@ pub struct RunPlan {
     pub crawler: Option<String>,
 }
 
-/// A point of the engine at which a process ends itself.
+/// How a process goes wrong by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// The point at which it ends itself.
+    pub crash: Option<Armed>,
+    /// The point at which it freezes itself.
+    pub stop: Option<Armed>,
+    /// How far its clock jumps, in milliseconds, and after how many.
+    pub clock_jump: Option<(i64, u64)>,
+}
+
+/// A point of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Armed {
     /// In the engine's words, e.g. `after_intent@glue_job:1`.
@@ -40,153 +78,190 @@ pub struct Armed {
     pub inside: bool,
 }
 
-/// What is struck from outside.
+/// What is struck from outside, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blow {
+    /// When.
+    pub when: When,
+    /// What.
+    pub deed: Deed,
+}
+
+/// When a blow is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blow {
-    /// Nothing more.
-    None,
-    /// The sandbox holds an answer back; the process that waits for it is killed.
-    Held {
-        /// The service.
-        service: &'static str,
-        /// The start whose answer is held.
-        operation: &'static str,
-        /// Whether the answer never comes, even if the process lived.
-        dropped: bool,
+pub enum When {
+    /// So many milliseconds after the runs were asked for.
+    After(u64),
+    /// Once the sandbox accepted this operation in this trial.
+    Accepted(&'static str),
+}
+
+/// What is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// One process, or all of them if there is none in this place.
+    Kill(usize),
+    /// The process that waits for the answer to a start of this type.
+    KillSender(&'static str),
+    /// One process is stopped, and continued later.
+    Freeze(usize),
+    /// One replica's link to Postgres goes silent for so many milliseconds, and is then cut
+    /// (or goes on as if nothing had been).
+    Silence {
+        /// The replica.
+        place: usize,
+        /// How long.
+        ms: u64,
+        /// Whether the connections are cut afterwards.
+        cut: bool,
     },
-    /// A process is killed at some time.
-    Random {
-        /// After so many milliseconds.
-        after_ms: u64,
-        /// Which replica; all of them if it is none of them.
-        replica: usize,
+    /// Postgres is killed and comes back after so many milliseconds.
+    KillPostgres {
+        /// How long it is away.
+        ms: u64,
     },
 }
 
-/// A command that is killed on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Victim {
-    /// None.
-    None,
-    /// A `run`, watched, of a date of its own.
-    Run {
-        /// Milliseconds that it lives.
-        after_ms: u64,
-    },
-    /// A `clear` of the first run after it ended.
-    Clear {
-        /// Milliseconds that it lives.
-        after_ms: u64,
-    },
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Milliseconds after the runs were asked for.
+    pub after_ms: u64,
+    /// What.
+    pub verb: Verb,
+    /// Milliseconds after which the command itself is killed.
+    pub life_ms: Option<u64>,
 }
 
-/// The date of the victim's own run.
-pub const VICTIM_DATE: &str = "2026-03-20";
+/// A command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Clear the run of this index, whole or one task.
+    Clear(usize, Option<&'static str>),
+    /// Cancel the run of this index.
+    Cancel(usize),
+    /// Do not wait for the next try of this task.
+    RetryNow(usize, &'static str),
+    /// Deploy again.
+    Deploy,
+    /// A run, watched, of a date of its own.
+    Run,
+}
 
-/// Points inside a start: the intent is committed, the handle is not.
-const INSIDE: [&str; 2] = ["after_intent", "after_send"];
-/// The other points.
-const ELSEWHERE: [&str; 6] =
-    ["before_commit", "after_commit", "before_find", "after_find", "before_notice", "after_notice"];
-/// Starts whose answers the sandbox can hold back.
-const STARTS: [(&str, &str, &str); 3] = [
-    ("glue_job", "glue", "StartJobRun"),
-    ("glue_crawler", "glue", "StartCrawler"),
-    ("athena_query", "athena", "StartQueryExecution"),
-];
-/// Commits among which one is chosen to die at; a run makes about so many.
-const COMMITS: u64 = 12;
+/// The date of the run that is watched.
+pub const WATCHED_DATE: &str = "2026-03-20";
+
+/// The limit of a start at ratio 1.
+const START_LIMIT_MS: f64 = 20_000.0;
+/// The quarantine of unconfirmed starts at ratio 1, and a little more.
+const QUARANTINE_MS: f64 = 970_000.0;
 
 impl Plan {
-    /// What the trial of this seed does with so many replicas, without some task types.
-    pub fn of(seed: u64, replicas: usize, without: &[String]) -> Self {
-        let mut dice = Dice::new(seed);
-        let kinds: Vec<&str> = project::EXTERNAL.into_iter().filter(|kind| !is_out(without, kind)).collect();
-        let runs = runs(&mut dice);
-        let armed = (0..replicas).map(|_| armed(&mut dice, &kinds)).collect();
-        let blow = blow(&mut dice, replicas, without);
-        let restarts = (0..16).map(|_| dice.percent(50)).collect();
-        let victim = match dice.between(0, 100) {
-            0..20 => Victim::Run { after_ms: dice.between(20, 900) },
-            20..35 => Victim::Clear { after_ms: dice.between(20, 700) },
-            _ => Victim::None,
-        };
-        Self { seed, runs, armed, blow, restarts, victim }
-    }
-}
-
-fn is_out(without: &[String], kind: &str) -> bool {
-    without.iter().any(|word| word == kind)
-}
-
-fn runs(dice: &mut Dice) -> Vec<RunPlan> {
-    let run = |pipeline, day: u32, crawler: Option<&str>| RunPlan {
-        pipeline,
-        date: format!("2026-03-{day:02}"),
-        crawler: crawler.map(str::to_owned),
-    };
-    let mut runs = vec![run("line", 1, Some(project::CRAWLERS[0])), run("fan", 1, None)];
-    match dice.between(0, 3) {
-        0 => runs.push(run("line", 2, Some(project::CRAWLERS[1]))),
-        1 => runs.extend([run("chain", 1, None), run("chain", 2, None)]),
-        _ => runs.push(run("sour", 1, None)),
-    }
-    runs
-}
-
-fn armed(dice: &mut Dice, kinds: &[&str]) -> Armed {
-    if dice.percent(75) {
-        let point = dice.pick(&INSIDE).copied().unwrap_or("after_intent");
-        let spec = match dice.pick(kinds) {
-            Some(kind) if dice.percent(60) => format!("{point}@{kind}:1"),
-            // Any type, noops and sleeps among them: those are starts as well.
-            _ => format!("{point}:{}", dice.between(1, 4)),
-        };
-        return Armed { spec, inside: true };
-    }
-    let point = dice.pick(&ELSEWHERE).copied().unwrap_or("before_commit");
-    let nth = if point.ends_with("commit") { dice.between(1, COMMITS) } else { 1 };
-    Armed { spec: format!("{point}:{nth}"), inside: false }
-}
-
-fn blow(dice: &mut Dice, replicas: usize, without: &[String]) -> Blow {
-    let starts: Vec<_> = STARTS.into_iter().filter(|(kind, ..)| !is_out(without, kind)).collect();
-    match (dice.between(0, 100), dice.pick(&starts)) {
-        (0..55, Some((_, service, operation))) => {
-            Blow::Held { service, operation, dropped: dice.percent(40) }
+    /// What the trial of this fault and seed does. `replicas` overrides how many processes
+    /// there are; times are those of `ratio`.
+    pub fn of(fault: Fault, seed: u64, replicas: Option<usize>, ratio: f64) -> Self {
+        // Different faults throw different dice for the same seed.
+        let mut dice = Dice::new(seed.wrapping_mul(1_000).wrapping_add(fault as u64));
+        let mut plan = draw::common(fault, seed, &mut dice);
+        if let Some(count) = replicas {
+            plan.set_replicas(count);
         }
-        (0..80, _) => Blow::Random {
-            after_ms: dice.between(200, 2_000),
-            replica: usize::try_from(dice.between(0, replicas as u64 + 1)).unwrap_or(0),
-        },
-        _ => Blow::None,
+        draw::of_fault(&mut plan, &mut dice, ratio);
+        plan
+    }
+
+    /// The same for a planted mistake: the trial in which it does harm.
+    pub fn of_mutant(mutant: &str, seed: u64, ratio: f64) -> Self {
+        let fault = match mutant {
+            "send_for_find" => Fault::F4,
+            "no_fence" | "rows_unchecked" => Fault::F7,
+            _ => Fault::F5,
+        };
+        let mut dice = Dice::new(seed);
+        let mut plan = draw::common(fault, seed, &mut dice);
+        plan.runs.truncate(2);
+        draw::of_mutant(&mut plan, mutant, ratio);
+        plan.restarts = vec![true];
+        plan
+    }
+
+    /// How a run of this plan may end.
+    pub fn outcomes(&self, pipeline: &str, key: &str) -> Vec<&'static str> {
+        let usual = project::outcome(pipeline);
+        let concerned = |index: usize| {
+            self.runs.get(index).is_some_and(|run| run.pipeline == pipeline && run.date == key)
+        };
+        if self.orders.iter().any(|order| matches!(order.verb, Verb::Cancel(index) if concerned(index))) {
+            return vec!["cancelled", usual];
+        }
+        if self.is_denied() && ["fan", "line"].contains(&pipeline) {
+            return vec!["failed", usual];
+        }
+        vec![usual]
+    }
+
+    /// Whether a service says that the role may not do it: a task that fails then is right.
+    pub fn is_denied(&self) -> bool {
+        self.script.iter().any(|rule| rule["code"] == "AccessDeniedException")
+    }
+
+    /// Whether it is the store that fails.
+    pub fn is_of_the_store(&self) -> bool {
+        (Fault::F9..=Fault::F14).contains(&self.fault)
+    }
+
+    fn set_replicas(&mut self, count: usize) {
+        self.lives.resize_with(count, Life::default);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TIME_RATIO;
+
+    fn plan(fault: Fault, seed: u64) -> Plan {
+        Plan::of(fault, seed, None, TIME_RATIO)
+    }
 
     #[test]
     fn a_seed_is_a_plan() {
-        assert_eq!(Plan::of(3, 2, &[]), Plan::of(3, 2, &[]));
-        assert_ne!(Plan::of(3, 2, &[]), Plan::of(4, 2, &[]));
-    }
-
-    #[test]
-    fn most_points_lie_inside_a_start() {
-        let inside =
-            (0..500).flat_map(|seed| Plan::of(seed, 2, &[]).armed).filter(|armed| armed.inside).count();
-        assert!((700..800).contains(&inside), "{inside}");
-    }
-
-    #[test]
-    fn what_is_left_out_is_not_struck() {
-        let without = vec!["athena_query".to_owned()];
-        for seed in 0..300 {
-            let plan = Plan::of(seed, 2, &without);
-            assert!(!matches!(plan.blow, Blow::Held { service: "athena", .. }));
-            assert!(plan.armed.iter().all(|armed| !armed.spec.contains("athena")), "{plan:?}");
+        for fault in Fault::ALL {
+            assert_eq!(format!("{:?}", plan(*fault, 3)), format!("{:?}", plan(*fault, 3)));
         }
+        assert_ne!(format!("{:?}", plan(Fault::F1, 3)), format!("{:?}", plan(Fault::F1, 4)));
+    }
+
+    #[test]
+    fn every_fault_does_something_and_has_one_to_five_replicas() {
+        for fault in Fault::ALL {
+            for seed in 0..200 {
+                let plan = plan(*fault, seed);
+                assert!((1..=5).contains(&plan.lives.len()), "{plan:?}");
+                let nothing = plan.lives.iter().all(|life| *life == Life::default())
+                    && plan.blows.is_empty()
+                    && plan.orders.is_empty()
+                    && plan.script.is_empty()
+                    && plan.sandbox_tricks.is_empty()
+                    && plan.store_tricks.is_empty()
+                    && !plan.conflicts
+                    && !plan.schedule_due;
+                assert!(!nothing, "{plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn most_points_of_kills_lie_inside_a_start() {
+        let armed = |fault| (0..500).filter_map(move |seed| plan(fault, seed).lives[0].crash.clone());
+        let inside = armed(Fault::F1).filter(|armed| armed.inside).count();
+        assert!((300..450).contains(&inside), "{inside}");
+    }
+
+    #[test]
+    fn what_is_cancelled_may_end_as_cancelled() {
+        let plan = plan(Fault::F26, 1);
+        assert_eq!(plan.outcomes("long", "2026-03-05"), ["cancelled", "cancelled"]);
+        assert_eq!(plan.outcomes("sour", "2026-03-09"), ["failed"]);
     }
 }

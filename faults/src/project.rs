@@ -12,9 +12,30 @@ pub const CRAWLERS: [&str; 3] = ["faults-crawl-one", "faults-crawl-two", "faults
 /// The job.
 pub const JOB: &str = "faults-job";
 
+/// The job that somebody must stop.
+pub const LONG_JOB: &str = "faults-long";
+
 /// How a run of each pipeline ends.
-pub const OUTCOMES: [(&str, &str); 4] =
-    [("line", "succeeded"), ("fan", "succeeded"), ("chain", "succeeded"), ("sour", "failed")];
+const OUTCOMES: [(&str, &str); 7] = [
+    ("line", "succeeded"),
+    ("fan", "succeeded"),
+    ("chain", "succeeded"),
+    ("sour", "failed"),
+    ("long", "cancelled"),
+    ("tick", "succeeded"),
+    ("twice", "succeeded"),
+];
+
+/// The tasks of a pipeline that a person may clear one by one.
+pub fn tasks(pipeline: &str) -> &'static [&'static str] {
+    match pipeline {
+        "line" => &["crawl", "convert", "count"],
+        "fan" => &["begin", "job_a", "job_b", "work", "ask", "end"],
+        "chain" => &["one", "two", "three", "four"],
+        "sour" => &["fail"],
+        _ => &[],
+    }
+}
 
 /// What the sandbox must have.
 pub const TEMPLATE: &str = r#"AWSTemplateFormatVersion: "2010-09-09"
@@ -63,6 +84,18 @@ Resources:
       NumberOfWorkers: 2
       MaxRetries: 0
       ExecutionProperty: { MaxConcurrentRuns: 50 }
+  LongJob:
+    Type: AWS::Glue::Job
+    Metadata: { Trunkline: { Sandbox: { Script: jobs/long.py } } }
+    Properties:
+      Name: faults-long
+      Role: !GetAtt Role.Arn
+      Command: { Name: glueetl, PythonVersion: "3", ScriptLocation: "s3://faults-bucket/long.py" }
+      GlueVersion: "5.0"
+      WorkerType: G.1X
+      NumberOfWorkers: 2
+      MaxRetries: 0
+      ExecutionProperty: { MaxConcurrentRuns: 50 }
   Topic:
     Type: AWS::SNS::Topic
     Properties:
@@ -71,6 +104,9 @@ Resources:
 "#;
 
 const WORK: &str = "import time\ntime.sleep(0.05)\nprint('worked')\n";
+
+/// Longer than any trial: somebody must stop it.
+const LONG: &str = "import time\ntime.sleep(600)\n";
 
 const HEAD: &str = "\
 schedule: \"0 9 * * *\"
@@ -100,7 +136,7 @@ name: fan
 max_active_runs: 2
 tasks:
   begin: { type: noop }
-  job_a: { type: glue_job, depends_on: begin, job: faults-job }
+  job_a: { type: glue_job, depends_on: begin, job: faults-job, arguments: { --generation: \"{{ run.generation }}\" } }
   job_b: { type: glue_job, depends_on: begin, job: faults-job }
   work:
     type: command
@@ -144,10 +180,39 @@ tasks:
   never: { type: noop, depends_on: fail }
 ";
 
+const LONG_RUN: &str = "\
+name: long
+tasks:
+  begin: { type: noop }
+  haul: { type: glue_job, depends_on: begin, job: faults-long }
+  after: { type: noop, depends_on: haul }
+";
+
+/// The second crawl begins as soon as the first ended.
+const TWICE: &str = "\
+name: twice
+params: { crawler: { type: string, default: faults-crawl-one } }
+tasks:
+  crawl: { type: glue_crawler, crawler: \"{{ params.crawler }}\" }
+  again: { type: glue_crawler, depends_on: crawl, crawler: \"{{ params.crawler }}\" }
+";
+
+/// Like the others, but what was missed is made up for: the one that a trial's schedule fires.
+const TICK: &str = "\
+name: tick
+schedule: \"0 9 * * *\"
+timezone: UTC
+data_interval: day
+catchup: last
+defaults: { connection: aws, retries: 0, poll_interval: 1s }
+on_success: [{ sns: \"{{ vars.topic }}\" }]
+tasks:
+  job: { type: glue_job, job: faults-job }
+  done: { type: noop, depends_on: job }
+";
+
 /// Writes the project. Its `starts` file gets one line for each start of a `command` task.
-pub fn write(folder: &Path, endpoint: &str, starts: &Path, without: &[String]) -> io::Result<()> {
-    let has_query = !without.iter().any(|word| word == "athena_query");
-    let query = |text: &'static str| if has_query { text } else { "" };
+pub fn write(folder: &Path, endpoint: &str, starts: &Path) -> io::Result<()> {
     let project = format!(
         "pipelines: pipelines\n\
          environments:\n  \
@@ -161,12 +226,16 @@ pub fn write(folder: &Path, endpoint: &str, starts: &Path, without: &[String]) -
     );
     fs::create_dir_all(folder.join("jobs"))?;
     fs::write(folder.join("jobs/work.py"), WORK)?;
+    fs::write(folder.join("jobs/long.py"), LONG)?;
     fs::write(folder.join("trunkline.yaml"), project)?;
     let pipelines = [
-        ("line", format!("{HEAD}{LINE}{}", query(LINE_QUERY))),
-        ("fan", format!("{HEAD}{FAN}{}{FAN_END}", query(FAN_QUERY))),
+        ("line", format!("{HEAD}{LINE}{LINE_QUERY}")),
+        ("fan", format!("{HEAD}{FAN}{FAN_QUERY}{FAN_END}")),
         ("chain", format!("{HEAD}{CHAIN}")),
         ("sour", format!("{HEAD}{SOUR}")),
+        ("long", format!("{HEAD}{LONG_RUN}")),
+        ("twice", format!("{HEAD}{TWICE}")),
+        ("tick", TICK.to_owned()),
     ];
     for (name, text) in pipelines {
         let folder = folder.join("pipelines").join(name);

@@ -1,17 +1,22 @@
 //! What the trials found.
 
+mod document;
+
 use serde::Serialize;
 
-use crate::Settings;
+pub use self::document::document;
+use crate::{Settings, fault::Fault};
 
-/// One death of a process.
+/// One thing that went wrong, as planned.
 #[derive(Clone, Debug, Serialize)]
-pub struct Kill {
-    /// Which process: `serve 0`, `run`, `clear`.
+pub struct Hit {
+    /// Who or what: `serve 0`, `clear`, `Postgres`, `link to the sandbox`.
     pub process: String,
-    /// Where: a point of the engine, a held answer, or just some time.
+    /// How: killed, frozen, silent, cut.
+    pub how: &'static str,
+    /// Where: a point of the engine, an operation, or just some time.
     pub at: String,
-    /// Whether an intent was committed whose handle was not, and this process was to send it.
+    /// Whether an intent was committed whose handle was not, and this concerned who was to send it.
     pub inside_start: bool,
     /// The live attempts at that moment, e.g. `glue_job starting 1, noop running 1`.
     pub attempts: String,
@@ -20,8 +25,12 @@ pub struct Kill {
 /// One trial.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrialReport {
-    /// The seed that repeats it.
+    /// What went wrong.
+    pub fault: Fault,
+    /// With the fault, what repeats it.
     pub seed: u64,
+    /// Processes that shared the store.
+    pub replicas: usize,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// Runs that existed in the end.
@@ -34,9 +43,9 @@ pub struct TrialReport {
     pub reattached: usize,
     /// Notices that were published more than once, which a death may cause.
     pub repeated_notices: usize,
-    /// Who died where.
-    pub kills: Vec<Kill>,
-    /// What was wrong.
+    /// What went wrong where.
+    pub hits: Vec<Hit>,
+    /// What was violated.
     pub violations: Vec<String>,
 }
 
@@ -45,20 +54,20 @@ pub struct TrialReport {
 pub struct Summary {
     /// The first seed.
     pub seed: u64,
-    /// Processes that shared the store.
-    pub replicas: usize,
     /// The factor of all time-like settings.
     pub time_ratio: f64,
-    /// Task types that were left out.
-    pub without: Vec<String>,
     /// Trials that were completed.
     pub trials: usize,
     /// Violations in all of them.
     pub violations: usize,
-    /// Deaths.
+    /// Blows that hit.
+    pub hits: usize,
+    /// Processes killed.
     pub kills: usize,
-    /// Deaths inside a start.
+    /// Blows inside a start.
     pub inside_start: usize,
+    /// Trials with a blow inside a start.
+    pub trials_inside_start: usize,
     /// Accepted starts.
     pub starts: usize,
     /// Starts that were found again.
@@ -67,8 +76,8 @@ pub struct Summary {
     pub repeated_notices: usize,
     /// The sum of the trials' durations.
     pub seconds: f64,
-    /// The folder with the processes' logs, if it was kept: asked for, or violations were found.
-    pub folder: Option<std::path::PathBuf>,
+    /// The folders with the processes' logs, if they were kept: asked for, or violations were found.
+    pub folders: Vec<std::path::PathBuf>,
     /// Each trial.
     pub reports: Vec<TrialReport>,
 }
@@ -77,18 +86,18 @@ impl Summary {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             seed: settings.seed,
-            replicas: settings.replicas,
             time_ratio: settings.time_ratio,
-            without: settings.without.clone(),
             trials: 0,
             violations: 0,
+            hits: 0,
             kills: 0,
             inside_start: 0,
+            trials_inside_start: 0,
             starts: 0,
             reattached: 0,
             repeated_notices: 0,
             seconds: 0.0,
-            folder: None,
+            folders: Vec::new(),
             reports: Vec::new(),
         }
     }
@@ -96,8 +105,11 @@ impl Summary {
     pub(crate) fn add(&mut self, report: TrialReport) {
         self.trials += 1;
         self.violations += report.violations.len();
-        self.kills += report.kills.len();
-        self.inside_start += report.kills.iter().filter(|kill| kill.inside_start).count();
+        self.hits += report.hits.len();
+        self.kills += report.hits.iter().filter(|hit| hit.how == "killed").count();
+        let inside = report.hits.iter().filter(|hit| hit.inside_start).count();
+        self.inside_start += inside;
+        self.trials_inside_start += usize::from(inside > 0);
         self.starts += report.starts;
         self.reattached += report.reattached;
         self.repeated_notices += report.repeated_notices;
@@ -108,8 +120,8 @@ impl Summary {
     /// The last line of the output.
     pub fn line(&self) -> String {
         format!(
-            "{} trials, {} violations, {} kills, {} inside a start",
-            self.trials, self.violations, self.kills, self.inside_start
+            "{} trials, {} violations, {} hits ({} kills), {} trials hit inside a start",
+            self.trials, self.violations, self.hits, self.kills, self.trials_inside_start
         )
     }
 }

@@ -1,14 +1,20 @@
-//! What all trials of a series share: a folder, one Postgres, one sandbox process, and a
-//! database with the pipelines deployed that each trial gets a copy of.
+//! What all trials of a series share: a folder, one Postgres, one sandbox process, a proxy on
+//! every link, and a database with the pipelines deployed that each trial gets a copy of.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::process::Child;
 use trunkline_postgres::Server;
 
-use crate::{Settings, pace, process::Launcher, project, sandbox::Sandbox};
+use crate::{
+    Settings, pace,
+    process::{self, CANARY, Launcher},
+    project,
+    proxy::{Proxy, Upstream},
+    sandbox::Sandbox,
+};
 
 /// How long the sandbox may take to answer at first; it is a debug build on a busy machine.
 const SANDBOX_WAIT: Duration = Duration::from_mins(1);
@@ -20,6 +26,8 @@ const CONNECTIONS: u16 = 200;
 const PATTERN: &str = "faults_pattern";
 /// How often a copy is tried: somebody's last connection to the pattern may still be closing.
 const COPY_TRIES: u32 = 500;
+/// Most `serve` processes of a trial; each has a link of its own to Postgres.
+pub const REPLICAS_MAX: usize = 5;
 
 /// What all trials share.
 pub struct Rig {
@@ -27,7 +35,16 @@ pub struct Rig {
     pub(crate) sandbox: Sandbox,
     /// One line per start of a `command` task: the attempt's id.
     pub(crate) starts: PathBuf,
-    server: Server,
+    /// Everybody's way to the sandbox.
+    pub(crate) sandbox_link: Proxy,
+    /// Each replica's way to Postgres.
+    pub(crate) store_links: Vec<Proxy>,
+    /// The commands' way to Postgres.
+    pub(crate) command_link: Proxy,
+    /// Where Postgres' own socket is, and as whom one connects.
+    socket: PgConnectOptions,
+    options: trunkline_postgres::settings::Options,
+    server: tokio::sync::Mutex<Option<Server>>,
     folder: tempfile::TempDir,
     sandbox_process: Child,
 }
@@ -48,18 +65,40 @@ impl Rig {
             project: folder.path().join("project"),
             logs: folder.path().join("logs"),
             time_ratio: settings.time_ratio,
+            mutant: settings.mutant.clone(),
         };
         fs::create_dir_all(&launcher.project)?;
         fs::create_dir_all(&launcher.logs)?;
         let starts = folder.path().join("starts");
         let (sandbox, sandbox_process) = start_sandbox(&launcher, settings.time_ratio).await?;
-        project::write(&launcher.project, &sandbox.endpoint(), &starts, &settings.without)?;
+        let sandbox_link = Proxy::start(Upstream::Sandbox(sandbox.authority.clone())).await?;
+        project::write(&launcher.project, &format!("http://127.0.0.1:{}", sandbox_link.port), &starts)?;
         sandbox.provision(project::TEMPLATE, &launcher.project).await?;
         let mut options = trunkline_postgres::testing::options(&folder.path().join("postgres"));
         options.root_base = folder.path().join("root");
         options.connections = CONNECTIONS;
         let server = trunkline_postgres::start(&options).await?;
-        let rig = Self { launcher, sandbox, starts, server, folder, sandbox_process };
+        let socket = PgConnectOptions::from_str(&server.url)?;
+        let place = socket.get_socket().context("the rig's Postgres has no socket")?.join(".s.PGSQL.5432");
+        let mut store_links = Vec::new();
+        for _ in 0..REPLICAS_MAX {
+            store_links.push(Proxy::start(Upstream::Store(place.clone())).await?);
+        }
+        let command_link = Proxy::start(Upstream::Store(place)).await?;
+        let server = tokio::sync::Mutex::new(Some(server));
+        let rig = Self {
+            launcher,
+            sandbox,
+            starts,
+            sandbox_link,
+            store_links,
+            command_link,
+            socket,
+            options,
+            server,
+            folder,
+            sandbox_process,
+        };
         if let Err(error) = rig.deploy().await {
             rig.stop(false).await?;
             return Err(error);
@@ -67,24 +106,60 @@ impl Rig {
         Ok(rig)
     }
 
-    async fn deploy(&self) -> anyhow::Result<()> {
-        self.create(&format!("create database {PATTERN}")).await?;
-        let pattern = self.server.database_url(PATTERN);
-        self.launcher.complete("deploy", Some(&pattern), &["deploy"]).await
+    /// The URL of a database for programs, through a proxy. The password is looked at by nobody
+    /// and must be shown by nobody.
+    pub(crate) fn url_through(&self, link: &Proxy, database: &str) -> String {
+        let user = self.socket.get_username();
+        format!("postgresql://{user}:{CANARY}@127.0.0.1:{}/{database}?sslmode=disable", link.port)
     }
 
-    /// A database of its own with the pipelines deployed: its URL.
-    pub(crate) async fn database(&self, name: &str) -> anyhow::Result<String> {
+    /// How the rig itself reaches a database.
+    pub(crate) fn direct(&self, database: &str) -> PgConnectOptions {
+        self.socket.clone().database(database)
+    }
+
+    async fn deploy(&self) -> anyhow::Result<()> {
+        self.create(&format!("create database {PATTERN}")).await?;
+        let url = self.url_through(&self.command_link, PATTERN);
+        self.launcher.complete("deploy", &[("DATABASE_URL", &url)], &["deploy"]).await
+    }
+
+    /// Makes a database with the pipelines deployed.
+    pub(crate) async fn database(&self, name: &str) -> anyhow::Result<()> {
         self.create(&format!("create database {name} template {PATTERN}")).await?;
-        let url = self.server.database_url(name);
-        let mut connection = PgConnection::connect(&url).await?;
         // Tokens and markers are made of the installation's id: a copy with the same id would
         // rightly find the jobs of the trial before.
-        sqlx::query("update installation set installation_id = gen_random_uuid()")
-            .execute(&mut connection)
-            .await?;
-        connection.close().await?;
-        Ok(url)
+        self.execute(name, "update installation set installation_id = gen_random_uuid()").await
+    }
+
+    /// Does something in a database.
+    pub(crate) async fn execute(&self, database: &str, statements: &str) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect_with(&self.direct(database)).await?;
+        // Statements of this crate only: nothing to escape.
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await?;
+        Ok(connection.close().await?)
+    }
+
+    /// Kills Postgres as `kill -9` of its postmaster does, waits, and starts it again. From when
+    /// until when it was away.
+    pub(crate) async fn kill_postgres(
+        &self,
+        away: Duration,
+    ) -> anyhow::Result<(jiff::Timestamp, jiff::Timestamp)> {
+        let mut slot = self.server.lock().await;
+        let mut server = slot.take().context("Postgres is not there")?;
+        let pid = u32::try_from(server.pid).unwrap_or(0);
+        process::signal(pid, rustix::process::Signal::KILL);
+        server.wait().await;
+        drop(server);
+        let gone = pace::wall();
+        let since = pace::now();
+        while since.elapsed() < away {
+            pace::step().await;
+        }
+        let back = pace::wall();
+        *slot = Some(trunkline_postgres::start(&self.options).await?);
+        Ok((gone, back))
     }
 
     /// Removes a database, whoever is connected.
@@ -95,7 +170,7 @@ impl Rig {
     async fn create(&self, statement: &str) -> anyhow::Result<()> {
         let mut tries = 0;
         loop {
-            let mut connection = PgConnection::connect(&self.server.url).await?;
+            let mut connection = PgConnection::connect_with(&self.socket).await?;
             // Names come from this file and numbers: nothing to escape.
             let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut connection).await;
             let _ = connection.close().await;
@@ -114,7 +189,9 @@ impl Rig {
     pub(crate) async fn stop(self, keep: bool) -> anyhow::Result<Option<PathBuf>> {
         let Self { server, folder, mut sandbox_process, .. } = self;
         let _ = sandbox_process.kill().await;
-        server.stop().await?;
+        if let Some(server) = server.into_inner() {
+            server.stop().await?;
+        }
         Ok(keep.then(|| folder.keep()))
     }
 }
@@ -135,7 +212,7 @@ async fn start_sandbox(launcher: &Launcher, ratio: f64) -> anyhow::Result<(Sandb
         "--signature-age-max-ms",
         &age,
     ];
-    let mut child = launcher.start("sandbox", None, None, &arguments)?;
+    let mut child = launcher.start("sandbox", &[], &arguments)?;
     let began = pace::now();
     loop {
         if let Ok(port) = fs::read_to_string(&port_file) {

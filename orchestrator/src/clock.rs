@@ -35,6 +35,27 @@ impl Clock for SystemClock {
     }
 }
 
+/// The machine's clock, set wrong by somebody after a while; for fault trials.
+#[derive(Clone, Copy, Debug)]
+pub struct JumpingClock {
+    by: SignedDuration,
+    at: Timestamp,
+}
+
+impl JumpingClock {
+    /// A clock that is right for `after` from now on, and wrong by `by` then.
+    pub fn new(by: SignedDuration, after: SignedDuration) -> Self {
+        Self { by, at: SystemClock.now().checked_add(after).unwrap_or(Timestamp::MAX) }
+    }
+}
+
+impl Clock for JumpingClock {
+    fn now(&self) -> Timestamp {
+        let now = SystemClock.now();
+        if now < self.at { now } else { now.checked_add(self.by).unwrap_or(now) }
+    }
+}
+
 /// A clock that stands still until it is moved; for tests.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Timestamp>);

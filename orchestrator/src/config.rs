@@ -5,6 +5,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use jiff::SignedDuration;
+
 /// The smallest factor by which time-like settings may be scaled: below it the fault trials'
 /// pauses would be shorter than what a scheduler of an operating system can tell apart.
 const TIME_RATIO_MIN: f64 = 0.001;
@@ -37,6 +39,8 @@ pub struct Config {
     pub json: bool,
     /// The factor for every time-like setting of the engine, `1` outside of trials.
     pub time_ratio: f64,
+    /// How far the clock of a trial jumps, and after how long; only beside a time ratio.
+    pub clock_jump: Option<(SignedDuration, SignedDuration)>,
     /// Whether a server with `fsync` off is accepted: tests and benches of other things.
     pub lax_durability: bool,
     /// Who asks: the user's name, for the history.
@@ -54,6 +58,11 @@ pub enum ConfigError {
     /// A ratio that is not one.
     #[error("TRUNKLINE_TIME_RATIO is `{0}`; it must be a number from {TIME_RATIO_MIN} to 1")]
     TimeRatio(String),
+    /// A jump that is none, or outside of a trial.
+    #[error(
+        "TRUNKLINE_CLOCK_JUMP is `{0}`; it must be MILLISECONDS@AFTER_MILLISECONDS, beside TRUNKLINE_TIME_RATIO"
+    )]
+    ClockJump(String),
 }
 
 impl Config {
@@ -75,6 +84,14 @@ impl Config {
                 _ => return Err(ConfigError::TimeRatio(text)),
             },
         };
+        let clock_jump = match variable("TRUNKLINE_CLOCK_JUMP") {
+            None => None,
+            // A clock that lies has no place outside of trials, whose time is scaled.
+            Some(text) => match clock_jump(&text) {
+                Some(jump) if time_ratio < 1.0 => Some(jump),
+                _ => return Err(ConfigError::ClockJump(text)),
+            },
+        };
         let environment = flags.environment.or_else(|| variable("TRUNKLINE_ENV"));
         Ok(Self {
             environment: environment.unwrap_or_else(|| "local".to_owned()),
@@ -83,6 +100,7 @@ impl Config {
             store: flags.store.or_else(|| variable("DATABASE_URL")),
             json: flags.json,
             time_ratio,
+            clock_jump,
             lax_durability: variable("TRUNKLINE_LAX_DURABILITY").is_some_and(|text| text == "1"),
             actor: variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(user_id),
             host: host_name(),
@@ -93,6 +111,12 @@ impl Config {
     pub fn scaled(&self, nominal: Duration) -> Duration {
         nominal.mul_f64(self.time_ratio)
     }
+}
+
+fn clock_jump(text: &str) -> Option<(SignedDuration, SignedDuration)> {
+    let (by, after) = text.split_once('@')?;
+    let after = after.parse::<u32>().ok()?;
+    Some((SignedDuration::from_millis(by.parse().ok()?), SignedDuration::from_millis(after.into())))
 }
 
 /// A variable of the process environment, for `${VAR}` in `trunkline.yaml`. Empty and unset
@@ -140,6 +164,17 @@ mod tests {
         };
         let config = read(flags, &variables).unwrap();
         assert_eq!((config.environment.as_str(), config.store.as_deref()), ("prod", Some("postgres://f")));
+    }
+
+    #[test]
+    fn a_clock_jumps_in_trials_only() {
+        let jump = ("TRUNKLINE_CLOCK_JUMP", "-1500@200");
+        let config = read(Flags::default(), &[jump, ("TRUNKLINE_TIME_RATIO", "0.1")]).unwrap();
+        let millis = SignedDuration::from_millis;
+        assert_eq!(config.clock_jump, Some((millis(-1500), millis(200))));
+        assert!(matches!(read(Flags::default(), &[jump]), Err(ConfigError::ClockJump(_))));
+        let wrong = [("TRUNKLINE_CLOCK_JUMP", "soon"), ("TRUNKLINE_TIME_RATIO", "0.1")];
+        assert!(matches!(read(Flags::default(), &wrong), Err(ConfigError::ClockJump(_))));
     }
 
     #[test]

@@ -198,15 +198,17 @@ declare
   t task_change;
   a attempt_change;
   seq integer;
+  holds_place boolean;
   written uuid[] := '{}';
   leaving uuid[] := '{}';
 begin
   foreach r in array runs loop
     if r.ended_at is not null then
-      -- Locked first, so that whether it holds a place is read from the newest version of its row.
-      perform from run k
-        where k.run_id = r.run_id and k.fence = r.fence and k.owner = replica and k.has_place for update;
-      if found then
+      -- Locked first, whether or not it seems to hold a place: only then is that read from the newest
+      -- version of its row.
+      select k.has_place into holds_place from run k
+        where k.run_id = r.run_id and k.fence = r.fence and k.owner = replica for update;
+      if found and holds_place then
         leaving := leaving || r.run_id;
       end if;
     end if;

@@ -2,113 +2,33 @@
 //! repeats and delays them, crashes between the commit and the deed, cancels and clears at
 //! any moment. A failing seed is printed; `SIMULATION_SEED` runs one, `SIMULATION_SEEDS` many.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod simulated;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
-    ids::{PipelineName, RunId, TaskName},
+    ids::RunId,
     machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, Resolution},
-    pipeline::{Catchup, Notice, Pipeline, RetryPolicy, Task, TriggerRule},
+    pipeline::TriggerRule,
     run::{Attempt, Definition, Failure, Installation, Run, Trigger},
-    schedule::DataInterval,
     words::{AttemptState, RunState, TaskState},
 };
 use uuid::Uuid;
 
+use simulated::{Chance, Job, accepted, pipeline, report};
+
 /// Steps after which a run must have ended once the world stops being hostile.
 const STEPS_MAX: usize = 3_000;
 const SEEDS_IN_TESTS: u64 = 5_000;
-
-/// splitmix64: small, seedable, and all the randomness that there is.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-
-    fn percent(&mut self, share: u64) -> bool {
-        self.next() % 100 < share
-    }
-}
-
-fn pipeline(chance: &mut Chance) -> Pipeline {
-    let count = 1 + chance.below(7);
-    let tasks = (0..count)
-        .map(|position| {
-            let depends_on = (0..position).filter(|_| chance.percent(40)).collect();
-            let rule = if chance.percent(60) {
-                TriggerRule::AllSuccess
-            } else {
-                TriggerRule::ALL[chance.below(TriggerRule::ALL.len())]
-            };
-            Task {
-                name: TaskName::new(format!("t{position}")).unwrap(),
-                operator: "noop".into(),
-                settings: Value::Null,
-                depends_on,
-                trigger_rule: rule,
-                connection: "aws".into(),
-                retry: RetryPolicy {
-                    retries: u32::try_from(chance.below(3)).unwrap(),
-                    delay: Duration::from_secs(60),
-                    backoff: 2.0,
-                    delay_max: Duration::from_secs(600),
-                    retry_on: Vec::new(),
-                },
-                timeout: Duration::from_secs(3600),
-                poll_interval: Duration::from_secs(30),
-            }
-        })
-        .collect();
-    let notice = Notice { sns: "arn".into(), connection: "aws".into(), subject: None, message: None };
-    Pipeline {
-        name: PipelineName::new("sim").unwrap(),
-        description: String::new(),
-        owner: String::new(),
-        tags: Vec::new(),
-        environment: "local".into(),
-        calendar: None,
-        timezone: "UTC".into(),
-        start_date: None,
-        data_interval: DataInterval::None,
-        catchup: Catchup::Last,
-        max_active_runs: 1,
-        concurrency_group: None,
-        run_timeout: chance.percent(10).then(|| Duration::from_secs(7200)),
-        params: indexmap::IndexMap::new(),
-        vars: indexmap::IndexMap::new(),
-        connections: indexmap::IndexMap::new(),
-        tasks,
-        on_success: vec![notice.clone()],
-        on_failure: vec![notice],
-    }
-}
 
 /// What stands in the store: rows, not the run in memory.
 struct Stored {
     run: Run,
     ended_attempts: BTreeMap<(usize, u32), Attempt>,
     notices: Vec<(u32, NoticeOutcome)>,
-}
-
-/// An external job, by the token of its attempt.
-struct Job {
-    key: AttemptKey,
-    ends_at: Timestamp,
-    fails: bool,
-    stopped: bool,
-    ended: bool,
 }
 
 struct World {
@@ -400,26 +320,6 @@ impl World {
     }
 }
 
-fn accepted(attempt: AttemptKey, reattached: bool) -> Event {
-    Event::Accepted {
-        attempt,
-        handle: json!({"id": attempt.number}).into(),
-        external_id: attempt.number.to_string(),
-        reattached,
-    }
-}
-
-fn report(job: &Job) -> Event {
-    let attempt = job.key;
-    if job.stopped {
-        Event::Stopped { attempt, failure: Failure::new("cancelled", "stopped") }
-    } else if job.fails {
-        Event::Failed { attempt, failure: Failure::new("failed", "broke"), outcome: Value::Null }
-    } else {
-        Event::Succeeded { attempt, outcome: json!({"outputs": {"rows": 1}}) }
-    }
-}
-
 fn simulate(seed: u64) {
     let mut world = World::new(seed);
     for step in 0..STEPS_MAX {
@@ -444,19 +344,7 @@ fn simulate(seed: u64) {
     assert_eq!(told, wanted, "notices of the last generation");
 }
 
-#[expect(clippy::disallowed_methods, reason = "seeds are chosen from outside")]
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn every_seed_ends_well() {
-    let (first, count) = match number_from("SIMULATION_SEED") {
-        Some(seed) => (seed, 1),
-        None => (0, number_from("SIMULATION_SEEDS").unwrap_or(SEEDS_IN_TESTS)),
-    };
-    for seed in first..first + count {
-        let result = std::panic::catch_unwind(|| simulate(seed));
-        assert!(result.is_ok(), "seed {seed} failed: repeat it with SIMULATION_SEED={seed}");
-    }
+    simulated::each_seed("SIMULATION", SEEDS_IN_TESTS, simulate);
 }

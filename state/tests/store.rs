@@ -225,6 +225,46 @@ async fn places_of_pipelines_and_groups_are_kept() {
     assert_eq!(rows.iter().map(|row| row.active_runs).collect::<Vec<_>>(), [0, 0]);
 }
 
+/// The place of a run that is cancelled at the very moment at which it gets it.
+#[tokio::test]
+async fn a_place_that_is_being_taken_is_given_back() {
+    let fixture = Fixture::new("taking").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 1, None)).await;
+    let (mut first, delta) = new_run(&store, &definition, 10, "a").await;
+    assert_eq!(create(&store, &first, &delta).await, Created::Placed);
+    let (second, delta) = new_run(&store, &definition, 11, "b").await;
+    assert_eq!(create(&store, &second, &delta).await, Created::Queued);
+    let delta = machine::step(&mut first, &[done(FIRST)], NOW);
+    assert!(save(&store, &first, 1, &delta).await.unwrap());
+
+    let mut owned = store.claim_one(second.id).await.unwrap().unwrap();
+    let mut taking = store.pool().begin().await.unwrap();
+    for statement in [
+        "update run set has_place = true where run_id = $1",
+        "update pipeline set active_runs = 1 where $1::uuid is not null",
+    ] {
+        sqlx::query(statement).bind(second.id.0).execute(&mut *taking).await.unwrap();
+    }
+    let cancel = Command::Cancel { task: None, reason: None };
+    let delta = machine::ask(&mut owned.run, "user:test", &cancel, NOW).unwrap();
+    let saving = tokio::spawn({
+        let store = store.clone();
+        async move { save(&store, &owned.run, owned.fence, &delta).await.unwrap() }
+    });
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    let waits = "select count(*) from pg_stat_activity
+                  where datname = current_database() and wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(store.pool()).await.unwrap() == 0 {
+        look.tick().await;
+    }
+    taking.commit().await.unwrap();
+    assert!(saving.await.unwrap());
+    let taken: i32 =
+        sqlx::query_scalar("select active_runs from pipeline").fetch_one(store.pool()).await.unwrap();
+    assert_eq!(taken, 0, "the place went with the run");
+}
+
 #[tokio::test]
 async fn the_database_refuses_what_must_never_happen() {
     let fixture = Fixture::new("constraints").await;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::evidence::{HistoryFact, NoticeFact, Start, TaskFact};
+use crate::evidence::{Call, HistoryFact, NoticeFact, Start, TaskFact};
 
 fn start(operation: &str, marker: Option<&str>, id: &str) -> Start {
     Start {
@@ -13,6 +13,7 @@ fn start(operation: &str, marker: Option<&str>, id: &str) -> Start {
         subject: "faults-crawl-one".to_owned(),
         marker: marker.map(str::to_owned),
         id: id.to_owned(),
+        at: Some(jiff::Timestamp::UNIX_EPOCH),
     }
 }
 
@@ -29,7 +30,14 @@ fn attempt(position: i32, operator: &str, token: &str, external: Option<&str>) -
         external_id: external.map(str::to_owned),
         reattached: false,
         intent_at: 10 + i64::from(position) * 10,
+        ended_at: Some(15 + i64::from(position) * 10),
+        body: serde_json::json!({ "StartJobRun": sent(token) }),
+        failure: String::new(),
     }
+}
+
+fn sent(token: &str) -> Value {
+    serde_json::json!({ "JobName": "j", "Arguments": { "--trunkline-attempt": token } })
 }
 
 fn task(position: i32) -> TaskFact {
@@ -63,6 +71,8 @@ fn sound() -> Evidence {
             event_seq: 1,
             depends_on: vec![vec![], vec![0], vec![1]],
             generation: 1,
+            trigger: "manual".to_owned(),
+            wanted: vec!["succeeded"],
         }],
         tasks: vec![task(0), task(1), task(2)],
         attempts: vec![
@@ -86,6 +96,12 @@ fn sound() -> Evidence {
         commands: vec!["c".to_owned()],
         ended_then: HashMap::from([("a".to_owned(), "h".to_owned())]),
         ended_now: HashMap::from([("a".to_owned(), "h".to_owned()), ("b".to_owned(), "i".to_owned())]),
+        calls: vec![Call { operation: "StartJobRun".to_owned(), body: sent("b").to_string() }],
+        jobs: vec![("jr_1".to_owned(), "SUCCEEDED".to_owned())],
+        accepted: vec![("line", "2026-03-01".to_owned())],
+        users: vec![("rig-1".to_owned(), true)],
+        audit: HashMap::from([("rig-1".to_owned(), (1, 2))]),
+        ..Evidence::default()
     }
 }
 
@@ -164,4 +180,51 @@ fn a_notice_that_was_not_sent_is_found() {
     assert!(broken(|evidence| evidence.notices[0].state = "dead".to_owned())[0].starts_with("I9"));
     assert!(broken(|evidence| evidence.notices[0].provider_id = Some("m2".to_owned()))[0].starts_with("I9"));
     assert!(broken(|evidence| evidence.notices.clear())[0].starts_with("I9"));
+}
+
+#[test]
+fn what_happens_outside_is_found() {
+    let call =
+        |operation: &str, body: Value| Call { operation: operation.to_owned(), body: body.to_string() };
+    let other = serde_json::json!({ "JobName": "k", "Arguments": { "--trunkline-attempt": "b" } });
+    let resent = broken(|evidence| evidence.calls.push(call("StartJobRun", other)));
+    assert!(resent[0].starts_with("I1") && resent[0].contains("was sent as"), "{resent:?}");
+    let stop = call("BatchStopJobRun", serde_json::json!({ "JobName": "j", "JobRunIds": ["jr_1", "jr_9"] }));
+    let foreign = broken(|evidence| evidence.calls.push(stop));
+    assert_eq!(foreign, ["I14: BatchStopJobRun was called for jr_9, which is not ours"]);
+    let running = broken(|evidence| evidence.jobs[0].1 = "RUNNING".to_owned());
+    assert_eq!(running, ["I2: job run jr_1 of faults-crawl-one is RUNNING at rest"]);
+    let orphan = broken(|evidence| evidence.attempts[1].external_id = None);
+    assert!(orphan[0].starts_with("I2") && orphan[0].contains("jr_1"), "{orphan:?}");
+    let second = |number: i64| jiff::Timestamp::from_second(number).unwrap();
+    let blind = broken(|evidence| {
+        evidence.away = vec![(second(10), second(20))];
+        evidence.ledger[1].at = Some(second(15));
+    });
+    assert_eq!(blind, ["I2: StartJobRun was accepted 5000 ms after the store went away"]);
+    assert!(broken(|evidence| evidence.canary.push("table run".to_owned()))[0].starts_with("I12"));
+    assert!(broken(|evidence| evidence.forgotten_transactions = 1)[0].starts_with("I5"));
+}
+
+#[test]
+fn a_missing_or_a_second_run_and_line_are_found() {
+    let missing = broken(|evidence| evidence.accepted.push(("fan", "2026-03-01".to_owned())));
+    assert_eq!(missing, ["I3: fan@2026-03-01 was accepted and has 0 runs"]);
+    assert_eq!(broken(|evidence| evidence.fires = Some("tick")), ["I3: the fire of tick made 0 runs"]);
+    assert!(broken(|evidence| evidence.audit.clear())[0].starts_with("I13"));
+    let doubled = broken(|evidence| drop(evidence.audit.insert("rig-1".to_owned(), (2, 2))));
+    assert!(doubled[0].starts_with("I13: one action of rig-1 has 2 lines"), "{doubled:?}");
+    assert!(broken(|evidence| evidence.miscounted.push("r".to_owned()))[0].starts_with("I11"));
+}
+
+#[test]
+fn a_second_attempt_before_the_end_of_the_first_is_found() {
+    let early = broken(|evidence| {
+        evidence.tasks[1].attempts = 2;
+        let mut again = attempt(1, "glue_job", "d", None);
+        again.number = 2;
+        again.intent_at = 24;
+        evidence.attempts.push(again);
+    });
+    assert!(early.iter().any(|text| text.starts_with("I6: attempt 2 of task 1")), "{early:?}");
 }

@@ -16,10 +16,14 @@ use super::{
     status::without_password,
 };
 use crate::{
-    clock::{RandomIds, SharedClock, SharedIds, SystemClock, for_operators},
+    clock::{JumpingClock, RandomIds, SharedClock, SharedIds, SystemClock, for_operators},
     config::{Config, variable},
     definition::{Diagnostics, Loaded, LoadedPipeline},
-    engine::{Engine, EngineOptions, Timing, crash},
+    engine::{
+        Engine, EngineOptions, Timing,
+        crash::{self, Blow},
+        mutant,
+    },
     keeper::{Attached, Needs, attach},
     project::{Project, find_root, is_sandbox, load_pipelines},
     service::{
@@ -61,7 +65,11 @@ impl Context {
     /// The context of this process.
     pub(crate) fn new(config: Config) -> Self {
         let output = Output::new(config.json);
-        Self { config, output, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
+        let clock: SharedClock = match config.clock_jump {
+            Some((by, after)) => Arc::new(JumpingClock::new(by, after)),
+            None => Arc::new(SystemClock),
+        };
+        Self { config, output, clock, ids: Arc::new(RandomIds) }
     }
 
     /// The present.
@@ -200,7 +208,9 @@ impl Session {
             timing: cx.timing(),
             host: cx.config.host.clone(),
         };
-        crash::arm(variable("TRUNKLINE_CRASH_AT").as_deref())?;
+        crash::arm(Blow::Kill, variable("TRUNKLINE_CRASH_AT").as_deref())?;
+        crash::arm(Blow::Stop, variable("TRUNKLINE_STOP_AT").as_deref())?;
+        mutant::plant(variable("TRUNKLINE_MUTANT").as_deref())?;
         Ok(Engine::start(self.store.clone(), options).await?)
     }
 

@@ -1,9 +1,11 @@
-//! Dying on purpose: named points at which a fault trial may end this process as `kill -9` would.
+//! Dying on purpose: named points at which a fault trial may end this process as `kill -9` would,
+//! or freeze it as a machine that stops for a while would.
 //!
 //! Nothing happens unless [`arm`] was called, and only a process that was started with
-//! `TRUNKLINE_CRASH_AT` calls it. A spec is `POINT`, `POINT:NTH` or `POINT@TYPE:NTH`: the
-//! process ends when it passes the point for the nth time, counting only tasks of that type.
-//! Nothing is cleaned up and nobody is told; that is what is tried.
+//! `TRUNKLINE_CRASH_AT` or `TRUNKLINE_STOP_AT` calls it. A spec is `POINT`, `POINT:NTH` or
+//! `POINT@TYPE:NTH`: the process ends (or stops, until somebody sends it SIGCONT) when it passes
+//! the point for the nth time, counting only tasks of that type. Nothing is cleaned up and
+//! nobody is told; that is what is tried.
 
 use std::sync::{
     OnceLock,
@@ -24,10 +26,20 @@ pub const POINTS: [&str; 8] = [
 
 /// Why a spec makes no sense.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "TRUNKLINE_CRASH_AT is `{0}`; it must be POINT, POINT:NTH or POINT@TYPE:NTH with a point of {POINTS:?}"
-)]
-pub struct CrashSpecError(String);
+#[error("{variable} is `{spec}`; it must be POINT, POINT:NTH or POINT@TYPE:NTH with a point of {POINTS:?}")]
+pub struct CrashSpecError {
+    variable: &'static str,
+    spec: String,
+}
+
+/// What happens at an armed point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// The process ends.
+    Kill,
+    /// The process stops until it is continued from outside.
+    Stop,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Spec {
@@ -36,28 +48,47 @@ struct Spec {
     nth: u32,
 }
 
-/// Set once, before the engine starts; a process has one death.
-static ARMED: OnceLock<Spec> = OnceLock::new();
-static PASSED: AtomicU32 = AtomicU32::new(0);
+/// A point where something happens, and how often it was passed.
+#[derive(Debug)]
+struct Armed {
+    spec: Spec,
+    passed: AtomicU32,
+}
 
-/// Makes this process end at a point; without a spec nothing changes.
-pub fn arm(spec: Option<&str>) -> Result<(), CrashSpecError> {
+/// Set once, before the engine starts; a process has one death and one stop.
+static KILL: OnceLock<Armed> = OnceLock::new();
+static STOP: OnceLock<Armed> = OnceLock::new();
+
+/// Makes this process end or stop at a point; without a spec nothing changes.
+pub fn arm(blow: Blow, spec: Option<&str>) -> Result<(), CrashSpecError> {
+    let (slot, variable) = match blow {
+        Blow::Kill => (&KILL, "TRUNKLINE_CRASH_AT"),
+        Blow::Stop => (&STOP, "TRUNKLINE_STOP_AT"),
+    };
     if let Some(text) = spec {
-        let spec = parse(text).ok_or_else(|| CrashSpecError(text.to_owned()))?;
-        tracing::warn!("armed: this process ends at {text}");
+        let spec = parse(text).ok_or_else(|| CrashSpecError { variable, spec: text.to_owned() })?;
+        tracing::warn!("armed: {blow:?} at {text}");
         // A second engine of one process keeps the first one's point.
-        let _ = ARMED.set(spec);
+        let _ = slot.set(Armed { spec, passed: AtomicU32::new(0) });
     }
     Ok(())
 }
 
-/// Ends the process if it was told to end here. `operator` is empty where no task is concerned.
+/// Ends or stops the process if it was told so. `operator` is empty where no task is concerned.
 pub(super) fn point(name: &str, operator: &str) {
-    let Some(spec) = ARMED.get() else { return };
-    if spec.concerns(name, operator) && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == spec.nth {
-        // The same signal that a trial or the kernel would send; it cannot be caught.
+    // The same signals that a trial or the kernel would send.
+    if STOP.get().is_some_and(|armed| armed.is_due(name, operator)) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    }
+    if KILL.get().is_some_and(|armed| armed.is_due(name, operator)) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort();
+    }
+}
+
+impl Armed {
+    fn is_due(&self, name: &str, operator: &str) -> bool {
+        self.spec.concerns(name, operator) && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.spec.nth
     }
 }
 
@@ -92,7 +123,11 @@ mod tests {
         );
         assert_eq!(parse("before_commit").unwrap().nth, 1);
         for wrong in ["", "nowhere", "after_send:0", "after_send:x"] {
-            assert_eq!(arm(Some(wrong)), Err(CrashSpecError(wrong.to_owned())));
+            let error = arm(Blow::Stop, Some(wrong)).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("TRUNKLINE_STOP_AT is `{wrong}`; it must be POINT")),
+                "{error}"
+            );
         }
     }
 

@@ -98,6 +98,7 @@ pub(super) async fn around(shared: Arc<Shared>) {
 
 /// One look. The time until the next one is due by itself.
 async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
+    claim_unheld(shared).await?;
     claim_dropped(shared).await?;
     if shared.hint_due.swap(false, Ordering::Relaxed) {
         shared.store.hint().await?;
@@ -119,7 +120,7 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
         cron::fire_due(shared).await?;
     }
     if work.unowned {
-        let claimed = shared.store.claim(CLAIM_MAX).await?;
+        let claimed = shared.store.claim(CLAIM_MAX).await.inspect_err(|_| shared.claim_was_lost())?;
         let many = claimed.len() == usize::try_from(CLAIM_MAX).unwrap_or(usize::MAX);
         for owned in &claimed {
             shared.load_usual(&owned.run.definition).await;
@@ -134,6 +135,22 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
     });
     // A fire that stays due (its runs could not be made) must not make this a busy loop.
     Ok(until_fire.max(Duration::from_millis(50)).min(shared.timing.look_every))
+}
+
+/// Finds the runs that a claim without an answer gave to this replica.
+async fn claim_unheld(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    if !shared.claims_unknown.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let owned = shared.store.owned().await?;
+    shared.claims_unknown.store(false, Ordering::SeqCst);
+    for run in owned {
+        if !shared.owns(run).await {
+            tracing::info!(run.id = %run, "run {run} was claimed without an answer");
+            shared.claim_again(vec![run], true);
+        }
+    }
+    Ok(())
 }
 
 /// Claims runs again whose memory was dropped after a commit that failed.

@@ -18,6 +18,7 @@
 //! | `look` | what an idle replica does: looks for work |
 //! | `cron` | due fires into runs |
 //! | `notices` | the outbox into mails |
+//! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
 //!
 //! Nothing here knows SQL, AWS or YAML; nothing here decides what may happen to a run.
 
@@ -28,6 +29,7 @@ pub mod crash;
 mod cron;
 mod look;
 mod message;
+pub mod mutant;
 mod notices;
 mod owner;
 mod pace;
@@ -142,6 +144,9 @@ pub(crate) struct Shared {
     versions: Mutex<VersionCache>,
     /// Runs to be claimed again, one by one.
     reclaim: Mutex<VecDeque<RunId>>,
+    /// A claim or a release was not answered: this replica may own runs that it does not hold,
+    /// and nobody else takes them as long as it lives.
+    claims_unknown: AtomicBool,
     look_now: Notify,
     hint_due: AtomicBool,
     stopping: AtomicBool,
@@ -342,6 +347,7 @@ impl Shared {
             pulse: alive::Pulse::default(),
             versions: Mutex::default(),
             reclaim: Mutex::default(),
+            claims_unknown: AtomicBool::new(false),
             look_now: Notify::new(),
             hint_due: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -397,8 +403,14 @@ impl Shared {
         }
     }
 
+    /// Nobody knows whether a claim or a release was carried out.
+    fn claim_was_lost(&self) {
+        self.claims_unknown.store(true, Ordering::SeqCst);
+    }
+
     async fn claim_and_adopt(&self, run: RunId) -> Result<bool, trunkline_state::store::StoreError> {
-        let Some(owned) = self.store.claim_one(run).await? else { return Ok(false) };
+        let claimed = self.store.claim_one(run).await.inspect_err(|_| self.claim_was_lost())?;
+        let Some(owned) = claimed else { return Ok(false) };
         self.load_usual(&owned.run.definition).await;
         self.send(Message::Adopt(vec![owned]));
         Ok(true)
@@ -412,15 +424,21 @@ impl Shared {
 
     async fn budget(&self, rate: Option<Rate>, clients: &Clients, connection: &str) {
         if let Some(rate) = rate {
-            pace::pause(self.take_budget(&rate, clients, connection).await).await;
+            pace::pause(self.take_budget(&rate, clients, connection, Duration::MAX).await).await;
         }
     }
 
-    async fn take_budget(&self, rate: &Rate, clients: &Clients, connection: &str) -> Duration {
+    async fn take_budget(
+        &self,
+        rate: &Rate,
+        clients: &Clients,
+        connection: &str,
+        longest: Duration,
+    ) -> Duration {
         let scope = self.scope(clients, connection).await;
         let replicas = self.replicas.load(Ordering::Relaxed);
         let now = self.now();
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now)
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now, longest)
     }
 
     async fn budget_answered(&self, rate: &Rate, clients: &Clients, connection: &str, throttled: bool) {

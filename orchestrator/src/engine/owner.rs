@@ -379,6 +379,7 @@ impl Owner {
             tokio::spawn(async move {
                 if let Err(error) = shared.store.release(&[run]).await {
                     tracing::warn!(run.id = %run, "could not release a queued run: {}", super::chain(&error));
+                    shared.claim_was_lost();
                 }
             });
         } else {

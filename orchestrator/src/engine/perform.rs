@@ -13,7 +13,7 @@ use trunkline_state::{
 };
 use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
 
-use super::{Shared, convert, crash, message::Message, pace, polls::Watch, prepare};
+use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch, prepare};
 
 /// Starts an effect. Watching is not here: see [`watch`].
 pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
@@ -90,6 +90,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
             match operator.baseline(&clients, &request).await {
                 Ok(baseline) => {
+                    let baseline = if mutant::is_planted("no_baseline") { Value::Null } else { baseline };
                     let (request, baseline) = (Document::of(&request), Document::of(&baseline));
                     shared.report(id, fence, Event::Prepared { task, number, request, baseline });
                     return;
@@ -123,7 +124,12 @@ fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, st
     if step == Step::Find && attempt.is_sending() {
         return;
     }
-    let Some(request) = convert::request(&attempt.request) else {
+    let stored = if mutant::is_planted("rendered_again") {
+        prepare::request(shared, run, key.task, key.number).ok()
+    } else {
+        convert::request(&attempt.request)
+    };
+    let Some(request) = stored else {
         let failure = Failure::new("config", "the stored request of this attempt cannot be read");
         shared.report(run.id, fence, Event::Lost { attempt: key, failure });
         return;
@@ -144,6 +150,7 @@ fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, st
     tokio::spawn(async move {
         match step {
             Step::Send => job.send().await,
+            Step::Find if mutant::is_planted("send_for_find") => job.send().await,
             Step::Find => job.find().await,
         }
     });
@@ -177,7 +184,13 @@ impl Job {
 
     async fn send(self) {
         self.shared.send(Message::StartBegan);
-        let event = self.send_once().await;
+        let event = match self.send_once().await {
+            Event::StartUnknown { attempt, reason } if mutant::is_planted("early_retry") => {
+                let failure = Failure::new("failed", reason);
+                Event::Failed { attempt, failure, outcome: Value::Null }
+            }
+            event => event,
+        };
         self.report(event);
         self.shared.send(Message::StartEnded);
     }
@@ -191,8 +204,9 @@ impl Job {
             ));
         };
         if let Some(rate) = operator.rate(Call::Start) {
-            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection).await;
-            if wait > self.shared.timing.budget_wait_max {
+            let longest = self.shared.timing.budget_wait_max;
+            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection, longest).await;
+            if wait > longest {
                 return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
             }
             pace::pause(wait).await;

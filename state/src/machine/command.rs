@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AttemptKey, Command, Effect, Event, Refusal, Resolution, Stepper};
+use super::{AttemptKey, Command, Effect, Event, Refusal, Resolution, Stepper, Transition};
 use crate::{
     run::{Failure, StopReason, TaskRun},
     words::{AttemptState, RunState, TaskState},
@@ -22,6 +22,27 @@ impl Stepper<'_> {
             Command::RetryNow { task } => self.retry_now(*task, actor),
             Command::Resolve { task, resolution } => self.resolve(*task, resolution, actor),
         }
+    }
+
+    /// A line of history that tells of a command and of no change of state.
+    pub(super) fn remark(&mut self, command: &Command, actor: &str) {
+        let (word, reason) = match command {
+            Command::Clear { reason, .. } => ("cleared", reason.as_deref()),
+            Command::Cancel { reason, .. } => ("cancel asked for", reason.as_deref()),
+            Command::Pause => ("paused", None),
+            Command::Resume => ("resumed", None),
+            Command::RetryNow { .. } => ("retried", None),
+            Command::Resolve { .. } => ("resolved", None),
+        };
+        let state = self.run.state.word().to_owned();
+        self.delta.transitions.push(Transition {
+            at: self.now,
+            task: None,
+            attempt: None,
+            from: Some(state.clone()),
+            to: state,
+            reason: Some(format!("{word} {}", said(actor, reason))),
+        });
     }
 
     fn clear(&mut self, tasks: &[usize], reason: &str) -> Result<(), Refusal> {

@@ -216,6 +216,17 @@ impl Store {
         Ok(loaded.into_iter().next())
     }
 
+    /// The live runs that this replica owns, whether or not it knows.
+    pub async fn owned(&self) -> Result<Vec<RunId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "select run_id from run where owner = $1 and state in ('queued','running','paused','cancelling')",
+            self.replica.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(RunId).collect())
+    }
+
     /// Gives runs back, so that anybody can claim them at once.
     pub async fn release(&self, runs: &[RunId]) -> Result<(), StoreError> {
         sqlx::query!(

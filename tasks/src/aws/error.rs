@@ -185,10 +185,12 @@ impl Trouble {
 
     fn is_stale(&self) -> bool {
         // The first exception to "never the wording": one code stands for a wrong secret key
-        // and for a signature that is too old.
+        // and for a signature that is too old, or that a clock ahead of AWS's dated in the future.
         STALE.contains(&self.code())
             || (matches!(self.code(), "InvalidSignatureException" | "SignatureDoesNotMatch")
-                && self.message.contains("Signature expired"))
+                && ["Signature expired", "Signature not yet current"]
+                    .iter()
+                    .any(|words| self.message.contains(words)))
     }
 
     fn is_open(&self) -> bool {
@@ -380,14 +382,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signature_that_is_too_old_was_not_looked_at() {
+    async fn a_signature_of_another_time_was_not_looked_at() {
         let old = "Signature expired: 20261119T090000Z is now earlier than 20261119T091500Z";
+        let young = "Signature not yet current: 20261119T100000Z is still later than 20261119T093000Z";
         let double = Double::start([
             service_error(400, "InvalidSignatureException", old),
+            service_error(400, "InvalidSignatureException", young),
             service_error(400, "InvalidSignatureException", "The security token is wrong"),
         ])
         .await;
-        assert!(matches!(start(&double.clients).await.into_sent(), Sent::Throttled(_)));
+        for _ in 0..2 {
+            assert!(matches!(start(&double.clients).await.into_sent(), Sent::Throttled(_)));
+        }
         assert!(matches!(start(&double.clients).await.into_sent(), Sent::Refused(_)));
     }
 

@@ -1,0 +1,156 @@
+//! What people ask for in mid-run: commands of the program, each by a user of its own.
+
+use std::time::{Duration, Instant};
+
+use tokio::process::Child;
+
+use super::Stage;
+use crate::{
+    pace,
+    plan::{Verb, WATCHED_DATE},
+    project,
+};
+
+/// The longest that a command may take; the program itself gives up after a minute.
+const COMMAND_MAX: Duration = Duration::from_secs(100);
+
+/// A command on its way.
+pub(super) struct Running {
+    child: Child,
+    since: Instant,
+    life: Option<Duration>,
+    word: &'static str,
+    user: String,
+    log: String,
+    /// Which order of the plan.
+    order: usize,
+}
+
+impl Stage<'_> {
+    /// Creates the runs of the plan, each with a command that must succeed in the end.
+    pub(super) async fn create_runs(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.plan.runs.len() {
+            // A command whose own link is cut may fail; asked again it says that the run is there.
+            for _ in 0..4 {
+                if self.create_run(index).await? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_run(&mut self, index: usize) -> anyhow::Result<bool> {
+        let run = &self.plan.runs[index];
+        let crawler = run.crawler.as_ref().map(|crawler| format!("crawler={crawler}"));
+        let mut arguments = vec!["run", run.pipeline, "--date", &run.date, "--detach"];
+        if let Some(crawler) = &crawler {
+            arguments.extend(["-p", crawler]);
+        }
+        let log = self.log(&format!("run-{index}"));
+        let url = self.rig.url_through(&self.rig.command_link, self.database);
+        let mut child = self.rig.launcher.start(&log, &[("DATABASE_URL", &url)], &arguments)?;
+        // Replicas die meanwhile, and their places are filled again.
+        while child.try_wait()?.is_none() {
+            self.watch().await?;
+            pace::step().await;
+        }
+        let status = child.wait().await?;
+        if status.success() {
+            self.accepted.push((run.pipeline, run.date.clone()));
+            return Ok(true);
+        }
+        if self.reader.has_run(run.pipeline, &run.date).await? {
+            return Ok(true);
+        }
+        if !self.may_commands_fail() {
+            let tail = self.rig.launcher.tail(&log);
+            self.violations.push(format!("I3: `run --detach` ended with {status}: {tail}"));
+        }
+        Ok(false)
+    }
+
+    /// Whether the plan touches the commands' own way to the store.
+    fn may_commands_fail(&self) -> bool {
+        !self.away.is_empty() || !self.plan.command_tricks.is_empty() || self.plan.conflicts
+    }
+
+    /// Gives the orders that are due and deals with those that ended; whether none is left.
+    pub(super) async fn orders(&mut self) -> anyhow::Result<bool> {
+        for index in 0..self.plan.orders.len() {
+            let order = &self.plan.orders[index];
+            if !self.ordered[index] && self.began.elapsed() >= Duration::from_millis(order.after_ms) {
+                self.ordered[index] = true;
+                let life = order.life_ms.map(Duration::from_millis);
+                let running = self.give(index, order.verb, life)?;
+                self.running.push(running);
+            }
+        }
+        let mut index = 0;
+        while index < self.running.len() {
+            let one = &mut self.running[index];
+            let status = one.child.try_wait()?;
+            let over = one.since.elapsed();
+            if let Some(status) = status {
+                let ended = self.running.swap_remove(index);
+                self.repeat_if_needed(&ended).await?;
+                if ended.word != "deploy" {
+                    self.orders_done.push((ended.user, status.success()));
+                }
+            } else if one.life.is_some_and(|life| over > life) || over > COMMAND_MAX {
+                let mut ended = self.running.swap_remove(index);
+                let _ = ended.child.kill().await;
+                if ended.life.is_none() {
+                    let tail = self.rig.launcher.tail(&ended.log);
+                    self.violations.push(format!("I4: `{}` does not come to an end: {tail}", ended.word));
+                }
+                self.orders_done.push((ended.user, false));
+                self.record(ended.word.to_owned(), "some time".to_owned(), false, "killed").await?;
+            } else {
+                index += 1;
+            }
+        }
+        Ok(self.running.is_empty() && self.ordered.iter().all(|given| *given))
+    }
+
+    /// A person whose cancel was not heard asks again: some runs end by nothing else.
+    async fn repeat_if_needed(&mut self, ended: &Running) -> anyhow::Result<()> {
+        let order = &self.plan.orders[ended.order];
+        if let (Verb::Cancel(target), None) = (order.verb, order.life_ms) {
+            let run = &self.plan.runs[target];
+            if self.reader.is_untouched(run.pipeline, &run.date).await? {
+                self.ordered[ended.order] = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&self, index: usize, verb: Verb, life: Option<Duration>) -> anyhow::Result<Running> {
+        let run = |target: usize| {
+            let run = &self.plan.runs[target];
+            format!("{}@{}", run.pipeline, run.date)
+        };
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let (word, arguments) = match verb {
+            Verb::Clear(target, task) => {
+                let mut list = words(&["clear", &run(target), "--yes", "--detach"]);
+                list.extend(task.into_iter().flat_map(|task| words(&["--task", task])));
+                ("clear", list)
+            }
+            Verb::Cancel(target) => ("cancel", words(&["cancel", &run(target)])),
+            Verb::RetryNow(target, task) => ("retry-now", words(&["retry-now", &run(target), task])),
+            Verb::Deploy => ("deploy", words(&["deploy"])),
+            Verb::Run => {
+                let crawler = format!("crawler={}", project::CRAWLERS[2]);
+                ("run", words(&["run", "line", "--date", WATCHED_DATE, "-p", &crawler]))
+            }
+        };
+        let user = format!("rig-{}-{index}-{}", self.plan.seed, self.orders_done.len());
+        let log = self.log(&format!("{word}-{index}"));
+        let url = self.rig.url_through(&self.rig.command_link, self.database);
+        let variables = [("DATABASE_URL", url.as_str()), ("USER", &user), ("LOGNAME", &user)];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let child = self.rig.launcher.start(&log, &variables, &arguments)?;
+        Ok(Running { child, since: pace::now(), life, word, user, log, order: index })
+    }
+}
