@@ -41,6 +41,9 @@ pub struct PrepareContext<'a> {
     pub connection: &'a str,
     /// The limit of one attempt, from `timeout`.
     pub timeout: Duration,
+    /// The job of the attempt before, where this one is its retry, it had a job, and the operator asks for it
+    /// ([`Operator::follows_previous`]).
+    pub previous: Option<&'a Handle>,
 }
 
 /// The exact request of one attempt: stored before anything is sent, resent byte for byte,
@@ -267,6 +270,12 @@ pub trait Operator: Send + Sync + 'static {
 
     /// Whether [`Operator::baseline`] must look outside before the intent.
     fn needs_baseline(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Operator::prepare`] is told the job of the attempt before. Only for operators that look outside
+    /// before the intent: both need more than memory.
+    fn follows_previous(&self) -> bool {
         false
     }
 

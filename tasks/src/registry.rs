@@ -68,6 +68,8 @@ pub trait ErasedOperator: Send + Sync {
     fn default_timeout(&self) -> Duration;
     /// Whether `baseline` must be called before the intent.
     fn needs_baseline(&self) -> bool;
+    /// See [`Operator::follows_previous`].
+    fn follows_previous(&self) -> bool;
     /// Rendered settings to the exact request; wrong settings are [`ErrorClass::Config`].
     fn prepare(&self, settings: &Value, cx: &PrepareContext<'_>) -> Result<Request, Failure>;
     /// See [`Operator::baseline`].
@@ -181,6 +183,10 @@ impl<O: Operator> ErasedOperator for Erased<O> {
 
     fn needs_baseline(&self) -> bool {
         self.0.needs_baseline()
+    }
+
+    fn follows_previous(&self) -> bool {
+        self.0.follows_previous()
     }
 
     fn prepare(&self, settings: &Value, cx: &PrepareContext<'_>) -> Result<Request, Failure> {
