@@ -42,7 +42,10 @@ pub(super) async fn all(
 ) -> Result<Vec<Partition>, Failure> {
     let mut found = Vec::new();
     let mut token = None;
-    while has_any {
+    if !has_any {
+        return Ok(found);
+    }
+    loop {
         let page = glue.get_partitions().database_name(database).table_name(table);
         let page = page.set_next_token(token.take()).send().await;
         let page = match page.map_err(Trouble::from) {

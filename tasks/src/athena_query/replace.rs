@@ -1,7 +1,8 @@
 //! `replace`: what a task says about the table that its query's result becomes, and the
 //! statement that builds the new data. Pure; the work after the query stands in `repoint.rs`.
 
-use indexmap::IndexMap;
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,8 @@ pub struct Replace {
     pub partitioned_by: Vec<String>,
     /// The one partition that this task fills, e.g. `{ day: "2026-11-19" }`: rows of any other fail the task before
     /// anything is replaced, and an empty result that is allowed empties it.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub partition: IndexMap<String, Scalar>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition: BTreeMap<String, Scalar>,
     /// What becomes of the data that the table showed before.
     #[serde(default)]
     pub old_data: OldData,

@@ -73,15 +73,15 @@ async fn work(
     }
     let Some(journal) = table(glue, &plan.database, &plan.journal).await? else { return Ok(true) };
     let built = partitions::all(glue, &plan.database, &plan.journal, !plan.keys.is_empty()).await?;
-    let old = match journal.parameters.as_ref().and_then(|parameters| parameters.get(OLD)) {
-        Some(text) => serde_json::from_str(text).map_err(|error| unreadable(plan, &error))?,
-        None => {
-            let is_empty = match written {
-                Some(rows) => rows == 0,
-                None => leftovers::is_empty(clients, &handle.connection, &plan.fresh).await?,
-            };
-            begin(glue, plan, &journal, &built, is_empty).await?
-        }
+    let noted = journal.parameters.as_ref().and_then(|parameters| parameters.get(OLD));
+    let old = if let Some(text) = noted {
+        serde_json::from_str(text).map_err(|error| unreadable(plan, &error))?
+    } else {
+        let is_empty = match written {
+            Some(rows) => rows == 0,
+            None => leftovers::is_empty(clients, &handle.connection, &plan.fresh).await?,
+        };
+        begin(glue, plan, &journal, &built, is_empty).await?
     };
     point(glue, plan, &journal, &built).await?;
     let (is_done, warnings) = leftovers::remove(clients, &handle.connection, plan, &old).await?;

@@ -39,10 +39,11 @@ pub(super) fn register(context: &SessionContext) {
         date_diff,
     ));
     let (text, utc) = (DataType::Utf8, DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
-    let iso = Plain::fixed("from_iso8601_timestamp", &[&[text.clone()]], utc, from_iso8601_timestamp);
+    let one = std::slice::from_ref(&text);
+    let iso = Plain::fixed("from_iso8601_timestamp", &[one], utc, from_iso8601_timestamp);
     context.register_udf(iso);
     let date = DataType::Date32;
-    context.register_udf(Plain::fixed("from_iso8601_date", &[&[text]], date.clone(), from_iso8601_date));
+    context.register_udf(Plain::fixed("from_iso8601_date", &[one], date.clone(), from_iso8601_date));
     let either: &[&[DataType]] = &[&[DataType::Date32], &[TIME]];
     context.register_udf(Plain::fixed("last_day_of_month", either, date, last_day_of_month));
     let parts: [(&'static str, Body); 11] = [

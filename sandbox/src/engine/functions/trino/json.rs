@@ -12,17 +12,13 @@ use crate::engine::functions::Plain;
 
 pub(super) fn register(context: &SessionContext) {
     let text = DataType::Utf8;
+    let one = std::slice::from_ref(&text);
     let two: &[DataType] = &[text.clone(), text.clone()];
     context.register_udf(Plain::fixed("json_extract", &[two], text.clone(), extract));
     context.register_udf(Plain::fixed("json_extract_scalar", &[two], text.clone(), extract_scalar));
-    context.register_udf(Plain::fixed(
-        "json_array_length",
-        &[&[text.clone()]],
-        DataType::Int64,
-        array_length,
-    ));
+    context.register_udf(Plain::fixed("json_array_length", &[one], DataType::Int64, array_length));
     // What json_extract gives is a text already.
-    context.register_udf(Plain::fixed("json_format", &[&[text.clone()]], text, |a| Ok(Arc::clone(&a[0]))));
+    context.register_udf(Plain::fixed("json_format", &[one], text.clone(), |a| Ok(Arc::clone(&a[0]))));
 }
 
 /// A step of a path.

@@ -1,7 +1,5 @@
 //! Athena's `element_at`, for arrays and maps.
 
-use std::sync::Arc;
-
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, GenericListArray, MapArray, UInt32Array, make_comparator,
 };
@@ -102,6 +100,8 @@ fn of_maps(maps: &MapArray, wanted: &ArrayRef) -> Result<ArrayRef> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use datafusion::arrow::array::{Int64Array, ListArray};
 
     use super::*;

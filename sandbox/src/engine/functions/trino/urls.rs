@@ -14,6 +14,7 @@ const ILLEGAL: &str = " \"<>\\^`{|}";
 
 pub(super) fn register(context: &SessionContext) {
     let text = DataType::Utf8;
+    let one = std::slice::from_ref(&text);
     let parts: [(&'static str, Body); 5] = [
         ("url_extract_protocol", |a| Ok(part(a, |url| url.scheme.to_owned()))),
         ("url_extract_host", |a| Ok(part(a, |url| url.host.to_owned()))),
@@ -24,13 +25,13 @@ pub(super) fn register(context: &SessionContext) {
         ("url_extract_fragment", |a| Ok(part(a, |url| decoded(url.fragment, false).unwrap_or_default()))),
     ];
     for (name, body) in parts {
-        context.register_udf(Plain::fixed(name, &[&[text.clone()]], text.clone(), body));
+        context.register_udf(Plain::fixed(name, &[one], text.clone(), body));
     }
-    context.register_udf(Plain::fixed("url_extract_port", &[&[text.clone()]], DataType::Int64, port));
+    context.register_udf(Plain::fixed("url_extract_port", &[one], DataType::Int64, port));
     let two = [text.clone(), text.clone()];
     context.register_udf(Plain::fixed("url_extract_parameter", &[&two], text.clone(), parameter));
-    context.register_udf(Plain::fixed("url_encode", &[&[text.clone()]], text.clone(), encode));
-    context.register_udf(Plain::fixed("url_decode", &[&[text.clone()]], text, decode));
+    context.register_udf(Plain::fixed("url_encode", &[one], text.clone(), encode));
+    context.register_udf(Plain::fixed("url_decode", &[one], text.clone(), decode));
 }
 
 struct Url<'a> {
