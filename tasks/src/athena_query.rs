@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, url_part},
     clients::{Clients, Purpose},
     clock::Clock,
@@ -32,6 +33,7 @@ use crate::{
     registry::Options,
 };
 
+mod access;
 mod find;
 mod leftovers;
 mod partitions;
@@ -40,6 +42,7 @@ mod replace;
 mod repoint;
 mod request;
 mod rows;
+mod tables;
 
 #[cfg(test)]
 mod replace_tests;
@@ -223,6 +226,14 @@ replace:
         let host = console_host(region);
         let id = url_part(&handle.id);
         Some(format!("https://{host}/athena/home?region={region}#/query-editor/history/{id}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

@@ -11,6 +11,7 @@ use schemars::Schema;
 use serde_json::Value;
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     clock::Clock,
     operator::{
@@ -102,6 +103,15 @@ pub trait ErasedOperator: Send + Sync {
     fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle>;
     /// See [`Operator::console_url`].
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String>;
+    /// See [`Operator::needs`].
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs>;
+    /// See [`Operator::check`].
+    fn check<'a>(
+        &'a self,
+        clients: &'a Clients,
+        request: &'a Request,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Vec<Finding>>;
     /// See [`Operator::read_log`].
     fn read_log<'a>(&'a self, handle: &'a Handle, offset: u64) -> BoxFuture<'a, Option<LogChunk>>;
 }
@@ -259,6 +269,19 @@ impl<O: Operator> ErasedOperator for Erased<O> {
 
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
         self.0.console_url(region, handle)
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        self.0.needs(request, place)
+    }
+
+    fn check<'a>(
+        &'a self,
+        clients: &'a Clients,
+        request: &'a Request,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(self.0.check(clients, request, place))
     }
 
     fn read_log<'a>(&'a self, handle: &'a Handle, offset: u64) -> BoxFuture<'a, Option<LogChunk>> {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
     clients::{Clients, Purpose},
     clock::Clock,
@@ -31,6 +32,7 @@ use crate::{
     registry::Options,
 };
 
+mod access;
 mod address;
 mod find;
 mod poll;
@@ -163,6 +165,9 @@ timeout: 2h
         merge(&mut call, &Value::Object(config.request.clone()));
         let mut body =
             json!({ "StateMachine": machine, "Idempotent": config.idempotent, "StartExecution": call });
+        if config.redrive {
+            body["Redrive"] = json!(true);
+        }
         if let Some(before) = cx.previous.filter(|_| config.redrive) {
             let token = cx.attempt_id.to_string();
             body["RedriveExecution"] = json!({ "executionArn": before.id, "clientToken": token });
@@ -248,6 +253,14 @@ timeout: 2h
         let host = console_host(region);
         let arn = url_part(&handle.id);
         Some(format!("https://{host}/states/home?region={region}#/v2/executions/details/{arn}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, place: &Place) -> Vec<Finding> {
+        access::check(clients, request, place).await
     }
 }
 
