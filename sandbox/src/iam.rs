@@ -135,8 +135,9 @@ impl Iam {
         let mut xml = Xml::default();
         xml.nest("EvaluationResults", |xml| {
             for action in &actions {
-                let decide =
-                    |resource: &String| (resource.clone(), policy::decide(&documents, action, resource));
+                let decide = |resource: &String| {
+                    (resource.clone(), policy::decide(documents.as_deref(), action, resource))
+                };
                 let each: Vec<_> = resources.iter().map(decide).collect();
                 xml.nest("member", |xml| write_result(xml, action, &each));
             }

@@ -105,7 +105,7 @@ impl Words {
 }
 
 /// What documents say; `None` stands for an identity that may do everything.
-pub(super) fn decide(documents: &Option<Vec<Document>>, action: &str, resource: &str) -> Decision {
+pub(super) fn decide(documents: Option<&[Document]>, action: &str, resource: &str) -> Decision {
     let Some(documents) = documents else { return Decision::Allowed };
     let concerned = || {
         let statements = documents.iter().flat_map(|document| &document.statements);
@@ -148,8 +148,8 @@ mod tests {
     use super::*;
 
     fn decided(documents: &[Value], action: &str, resource: &str) -> Decision {
-        let documents = documents.iter().map(|document| Document::read(document).unwrap()).collect();
-        decide(&Some(documents), action, resource)
+        let documents: Vec<_> = documents.iter().map(|document| Document::read(document).unwrap()).collect();
+        decide(Some(&documents), action, resource)
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         let mut conditional = allow(&json!("*"), &json!("*"));
         conditional["Statement"][0]["Condition"] = json!({ "Bool": { "aws:SecureTransport": "true" } });
         assert_eq!(decided(&[conditional], "s3:GetObject", "x"), Decision::Implicit);
-        assert_eq!(decide(&None, "s3:GetObject", "x"), Decision::Allowed);
+        assert_eq!(decide(None, "s3:GetObject", "x"), Decision::Allowed);
     }
 
     #[test]

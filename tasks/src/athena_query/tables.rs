@@ -69,15 +69,16 @@ fn words(sql: &str) -> Vec<String> {
     let mut letters = sql.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
-            '\'' => drop(letters.by_ref().find(|c| *c == '\'')),
+            '\'' => skip(&mut letters, |c| c == '\''),
             '"' | '`' => {
-                words.push(letters.by_ref().take_while(|c| *c != letter).collect::<String>().to_lowercase())
+                let name: String = letters.by_ref().take_while(|c| *c != letter).collect();
+                words.push(name.to_lowercase());
             }
-            '-' if letters.peek() == Some(&'-') => drop(letters.by_ref().find(|c| *c == '\n')),
+            '-' if letters.peek() == Some(&'-') => skip(&mut letters, |c| c == '\n'),
             '/' if letters.peek() == Some(&'*') => {
-                let mut last = ' ';
                 letters.next();
-                drop(letters.by_ref().find(|c| std::mem::replace(&mut last, *c) == '*' && *c == '/'));
+                let mut last = ' ';
+                skip(&mut letters, |c| std::mem::replace(&mut last, c) == '*' && c == '/');
             }
             c if c.is_alphanumeric() || c == '_' => {
                 let mut word = c.to_lowercase().to_string();
@@ -91,6 +92,15 @@ fn words(sql: &str) -> Vec<String> {
         }
     }
     words
+}
+
+/// Goes on behind the letter that ends something.
+fn skip(letters: &mut impl Iterator<Item = char>, mut ends: impl FnMut(char) -> bool) {
+    for letter in letters {
+        if ends(letter) {
+            break;
+        }
+    }
 }
 
 #[cfg(test)]
