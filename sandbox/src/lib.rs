@@ -19,6 +19,7 @@ mod events;
 mod faults;
 mod files;
 mod glue;
+mod iam;
 mod lambda;
 mod ledger;
 mod mailbox;

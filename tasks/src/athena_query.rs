@@ -8,6 +8,10 @@
 //!
 //! With `ResultReuseConfiguration` in `request:` the comment is left out, because it would
 //! defeat the reuse; the history is then compared by the text of the query.
+//!
+//! A statement that writes is safe within its attempt, but not over attempts: Athena takes nothing back that a
+//! failed `INSERT` wrote. `replace` (`replace.rs`, `repoint.rs`) is: each attempt builds its data in a folder of
+//! its own, and the table is pointed to them when they are complete.
 
 use std::time::Duration;
 
@@ -18,8 +22,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
+    access::{Finding, Needs, Place},
+    aws::{SignedAt, console_host, error::Trouble, exact_body, url_part},
     clients::{Clients, Purpose},
+    clock::Clock,
     operator::{
         Call, ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Rate, Request, Sent,
         Status,
@@ -27,11 +33,25 @@ use crate::{
     registry::Options,
 };
 
+mod access;
 mod find;
+mod leftovers;
+mod partitions;
 mod poll;
+mod replace;
+mod repoint;
+mod request;
+mod rows;
+mod tables;
 
 #[cfg(test)]
+mod replace_tests;
+#[cfg(test)]
 mod tests;
+
+use replace::Plan;
+pub use replace::{How, OldData, Replace};
+use rows::FETCH_ROWS_MAX;
 
 /// How long a token is relied upon.
 pub(crate) const TOKEN_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -49,6 +69,7 @@ const BATCH_MAX: usize = 50;
 /// The operator.
 #[derive(Clone, Debug)]
 pub struct AthenaQuery {
+    clock: Clock,
     quarantine: Duration,
 }
 
@@ -56,7 +77,8 @@ pub struct AthenaQuery {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AthenaQueryConfig {
-    /// One SQL statement, or `file:sql/name.sql` beside the pipeline.
+    /// One SQL statement, or `file:sql/name.sql` beside the pipeline. An `INSERT` or a `CREATE TABLE … AS` runs once
+    /// in each attempt, but what a failed attempt wrote stays; `replace` leaves nothing of it in the table.
     pub query: String,
     /// The database that unqualified names mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +96,15 @@ pub struct AthenaQueryConfig {
     /// never become SQL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
+    /// So many rows of the result become the output `rows`, at most 1,000 rows and 64 KiB. More rows than this stay
+    /// behind with a warning; all of them are in the CSV at `output_location`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub fetch_rows: Option<u32>,
+    /// The query is a SELECT, and its result takes the place of a table or of some of its partitions. A retry, a
+    /// crash, a run that is cleared: the table shows the rows of exactly one complete query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace: Option<Replace>,
     /// More of `StartQueryExecution`, in the words of the API; laid over everything above.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub request: Map<String, Value>,
@@ -96,9 +127,9 @@ pub enum Parameter {
 }
 
 impl AthenaQuery {
-    /// Takes the quarantine of the options.
+    /// Takes the clock and the quarantine of the options.
     pub fn new(options: &Options) -> Self {
-        Self { quarantine: options.quarantine }
+        Self { clock: options.clock.clone(), quarantine: options.quarantine }
     }
 }
 
@@ -106,13 +137,20 @@ impl Operator for AthenaQuery {
     const TYPE: &'static str = "athena_query";
     const EXAMPLE: &'static str = "\
 type: athena_query
-query: SELECT count(*) FROM cdrs WHERE year = ?
+query: SELECT caller, count(*) AS calls, day FROM cdrs WHERE day = ? GROUP BY caller, day
 database: cdr
 workgroup: reports
-parameters: [\"2026\"]
+parameters: [\"2026-11-19\"]
+replace:
+  table: calls_by_day
+  how: partition
+  location: s3://lake/calls_by_day/
+  partitioned_by: [day]
+  partition: { day: \"2026-11-19\" }
 ";
     const GUARANTEE: &'static str = "Each attempt has its own client token: resending never makes a second \
-         query. After an hour the workgroup's history is searched instead.";
+         query. After an hour the workgroup's history is searched instead. What `replace` does after the query can be \
+         repeated at every step.";
     type Config = AthenaQueryConfig;
 
     fn default_timeout(&self) -> Duration {
@@ -121,8 +159,19 @@ parameters: [\"2026\"]
 
     fn prepare(&self, config: &AthenaQueryConfig, cx: &PrepareContext<'_>) -> Result<Request, Failure> {
         let token = token_of(cx.attempt_id);
-        let call = start_query_execution(config, cx, &token)?;
-        let body = json!({ "StartQueryExecution": call });
+        let plan = Plan::of(config, cx)?;
+        let call = request::start_query_execution(config, plan.as_ref(), cx, &token)?;
+        let mut body = json!({ "StartQueryExecution": call });
+        if let Some(rows) = config.fetch_rows {
+            if rows == 0 || rows > FETCH_ROWS_MAX {
+                let message = format!("fetch_rows: {rows} is not between 1 and {FETCH_ROWS_MAX}");
+                return Err(Failure::new(ErrorClass::Config, message));
+            }
+            body["fetch_rows"] = json!(rows);
+        }
+        if let Some(plan) = plan {
+            body["replace"] = json!(plan);
+        }
         Ok(Request { token, connection: cx.connection.to_owned(), body })
     }
 
@@ -137,7 +186,7 @@ parameters: [\"2026\"]
     }
 
     async fn poll(&self, clients: &Clients, handles: &[Handle]) -> Vec<Status> {
-        poll::poll(clients, handles).await
+        poll::poll(clients, handles, self.clock.now()).await
     }
 
     async fn cancel(&self, clients: &Clients, handle: &Handle) -> Result<(), Failure> {
@@ -162,8 +211,11 @@ parameters: [\"2026\"]
         })
     }
 
-    fn label(&self, _request: &Request) -> String {
-        "Athena query".to_owned()
+    fn label(&self, request: &Request) -> String {
+        match Plan::deserialize(&request.body["replace"]) {
+            Ok(plan) => format!("Athena query for {}", plan.name()),
+            Err(_) => "Athena query".to_owned(),
+        }
     }
 
     fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle> {
@@ -175,74 +227,19 @@ parameters: [\"2026\"]
         let id = url_part(&handle.id);
         Some(format!("https://{host}/athena/home?region={region}#/query-editor/history/{id}"))
     }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
+    }
 }
 
 /// The client token of an attempt.
 fn token_of(attempt_id: Uuid) -> String {
     hex::encode(Sha256::digest(attempt_id.to_string().as_bytes()))
-}
-
-fn start_query_execution(
-    config: &AthenaQueryConfig,
-    cx: &PrepareContext<'_>,
-    token: &str,
-) -> Result<Value, Failure> {
-    let wrong = |message: String| Failure::new(ErrorClass::Config, message);
-    // Athena takes one statement and no semicolon before a comment.
-    let query = config.query.trim_end_matches(|c: char| c.is_whitespace() || c == ';');
-    if query.trim().is_empty() {
-        return Err(wrong("query: there is no statement".to_owned()));
-    }
-    let mut call = json!({ "QueryString": query });
-    if let Some(database) = &config.database {
-        call["QueryExecutionContext"]["Database"] = json!(database);
-    }
-    if let Some(catalog) = &config.catalog {
-        call["QueryExecutionContext"]["Catalog"] = json!(catalog);
-    }
-    if let Some(location) = &config.output_location {
-        if !location.starts_with("s3://") {
-            return Err(wrong(format!(
-                "output_location: `{location}` is no S3 prefix: write s3://bucket/prefix/"
-            )));
-        }
-        call["ResultConfiguration"]["OutputLocation"] = json!(location);
-    }
-    if let Some(workgroup) = &config.workgroup {
-        call["WorkGroup"] = json!(workgroup);
-    }
-    if !config.parameters.is_empty() {
-        call["ExecutionParameters"] = config.parameters.iter().map(Parameter::literal).collect();
-    }
-    merge(&mut call, &Value::Object(config.request.clone()));
-    call["ClientRequestToken"] = json!(token);
-    if call.get("ResultReuseConfiguration").is_none() {
-        let text = call["QueryString"].as_str().unwrap_or_default();
-        call["QueryString"] = json!(format!("{text}\n{}", comment(cx.attempt_id)));
-    }
-    let bytes = call["QueryString"].as_str().map_or(0, str::len);
-    if bytes > QUERY_BYTES_MAX {
-        return Err(wrong(format!("query: {bytes} bytes, Athena takes {QUERY_BYTES_MAX}")));
-    }
-    Ok(call)
-}
-
-/// The comment by which a query is found again.
-fn comment(attempt_id: Uuid) -> String {
-    format!("-- trunkline:{attempt_id}")
-}
-
-impl Parameter {
-    /// The SQL literal that Athena puts in for the question mark.
-    fn literal(&self) -> String {
-        match self {
-            Self::Boolean(value) => value.to_string(),
-            Self::Integer(number) => number.to_string(),
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => format!("'{}'", text.replace('\'', "''")),
-            Self::Null => "NULL".to_owned(),
-        }
-    }
 }
 
 /// Sends the stored request, as a start or as a question about one: with a token both are the
@@ -278,5 +275,11 @@ async fn start(clients: &Clients, request: &Request, signed: Option<SignedAt>) -
 
 fn handle(request: &Request, id: String) -> Handle {
     let workgroup = request.body["StartQueryExecution"]["WorkGroup"].clone();
-    Handle { connection: request.connection.clone(), id, detail: json!({ "workgroup": workgroup }) }
+    let mut detail = json!({ "workgroup": workgroup });
+    for name in ["fetch_rows", "replace"] {
+        if let Some(value) = request.body.get(name) {
+            detail[name] = value.clone();
+        }
+    }
+    Handle { connection: request.connection.clone(), id, detail }
 }

@@ -109,6 +109,7 @@ struct Connection {
     redshift_data: PerPurpose<aws_sdk_redshiftdata::Client>,
     sns: OnceCell<aws_sdk_sns::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
+    iam: OnceCell<aws_sdk_iam::Client>,
     sts: OnceCell<aws_sdk_sts::Client>,
 }
 
@@ -133,13 +134,23 @@ impl Clients {
 
     /// The account number behind a connection, asked of STS.
     pub async fn account(&self, connection: &str) -> Result<String, Failure> {
+        let account = self.caller(connection).await?.account;
+        account.ok_or_else(|| Failure::new(ErrorClass::System, "sts named no account"))
+    }
+
+    /// The ARN of the identity that a connection's calls are made as, asked of STS.
+    pub async fn identity(&self, connection: &str) -> Result<String, Failure> {
+        let arn = self.caller(connection).await?.arn;
+        arn.ok_or_else(|| Failure::new(ErrorClass::System, "sts named no identity"))
+    }
+
+    async fn caller(
+        &self,
+        connection: &str,
+    ) -> Result<aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput, Failure> {
         let sts = self.sts(connection).await?;
-        let answer = sts
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|error| crate::aws::error::Trouble::of(&error).into_failure())?;
-        answer.account.ok_or_else(|| Failure::new(ErrorClass::System, "sts named no account"))
+        let answer = sts.get_caller_identity().send().await;
+        answer.map_err(|error| crate::aws::error::Trouble::of(&error).into_failure())
     }
 
     /// Whether a connection names an endpoint of its own, as one of a sandbox does.
@@ -252,6 +263,13 @@ impl Clients {
         found.s3.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
     }
 
+    /// IAM through a connection, for questions.
+    pub async fn iam(&self, connection: &str) -> Result<&aws_sdk_iam::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_iam::Client::new(sdk);
+        found.iam.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
+    }
+
     async fn sts(&self, connection: &str) -> Result<&aws_sdk_sts::Client, Failure> {
         let found = self.connection(connection)?;
         let make = |sdk: &SdkConfig| aws_sdk_sts::Client::new(sdk);
@@ -299,6 +317,7 @@ impl Connection {
             redshift_data: PerPurpose::new(),
             sns: OnceCell::new(),
             s3: OnceCell::new(),
+            iam: OnceCell::new(),
             sts: OnceCell::new(),
         }
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{
         error::{Trouble, entry_sent},
         repeat,
@@ -24,6 +25,8 @@ use crate::{
     },
     registry::Options,
 };
+
+mod access;
 
 #[cfg(test)]
 mod tests;
@@ -192,6 +195,14 @@ detail: { day: '2026-11-19', rows: 1042 }
             per_second: 100.0,
             burst: 200.0,
         })
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, place: &Place) -> Vec<Finding> {
+        access::check(clients, request, place).await
     }
 }
 

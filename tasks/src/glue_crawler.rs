@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, url_part},
     clients::{Clients, Purpose},
     clock::Clock,
@@ -31,6 +32,7 @@ use crate::{
     released::Released,
 };
 
+mod access;
 mod crawls;
 mod poll;
 
@@ -238,6 +240,14 @@ impl Operator for GlueCrawler {
         let crawler = url_part(handle.detail["crawler"].as_str()?);
         let host = console_host(region);
         Some(format!("https://{host}/glue/home?region={region}#/v2/data-catalog/crawlers/view/{crawler}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{
         SignedAt, address::Address, console_host, earlier, error::Trouble, exact_body, later, merge, scaled,
         url_part,
@@ -39,6 +40,7 @@ use crate::{
     scalar::Scalar,
 };
 
+mod access;
 mod find;
 mod poll;
 mod report;
@@ -227,6 +229,14 @@ timeout: 6h
             url_part(&job_named(handle)),
             url_part(&handle.id)
         ))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

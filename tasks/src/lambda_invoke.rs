@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, error::Trouble, repeat},
     clients::{Clients, START_TIMEOUT},
     operator::{
@@ -36,6 +37,7 @@ use crate::{
     registry::Options,
 };
 
+mod access;
 mod answer;
 
 #[cfg(test)]
@@ -274,6 +276,14 @@ idempotent: true
         // Lambda takes ten calls a second per unit of concurrency, of which an account has 1,000;
         // this only keeps a fan-out from using all of it up at once.
         (call == Call::Start).then(|| Rate { api: "lambda:Invoke".into(), per_second: 50.0, burst: 100.0 })
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, place: &Place) -> Vec<Finding> {
+        access::check(clients, request, place).await
     }
 }
 

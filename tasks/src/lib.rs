@@ -11,11 +11,12 @@
 //! | `clients.rs` | connections and the SDK's clients behind them |
 //! | `aws/` | what all AWS operators share: error classes, exact requests, times |
 //! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
+//! | `access.rs` | what requests need: permissions, and things that must exist; is it so |
 //! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
 //! | the rest | one operator each |
 //!
-//! # How to add an operator, in six steps
+//! # How to add an operator, in seven steps
 //!
 //! 1. Copy the smallest operator file, `noop.rs`, and name it like the word in YAML.
 //! 2. Write its settings as one serde struct with `deny_unknown_fields` and a doc comment on
@@ -27,8 +28,10 @@
 //!    one; an unknown word is not terminal. Take error classes from `aws::error`.
 //! 5. Test against a local double of the service: accepted, refused, throttled, 5xx, timeout,
 //!    a lost answer and then `find`, every state, cancelling what has ended.
-//! 6. Add the line below and run `UPDATE_DOCS=1 cargo test -p trunkline-tasks`.
+//! 6. Say what it needs (`needs`) and look whether what it names is there (`check`).
+//! 7. Add the line below and run `UPDATE_DOCS=1 cargo test -p trunkline-tasks`.
 
+pub mod access;
 mod aws;
 pub mod clients;
 pub mod clock;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     operator::{
         Failure, Found, Handle, Intent, Operator, Outcome, Outputs, PrepareContext, Request, Sent, Status,
@@ -73,6 +74,14 @@ impl Operator for Noop {
 
     fn batch_size(&self) -> usize {
         usize::MAX
+    }
+
+    fn needs(&self, _: &Request, _: &Place) -> Option<Needs> {
+        Some(Needs::default())
+    }
+
+    async fn check(&self, _: &Clients, _: &Request, _: &Place) -> Vec<Finding> {
+        Vec::new()
     }
 }
 

@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::clients::{Clients, START_TIMEOUT};
+use crate::{
+    access::{Finding, Needs, Place},
+    clients::{Clients, START_TIMEOUT},
+};
 
 /// Named values that later tasks may read as `tasks.<task>.outputs.<name>`.
 pub type Outputs = Map<String, Value>;
@@ -41,6 +44,9 @@ pub struct PrepareContext<'a> {
     pub connection: &'a str,
     /// The limit of one attempt, from `timeout`.
     pub timeout: Duration,
+    /// The job of the attempt before, where this one is its retry, it had a job, and the operator asks for it
+    /// ([`Operator::follows_previous`]).
+    pub previous: Option<&'a Handle>,
 }
 
 /// The exact request of one attempt: stored before anything is sent, resent byte for byte,
@@ -270,6 +276,12 @@ pub trait Operator: Send + Sync + 'static {
         false
     }
 
+    /// Whether [`Operator::prepare`] is told the job of the attempt before. Only for operators that look outside
+    /// before the intent: both need more than memory.
+    fn follows_previous(&self) -> bool {
+        false
+    }
+
     /// The exact request with its token or marker. Pure: no clock, no IO, no randomness.
     fn prepare(&self, config: &Self::Config, cx: &PrepareContext<'_>) -> Result<Request, Failure>;
 
@@ -338,6 +350,22 @@ pub trait Operator: Send + Sync + 'static {
     /// Where a person sees the job, if the service has a page for it.
     fn console_url(&self, _region: &str, _handle: &Handle) -> Option<String> {
         None
+    }
+
+    /// The IAM permissions that a run of this request needs, with the names as they stand in it. `None` from an
+    /// operator that cannot say: people are told that nobody knows, never that nothing is needed.
+    fn needs(&self, _request: &Request, _place: &Place) -> Option<Needs> {
+        None
+    }
+
+    /// Looks whether what the request names is there and can be used, by describing it. Starts and changes nothing.
+    fn check(
+        &self,
+        _clients: &Clients,
+        _request: &Request,
+        _place: &Place,
+    ) -> impl Future<Output = Vec<Finding>> + Send {
+        async { vec![Finding::not_checked(format!("{} does not look at what it names", Self::TYPE))] }
     }
 
     /// Output of the attempt from `offset` on, where the operator captures it.

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
     clients::{Clients, Purpose},
     operator::{
@@ -28,6 +29,7 @@ use crate::{
     scalar::Scalar,
 };
 
+mod access;
 mod find;
 mod poll;
 mod rows;
@@ -233,6 +235,14 @@ fetch_rows: 1
             (None, None) => return None,
         };
         Some(format!("https://{host}/redshiftv2/home?region={region}#{page}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

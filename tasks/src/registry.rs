@@ -11,6 +11,7 @@ use schemars::Schema;
 use serde_json::Value;
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     clock::Clock,
     operator::{
@@ -68,6 +69,8 @@ pub trait ErasedOperator: Send + Sync {
     fn default_timeout(&self) -> Duration;
     /// Whether `baseline` must be called before the intent.
     fn needs_baseline(&self) -> bool;
+    /// See [`Operator::follows_previous`].
+    fn follows_previous(&self) -> bool;
     /// Rendered settings to the exact request; wrong settings are [`ErrorClass::Config`].
     fn prepare(&self, settings: &Value, cx: &PrepareContext<'_>) -> Result<Request, Failure>;
     /// See [`Operator::baseline`].
@@ -100,6 +103,15 @@ pub trait ErasedOperator: Send + Sync {
     fn handle_of(&self, intent: &Intent<'_>, id: &str) -> Option<Handle>;
     /// See [`Operator::console_url`].
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String>;
+    /// See [`Operator::needs`].
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs>;
+    /// See [`Operator::check`].
+    fn check<'a>(
+        &'a self,
+        clients: &'a Clients,
+        request: &'a Request,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Vec<Finding>>;
     /// See [`Operator::read_log`].
     fn read_log<'a>(&'a self, handle: &'a Handle, offset: u64) -> BoxFuture<'a, Option<LogChunk>>;
 }
@@ -183,6 +195,10 @@ impl<O: Operator> ErasedOperator for Erased<O> {
         self.0.needs_baseline()
     }
 
+    fn follows_previous(&self) -> bool {
+        self.0.follows_previous()
+    }
+
     fn prepare(&self, settings: &Value, cx: &PrepareContext<'_>) -> Result<Request, Failure> {
         let config = serde_json::from_value::<O::Config>(settings.clone())
             .map_err(|error| wrong_setting::<O>(settings, &error.to_string()))?;
@@ -253,6 +269,19 @@ impl<O: Operator> ErasedOperator for Erased<O> {
 
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
         self.0.console_url(region, handle)
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        self.0.needs(request, place)
+    }
+
+    fn check<'a>(
+        &'a self,
+        clients: &'a Clients,
+        request: &'a Request,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(self.0.check(clients, request, place))
     }
 
     fn read_log<'a>(&'a self, handle: &'a Handle, offset: u64) -> BoxFuture<'a, Option<LogChunk>> {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{address::Address, console_host, error::Trouble, url_part},
     clients::Clients,
     clock::Clock,
@@ -30,6 +31,8 @@ use crate::{
     registry::Options,
     released::Released,
 };
+
+mod access;
 
 #[cfg(test)]
 mod tests;
@@ -261,6 +264,14 @@ to: s3://raw/partner/day=2026-11-19/
         let plan = plan_of(&handle.detail).ok()?;
         let (host, bucket) = (console_host(region), plan.to_bucket);
         Some(format!("https://{host}/s3/buckets/{bucket}?region={region}&prefix={}", url_part(&plan.to_key)))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{address::Address, console_host, error::Trouble, url_part},
     clients::Clients,
     clock::Clock,
@@ -29,6 +30,8 @@ use crate::{
     registry::Options,
     released::Released,
 };
+
+mod access;
 
 #[cfg(test)]
 mod tests;
@@ -285,6 +288,14 @@ max_objects: 5000
         let key = selection.key.or(selection.prefix)?;
         let (host, bucket) = (console_host(region), selection.bucket);
         Some(format!("https://{host}/s3/buckets/{bucket}?region={region}&prefix={}", url_part(&key)))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

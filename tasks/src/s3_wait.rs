@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{address::Address, error::Trouble},
     clients::Clients,
     objects,
@@ -21,6 +22,8 @@ use crate::{
     registry::Options,
     released::Released,
 };
+
+mod access;
 
 /// Pages of a listing that one look reads: 100,000 objects, or what was asked for.
 const PAGES_MAX: usize = 100;
@@ -183,6 +186,14 @@ timeout: 6h
         let host = crate::aws::console_host(region);
         let key = crate::aws::url_part(key);
         Some(format!("https://{host}/s3/buckets/{bucket}?region={region}&prefix={key}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     clock::Clock,
     duration::HumanDuration,
@@ -103,6 +104,14 @@ impl Operator for Sleep {
 
     fn batch_size(&self) -> usize {
         usize::MAX
+    }
+
+    fn needs(&self, _: &Request, _: &Place) -> Option<Needs> {
+        Some(Needs::default())
+    }
+
+    async fn check(&self, _: &Clients, _: &Request, _: &Place) -> Vec<Finding> {
+        Vec::new()
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     notice::{self, Undelivered},
     operator::{
@@ -22,6 +23,8 @@ use crate::{
     registry::Options,
     scalar::Scalar,
 };
+
+mod access;
 
 /// The operator.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +142,14 @@ attributes: { severity: info }
             Call::Start => Some(Rate { api: "sns:Publish".into(), per_second: 30.0, burst: 60.0 }),
             Call::Read => None,
         }
+    }
+
+    fn needs(&self, request: &Request, _: &Place) -> Option<Needs> {
+        Some(access::needs(request))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, place: &Place) -> Vec<Finding> {
+        access::check(clients, request, place).await
     }
 }
 

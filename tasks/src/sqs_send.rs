@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{error::Trouble, repeat},
     clients::{Clients, Purpose},
     operator::{
@@ -24,6 +25,8 @@ use crate::{
     registry::Options,
     scalar::Scalar,
 };
+
+mod access;
 
 #[cfg(test)]
 mod tests;
@@ -177,6 +180,14 @@ attributes: { priority: low }
     fn rate(&self, call: Call) -> Option<Rate> {
         // A FIFO queue takes 300 calls a second, a standard queue nearly any number.
         (call == Call::Start).then(|| Rate { api: "sqs:SendMessage".into(), per_second: 200.0, burst: 300.0 })
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

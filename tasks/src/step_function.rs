@@ -11,8 +11,8 @@
 //! Before the intent the machine is described ([`Baseline`]): its name becomes an ARN of the connection's
 //! account and region, and its type is known before anything is started.
 //!
-//! What is not here: redriving the failed execution of the previous attempt. An operator is told of its own
-//! attempt only, so a retry starts a new execution.
+//! With `redrive: true`, a retry goes on with the failed execution of the attempt before it (`redrive.rs`), where
+//! Step Functions says that it can.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
     clients::{Clients, Purpose},
     clock::Clock,
@@ -31,9 +32,11 @@ use crate::{
     registry::Options,
 };
 
+mod access;
 mod address;
 mod find;
 mod poll;
+mod redrive;
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +86,10 @@ pub struct StepFunctionConfig {
     /// Allows an EXPRESS machine: its execution may run twice, and the task ends when it was accepted.
     #[serde(default)]
     pub idempotent: bool,
+    /// A retry goes on with the execution that failed, from the state in which it failed, instead of starting a new
+    /// one. Where Step Functions does not allow it (after 14 days, after too many events), a new one is started.
+    #[serde(default)]
+    pub redrive: bool,
     /// More of `StartExecution`, in the words of the API, e.g. `traceHeader`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub request: Map<String, Value>,
@@ -96,6 +103,9 @@ pub(crate) struct Baseline {
     /// Whether it is an EXPRESS machine.
     #[serde(default)]
     express: bool,
+    /// The execution that is redriven instead of starting a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redrive: Option<redrive::Before>,
 }
 
 impl StepFunction {
@@ -114,7 +124,8 @@ input: { date: \"2026-11-19\", strict: true }
 timeout: 2h
 ";
     const GUARANTEE: &'static str = "Executions of STANDARD machines are named after the attempt, and a name is \
-         taken once in 90 days: the same start sent again is the same execution, never a second one.";
+         taken once in 90 days: the same start sent again is the same execution, never a second one. A redrive is \
+         told by its token and by the number of redrives before it.";
     type Config = StepFunctionConfig;
 
     fn default_timeout(&self) -> Duration {
@@ -122,6 +133,10 @@ timeout: 2h
     }
 
     fn needs_baseline(&self) -> bool {
+        true
+    }
+
+    fn follows_previous(&self) -> bool {
         true
     }
 
@@ -148,20 +163,31 @@ timeout: 2h
         }
         let mut call = json!({ "name": name, "input": input });
         merge(&mut call, &Value::Object(config.request.clone()));
-        let body =
+        let mut body =
             json!({ "StateMachine": machine, "Idempotent": config.idempotent, "StartExecution": call });
+        if config.redrive {
+            body["Redrive"] = json!(true);
+        }
+        if let Some(before) = cx.previous.filter(|_| config.redrive) {
+            let token = cx.attempt_id.to_string();
+            body["RedriveExecution"] = json!({ "executionArn": before.id, "clientToken": token });
+        }
         Ok(Request { token: name, connection: cx.connection.to_owned(), body })
     }
 
     async fn baseline(&self, clients: &Clients, request: &Request) -> Result<Value, Failure> {
-        let baseline = describe_machine(clients, request).await?;
+        let mut baseline = describe_machine(clients, request).await?;
         if baseline.express && request.body["Idempotent"] != json!(true) {
             return Err(refused_express(request));
         }
+        baseline.redrive = redrive::look(clients, request, &baseline).await?;
         Ok(serde_json::to_value(baseline).unwrap_or_default())
     }
 
     async fn send(&self, clients: &Clients, intent: &Intent<'_>) -> Sent {
+        if let Some(before) = redrive::before(intent) {
+            return redrive::send(clients, intent, &before, Some(SignedAt(intent.intent_at))).await;
+        }
         // Signed with the intent's time like a start without a token: a frozen replica that wakes up after the
         // name may be taken again is refused.
         match start(clients, intent, Some(SignedAt(intent.intent_at))).await {
@@ -171,7 +197,10 @@ timeout: 2h
     }
 
     async fn find(&self, clients: &Clients, intent: &Intent<'_>) -> Found {
-        find::find(clients, intent, self.quarantine).await
+        match redrive::before(intent) {
+            Some(before) => redrive::find(clients, intent, &before, self.quarantine).await,
+            None => find::find(clients, intent, self.quarantine).await,
+        }
     }
 
     async fn poll(&self, clients: &Clients, handles: &[Handle]) -> Vec<Status> {
@@ -224,6 +253,14 @@ timeout: 2h
         let host = console_host(region);
         let arn = url_part(&handle.id);
         Some(format!("https://{host}/states/home?region={region}#/v2/executions/details/{arn}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, place: &Place) -> Vec<Finding> {
+        access::check(clients, request, place).await
     }
 }
 
@@ -286,7 +323,7 @@ async fn describe_machine(clients: &Clients, request: &Request) -> Result<Baseli
     let answer =
         step_functions.describe_state_machine().state_machine_arn(address::unqualified(&arn)).send().await;
     match answer.map_err(Trouble::from) {
-        Ok(answer) => Ok(Baseline { express: answer.r#type().as_str() == "EXPRESS", arn }),
+        Ok(answer) => Ok(Baseline { express: answer.r#type().as_str() == "EXPRESS", arn, redrive: None }),
         Err(trouble) if trouble.is_not_there() => Err(no_such_machine(request, trouble)),
         Err(trouble) if trouble.code().starts_with("AccessDenied") => {
             let mut failure = trouble.into_failure();

@@ -4,6 +4,7 @@
 //! The only place of the product that uses `anyhow`: here every error ends as text and a
 //! number ([`exit`]). Nothing here decides anything about runs.
 
+mod access;
 mod carry;
 mod clear;
 mod context;
@@ -82,6 +83,10 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Show what a run would do: interval, tasks, the exact requests; starts nothing
     Plan(plan::PlanArgs),
+    /// Look whether everything that pipelines name exists, and their roles may use it; exit 2 if not
+    Check(access::CheckArgs),
+    /// Print the least IAM policy that a pipeline needs
+    IamPolicy(access::IamPolicyArgs),
     /// Draw a pipeline
     Graph(graph::GraphArgs),
     /// Run a pipeline for one date and watch it
@@ -188,6 +193,8 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Generate(command) => generate::generate(cx, command).await,
         Command::Validate(args) => validate::validate(cx, &args),
         Command::Plan(args) => plan::plan(cx, &args),
+        Command::Check(args) => Box::pin(access::check(cx, &args)).await,
+        Command::IamPolicy(args) => Box::pin(access::iam_policy(cx, &args)).await,
         Command::Graph(args) => graph::graph(cx, &args),
         Command::Run(args) => Box::pin(run::run(cx, &args)).await,
         Command::Runs(args) => runs::runs(cx, &args).await,

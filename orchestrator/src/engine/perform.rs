@@ -11,7 +11,7 @@ use trunkline_state::{
     machine::{AttemptKey, Effect, Event},
     run::{Attempt, Failure, Run},
 };
-use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
+use trunkline_tasks::operator::{Call, ErrorClass, Found, Handle, Intent, Request, Sent};
 
 use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch, prepare};
 
@@ -74,18 +74,24 @@ pub(super) fn admit_later(shared: &Arc<Shared>, run: RunId, fence: i64) {
 
 fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, number: u32) {
     let id = run.id;
-    let request = match prepare::request(shared, run, task, number) {
-        Ok(request) => request,
-        Err(failure) => {
-            shared.report(id, fence, Event::PrepareFailed { task, number, failure });
-            return;
-        }
+    let failed = move |failure| Event::PrepareFailed { task, number, failure };
+    let rendered = match prepare::Rendered::of(shared, run, task, number) {
+        Ok(rendered) => rendered,
+        Err(failure) => return shared.report(id, fence, failed(failure)),
     };
+    let (generation, is_retry) = (run.tasks[task].generation, run.tasks[task].tries > 0);
     let operator = run.definition.pipeline.tasks[task].operator.clone();
     let clients = shared.clients(&run.definition);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let Some(operator) = shared.registry.get(&operator) else { return };
+        let wants_previous = is_retry && operator.follows_previous();
+        let previous =
+            if wants_previous { previous_job(&shared, id, task, number, generation).await } else { None };
+        let request = match rendered.request(&shared, previous.as_ref()) {
+            Ok(request) => request,
+            Err(failure) => return shared.report(id, fence, failed(failure)),
+        };
         loop {
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
             match operator.baseline(&clients, &request).await {
@@ -100,9 +106,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
                     pace::pause(shared.timing.look_retry).await;
                 }
                 Err(failure) => {
-                    let failure = convert::failure(failure);
-                    shared.report(id, fence, Event::PrepareFailed { task, number, failure });
-                    return;
+                    return shared.report(id, fence, failed(convert::failure(failure)));
                 }
             }
             if !shared.owns(id).await {
@@ -110,6 +114,34 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
             }
         }
     });
+}
+
+/// The job of the attempt before this one, of the same generation. Asked of the store, because memory keeps only
+/// attempts that have not ended.
+async fn previous_job(
+    shared: &Shared,
+    run: RunId,
+    task: usize,
+    number: u32,
+    generation: u32,
+) -> Option<Handle> {
+    loop {
+        match shared.store.attempts(run).await {
+            Ok(attempts) => {
+                let before = attempts.into_iter().find(|attempt| {
+                    (attempt.position, attempt.number + 1, attempt.generation) == (task, number, generation)
+                })?;
+                return before.handle.as_ref().and_then(convert::handle);
+            }
+            Err(error) => {
+                tracing::warn!(run.id = %run, "could not read the attempt before: {}", super::chain(&error));
+                if !shared.owns(run).await {
+                    return None;
+                }
+                pace::pause(shared.timing.store_retry).await;
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]

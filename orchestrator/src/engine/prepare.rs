@@ -1,17 +1,18 @@
 //! From a task that may start to the exact request of its next attempt: rendering, and the
 //! operator's pure `prepare`. No IO; what needs a look outside first is left as an effect.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
     machine::{self, Delta, Effect, Event},
     pipeline::Pipeline,
-    run::{Failure, Run},
+    run::{Definition, Failure, Run},
 };
-use trunkline_tasks::operator::{PrepareContext, Request};
+use trunkline_tasks::operator::{Handle, PrepareContext, Request};
+use uuid::Uuid;
 
 use super::{Shared, convert};
 use crate::definition::template::RenderContext;
@@ -63,7 +64,7 @@ fn needs_look(shared: &Shared, run: &Run, task: usize) -> bool {
 
 /// The event that preparing one attempt leads to, without a baseline.
 pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
-    match request(shared, run, task, number) {
+    match Rendered::of(shared, run, task, number).and_then(|rendered| rendered.request(shared, None)) {
         Ok(request) => {
             Event::Prepared { task, number, request: Document::of(&request), baseline: Document::null() }
         }
@@ -71,28 +72,45 @@ pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> 
     }
 }
 
-/// Renders a task's settings and has its operator make the exact request.
-pub(super) fn request(shared: &Shared, run: &Run, task: usize, number: u32) -> Result<Request, Failure> {
-    let pipeline = &run.definition.pipeline;
-    let entry = &pipeline.tasks[task];
-    let operator = shared.registry.get(&entry.operator).ok_or_else(|| {
-        Failure::new("config", format!("this binary has no task type `{}`", entry.operator))
-    })?;
-    let templates = shared.templates(&run.definition);
-    let settings = templates
-        .render_with(&entry.settings, || render_context(run, Some(number)))
-        .map_err(|error| Failure::new("config", error.to_string()))?;
-    let label = run.label();
-    let cx = PrepareContext {
-        attempt_id: run.attempt_id(task, number),
-        pipeline: pipeline.name.as_str(),
-        run: &label,
-        task: entry.name.as_str(),
-        environment: &pipeline.environment,
-        connection: &entry.connection,
-        timeout: entry.timeout,
-    };
-    operator.prepare(&settings, &cx).map_err(convert::failure)
+/// The rendered settings of one attempt, on their way to its operator's `prepare`.
+pub(super) struct Rendered {
+    definition: Arc<Definition>,
+    task: usize,
+    settings: Value,
+    attempt_id: Uuid,
+    label: String,
+}
+
+impl Rendered {
+    /// Renders a task's settings.
+    pub(super) fn of(shared: &Shared, run: &Run, task: usize, number: u32) -> Result<Self, Failure> {
+        let settings = shared
+            .templates(&run.definition)
+            .render_with(&run.definition.pipeline.tasks[task].settings, || render_context(run, Some(number)))
+            .map_err(|error| Failure::new("config", error.to_string()))?;
+        let (definition, attempt_id) = (Arc::clone(&run.definition), run.attempt_id(task, number));
+        Ok(Self { definition, task, settings, attempt_id, label: run.label() })
+    }
+
+    /// Has the operator make the exact request.
+    pub(super) fn request(&self, shared: &Shared, previous: Option<&Handle>) -> Result<Request, Failure> {
+        let pipeline = &self.definition.pipeline;
+        let entry = &pipeline.tasks[self.task];
+        let operator = shared.registry.get(&entry.operator).ok_or_else(|| {
+            Failure::new("config", format!("this binary has no task type `{}`", entry.operator))
+        })?;
+        let cx = PrepareContext {
+            attempt_id: self.attempt_id,
+            pipeline: pipeline.name.as_str(),
+            run: &self.label,
+            task: entry.name.as_str(),
+            environment: &pipeline.environment,
+            connection: &entry.connection,
+            timeout: entry.timeout,
+            previous,
+        };
+        operator.prepare(&self.settings, &cx).map_err(convert::failure)
+    }
 }
 
 /// What the templates of a run may read.
@@ -119,7 +137,7 @@ pub(crate) fn render_context(run: &Run, attempt: Option<u32>) -> RenderContext {
             .interval
             .map(|covered| (covered.start.to_zoned(zone.clone()), covered.end.to_zoned(zone))),
         params: run.params.clone(),
-        vars: std::sync::Arc::new(pipeline.vars.clone()),
+        vars: Arc::new(pipeline.vars.clone()),
         run: fields,
         outputs,
         trigger: json!({"type": run.trigger.word()}),

@@ -10,12 +10,14 @@
 //! | `views.rs` | the same as JSON |
 //! | `why.rs` | one sentence: why is it not further |
 //! | `plan.rs` | the exact requests that a run would make |
+//! | `access.rs` | what a pipeline needs of its accounts: is it there, is it allowed, the policy |
 //! | `deploy.rs` | what a deploy changes, and for which live runs |
 //! | `resolve.rs` | the handle of a job that a person found |
 //! | `sandbox.rs`, `provision.rs` | the sandbox's own paths, and what a pipeline needs there |
 //!
 //! No SQL, no terminal, no reading of the process environment.
 
+pub mod access;
 pub mod clear;
 pub mod deploy;
 pub mod find;

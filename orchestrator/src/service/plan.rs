@@ -11,7 +11,10 @@ use trunkline_state::{
     run::{Definition, Installation, Run, Trigger},
     schedule::span_text,
 };
-use trunkline_tasks::{operator::PrepareContext, registry::Registry};
+use trunkline_tasks::{
+    operator::{PrepareContext, Request},
+    registry::{ErasedOperator, Registry},
+};
 use uuid::Uuid;
 
 use super::request::Wanted;
@@ -62,20 +65,7 @@ pub struct PlannedTask {
 
 /// The plan of a wanted run.
 pub fn plan(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timestamp) -> Plan {
-    let definition = Arc::new(Definition::new(pipeline.clone(), 0));
-    let selected = &wanted.selected;
-    let run = Run::new(
-        RunId(Uuid::nil()),
-        definition,
-        Installation { id: Uuid::nil(), incarnation: 1 },
-        selected.key.clone(),
-        selected.logical_date,
-        selected.interval,
-        selected.fire,
-        wanted.params.clone(),
-        Trigger::Manual,
-        now,
-    );
+    let run = imagined(pipeline, wanted, now);
     let templates = Templates::for_pipeline(pipeline);
     let tasks =
         pipeline.tasks.iter().map(|task| planned(pipeline, task, &run, &templates, registry)).collect();
@@ -86,6 +76,60 @@ pub fn plan(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Time
         params: wanted.params.clone(),
         tasks,
     }
+}
+
+/// A wanted run that nobody made.
+pub(super) fn imagined(pipeline: &Pipeline, wanted: &Wanted, now: Timestamp) -> Run {
+    let selected = &wanted.selected;
+    Run::new(
+        RunId(Uuid::nil()),
+        Arc::new(Definition::new(pipeline.clone(), 0)),
+        Installation { id: Uuid::nil(), incarnation: 1 },
+        selected.key.clone(),
+        selected.logical_date,
+        selected.interval,
+        selected.fire,
+        wanted.params.clone(),
+        Trigger::Manual,
+        now,
+    )
+}
+
+/// Why there is no request of a task.
+pub(super) enum Unprepared {
+    /// Its settings read what earlier tasks leave.
+    Later,
+    /// They are wrong.
+    Wrong(String),
+}
+
+/// The request of a task's first attempt.
+pub(super) fn prepared(
+    task: &Task,
+    run: &Run,
+    templates: &Templates,
+    operator: &dyn ErasedOperator,
+) -> Result<Request, Unprepared> {
+    if reads_outputs(&task.settings) {
+        return Err(Unprepared::Later);
+    }
+    let pipeline = &run.definition.pipeline;
+    let settings = templates
+        .render(&task.settings, &render_context(run, Some(1)))
+        .map_err(|error| Unprepared::Wrong(format!("cannot be rendered: {error}")))?;
+    let cx = PrepareContext {
+        attempt_id: attempt_id(Uuid::nil(), 1, &pipeline.name, &run.key, &task.name, 1),
+        pipeline: pipeline.name.as_str(),
+        run: &run.label(),
+        task: task.name.as_str(),
+        environment: &pipeline.environment,
+        connection: &task.connection,
+        timeout: task.timeout,
+        previous: None,
+    };
+    operator
+        .prepare(&settings, &cx)
+        .map_err(|failure| Unprepared::Wrong(format!("would fail: {}", failure.message)))
 }
 
 fn planned(
@@ -117,30 +161,13 @@ fn planned(
         return planned;
     };
     operator.guarantee().clone_into(&mut planned.guarantee);
-    if reads_outputs(&task.settings) {
-        planned.settings = Some(task.settings.clone());
-        planned.note = Some("needs outputs of earlier tasks: rendered when they have ended".to_owned());
-        return planned;
-    }
-    let settings = match templates.render(&task.settings, &render_context(run, Some(1))) {
-        Ok(settings) => settings,
-        Err(error) => {
-            planned.note = Some(format!("cannot be rendered: {error}"));
-            return planned;
-        }
-    };
-    let cx = PrepareContext {
-        attempt_id: attempt_id(Uuid::nil(), 1, &pipeline.name, &run.key, &task.name, 1),
-        pipeline: pipeline.name.as_str(),
-        run: &run.label(),
-        task: task.name.as_str(),
-        environment: &pipeline.environment,
-        connection: &task.connection,
-        timeout: task.timeout,
-    };
-    match operator.prepare(&settings, &cx) {
+    match prepared(task, run, templates, operator) {
         Ok(request) => planned.request = Some(request.body),
-        Err(failure) => planned.note = Some(format!("would fail: {}", failure.message)),
+        Err(Unprepared::Later) => {
+            planned.settings = Some(task.settings.clone());
+            planned.note = Some("needs outputs of earlier tasks: rendered when they have ended".to_owned());
+        }
+        Err(Unprepared::Wrong(note)) => planned.note = Some(note),
     }
     planned
 }

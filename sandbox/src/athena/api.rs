@@ -103,6 +103,8 @@ impl Athena {
                 scanned_bytes: 0,
                 engine_milliseconds: 0,
                 columns: Vec::new(),
+                rows: 0,
+                location_enforced: group.enforces_location(),
             };
             replace_json(&self.query_file(&id), &query).map_err(ApiError::internal)?;
             let accepted = Accepted { marker: query.token.clone(), id: &id, subject: &query.workgroup };
@@ -233,7 +235,7 @@ impl Athena {
         let rows: Vec<_> = rows.into_iter().map(results::row_shape).collect();
         let columns: Vec<_> = query.columns.iter().map(column_shape).collect();
         let mut answer = Map::new();
-        answer.insert("UpdateCount".to_owned(), 0.into());
+        answer.insert("UpdateCount".to_owned(), query.rows.into());
         answer.insert(
             "ResultSet".to_owned(),
             json!({"Rows": rows, "ResultSetMetadata": {"ColumnInfo": columns}}),

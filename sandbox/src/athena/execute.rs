@@ -27,6 +27,8 @@ pub(super) struct Done {
     pub error: Option<QueryError>,
     pub scanned_bytes: u64,
     pub columns: Vec<Column>,
+    /// Rows that a statement wrote.
+    pub rows: u64,
 }
 
 impl Done {
@@ -63,11 +65,20 @@ impl From<ApiError> for Failure {
 pub(super) async fn execute(world: &Arc<World>, glue: &Arc<Glue>, query: &QueryRecord) -> Done {
     let session = glue.engine.session(Dialect::Trino, Some(query.database.as_deref().unwrap_or("default")));
     let work = Work { world, glue, query, session: &session };
-    let (columns, error) = match work.run().await {
-        Ok(columns) => (columns, None),
-        Err(failure) => (Vec::new(), Some(query_error(failure))),
-    };
-    Done { error, scanned_bytes: session.reading().report().bytes, columns }
+    let scanned = || session.reading().report().bytes;
+    match work.run().await {
+        Ok(Made { columns, rows }) => Done { error: None, scanned_bytes: scanned(), columns, rows },
+        Err(failure) => {
+            Done { error: Some(query_error(failure)), scanned_bytes: scanned(), ..Done::default() }
+        }
+    }
+}
+
+/// What a statement made: the columns of its result, the rows that it wrote.
+#[derive(Debug, Default)]
+struct Made {
+    columns: Vec<Column>,
+    rows: u64,
 }
 
 /// One query at work.
@@ -79,17 +90,17 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&self) -> Result<Vec<Column>, Failure> {
+    async fn run(&self) -> Result<Made, Failure> {
         let sql = parameters::fill(&self.query.sql, &self.query.parameters).map_err(Failure::Text)?;
         match parse(&sql).map_err(Failure::Text)? {
-            Statement::Query(sql) => self.select(&sql).await,
+            Statement::Query(sql) => Ok(Made { columns: self.select(&sql).await?, rows: 0 }),
             Statement::CreateTableAs { name, if_not_exists, properties, query } => {
-                write::create_table_as(self, name, if_not_exists, &properties, &query).await?;
-                Ok(Vec::new())
+                let rows = write::create_table_as(self, name, if_not_exists, &properties, &query).await?;
+                Ok(Made { rows, ..Made::default() })
             }
             Statement::InsertInto { name, query } => {
-                write::insert_into(self, name, &query).await?;
-                Ok(Vec::new())
+                let rows = write::insert_into(self, name, &query).await?;
+                Ok(Made { rows, ..Made::default() })
             }
             definition => {
                 let (world, glue, record) =
@@ -98,7 +109,7 @@ impl Work<'_> {
                     let shown = ddl::run(&world, &glue, &record, definition)?;
                     let text: String = shown.lines.iter().map(|line| format!("{line}\n")).collect();
                     results::write(&world.s3, &record.output, &text).map_err(Failure::Text)?;
-                    Ok::<_, Failure>(shown.columns)
+                    Ok::<_, Failure>(Made { columns: shown.columns, rows: 0 })
                 });
                 columns.await.map_err(EngineError::internal)?
             }

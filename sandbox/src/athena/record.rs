@@ -83,6 +83,12 @@ pub(super) struct QueryRecord {
     pub engine_milliseconds: i64,
     /// Columns of the result.
     pub columns: Vec<Column>,
+    /// Rows that the statement wrote.
+    #[serde(default)]
+    pub rows: u64,
+    /// Whether its workgroup alone says where results go.
+    #[serde(default)]
+    pub location_enforced: bool,
 }
 
 impl QueryRecord {
@@ -93,6 +99,7 @@ impl QueryRecord {
         }
         self.scanned_bytes = done.scanned_bytes;
         self.columns = done.columns;
+        self.rows = done.rows;
         self.state = if done.error.is_some() { QueryState::Failed } else { QueryState::Succeeded };
         self.error = done.error;
         self.engine_milliseconds = now.as_millisecond() - began.as_millisecond();

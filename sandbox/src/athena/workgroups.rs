@@ -48,10 +48,18 @@ impl WorkGroup {
         self.configuration.get("ResultConfiguration")?.get("OutputLocation")?.as_str()
     }
 
+    fn is_enforced(&self) -> bool {
+        self.configuration.get("EnforceWorkGroupConfiguration").and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    /// Whether requests and statements may not say where their data go.
+    pub(super) fn enforces_location(&self) -> bool {
+        self.is_enforced() && self.location().is_some()
+    }
+
     /// Where the results of a request go.
     pub(super) fn output(&self, asked: Option<&str>) -> Option<String> {
-        let enforced =
-            self.configuration.get("EnforceWorkGroupConfiguration").and_then(Value::as_bool).unwrap_or(true);
+        let enforced = self.is_enforced();
         let own = self.location();
         let chosen = if enforced { own.or(asked) } else { asked.or(own) };
         chosen.map(str::to_owned)

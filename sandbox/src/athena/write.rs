@@ -15,19 +15,19 @@ use crate::s3::parse_uri;
 /// Most partitions that one statement writes (the service's own limit).
 const PARTITIONS_MAX: usize = 100;
 
-/// Runs `CREATE TABLE … AS`.
+/// Runs `CREATE TABLE … AS`. Gives the number of rows.
 pub(super) async fn create_table_as(
     work: &Work<'_>,
     name: TableName,
     if_not_exists: bool,
     properties: &[(String, String)],
     sql: &str,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let (database, table) = place(work, name);
     let catalog = &work.glue.catalog;
     if catalog.table(&database, &table).is_some() {
         if if_not_exists {
-            return Ok(());
+            return Ok(0);
         }
         return Err(Failure::Text(format!("TABLE_ALREADY_EXISTS: Table '{table}' already exists")));
     }
@@ -35,6 +35,14 @@ pub(super) async fn create_table_as(
         return Err(Failure::Text(format!("SCHEMA_NOT_FOUND: Schema {database} not found")));
     }
     let wishes = Wishes::of(properties)?;
+    if wishes.location.is_some() && work.query.location_enforced {
+        return Err(Failure::Text(
+            "The Create Table As Select query failed because it was submitted with an 'external_location' property to \
+             an Athena Workgroup that enforces a centralized output location for all queries. Please remove the \
+             'external_location' property and resubmit the query."
+                .to_owned(),
+        ));
+    }
     let location = wishes.location.clone().unwrap_or_else(|| default_location(work));
     let planned = work.session.athena_query(sql).await?;
     let columns = named_columns(&planned)?;
@@ -55,11 +63,16 @@ pub(super) async fn create_table_as(
     place_files(work, &location, &wishes.keys, &files).await?;
     catalog.put_table(&database, &table, input, now, false)?;
     let record = catalog.require_table(&database, &table)?;
-    add_partitions(work, &record, &wishes.keys, &files)
+    add_partitions(work, &record, &wishes.keys, &files)?;
+    Ok(rows_of(&files))
 }
 
-/// Runs `INSERT INTO`.
-pub(super) async fn insert_into(work: &Work<'_>, name: TableName, sql: &str) -> Result<(), Failure> {
+fn rows_of(files: &[WrittenFile]) -> u64 {
+    files.iter().map(|file| file.rows as u64).sum()
+}
+
+/// Runs `INSERT INTO`. Gives the number of rows.
+pub(super) async fn insert_into(work: &Work<'_>, name: TableName, sql: &str) -> Result<u64, Failure> {
     let (database, table) = place(work, name);
     let Some(record) = work.glue.catalog.table(&database, &table) else {
         return Err(EngineError::NoTable { database, table }.into());
@@ -78,7 +91,8 @@ pub(super) async fn insert_into(work: &Work<'_>, name: TableName, sql: &str) -> 
     let rows = Session::shaped(planned.rows, &wanted)?;
     let files = stage(work, rows, &keys).await?;
     place_files(work, record.location(), &keys, &files).await?;
-    add_partitions(work, &record, &keys, &files)
+    add_partitions(work, &record, &keys, &files)?;
+    Ok(rows_of(&files))
 }
 
 /// Refuses rows that Athena would not convert by itself.

@@ -99,13 +99,15 @@ fn delete_database(catalog: &Catalog, body: Value) -> Result<Value, ApiError> {
 struct PutTable {
     database_name: String,
     table_input: Map<String, Value>,
+    version_id: Option<String>,
 }
 
 fn put_table(catalog: &Catalog, cx: &CallContext, body: Value, replace: bool) -> Result<Value, ApiError> {
     let request: PutTable = parse(body, INVALID)?;
     let mut input = request.table_input;
     let name = take_name(&mut input, "TableInput")?;
-    catalog.put_table(&request.database_name, &name, input, cx.now, replace)?;
+    let version = request.version_id.as_deref();
+    catalog.put_table_at(&request.database_name, &name, input, cx.now, replace, version)?;
     Ok(json!({}))
 }
 

@@ -132,10 +132,29 @@ impl Catalog {
         now: Timestamp,
         replace: bool,
     ) -> Result<(), ApiError> {
+        self.put_table_at(database, name, input, now, replace, None)
+    }
+
+    /// The same; of a table that is replaced, only if this is still its version.
+    pub(crate) fn put_table_at(
+        &self,
+        database: &str,
+        name: &str,
+        input: Map<String, Value>,
+        now: Timestamp,
+        replace: bool,
+        expected: Option<&str>,
+    ) -> Result<(), ApiError> {
         let (database, name) = (database.to_lowercase(), legal_name(name)?);
         self.write(|databases| {
             let tables = &mut databases.get_mut(&database).ok_or_else(|| no_database(&database))?.tables;
             let (created, version) = match (tables.get(&name), replace) {
+                (Some(table), true)
+                    if expected.is_some_and(|expected| expected != table.record.version.to_string()) =>
+                {
+                    let text = "Update table failed due to concurrent modifications.";
+                    return Err(ApiError::new(400, "ConcurrentModificationException", text));
+                }
                 (Some(_), false) => return Err(already_exists("Table", &name)),
                 (None, true) => return Err(no_table(&name)),
                 (Some(table), true) => (table.record.created, table.record.version + 1),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -313,6 +314,40 @@ fn numbered(rows: DataFrame) -> Result<DataFrame, EngineError> {
     Ok(rows.select(chosen)?)
 }
 
+/// An array, row or map as Athena writes it: `[a, b]`, `{name=a}`; `None` for other values.
+fn nested_text(column: &ArrayRef, at: usize, options: &FormatOptions<'_>) -> Option<String> {
+    let item = |column: &ArrayRef, at: usize| {
+        if column.is_null(at) {
+            return "null".to_owned();
+        }
+        nested_text(column, at, options).unwrap_or_else(|| {
+            let formatter = ArrayFormatter::try_new(column, options);
+            formatter.map_or_else(|error| error.to_string(), |formatter| formatter.value(at).to_string())
+        })
+    };
+    match column.data_type() {
+        DataType::List(_) => {
+            let items = column.as_list::<i32>().value(at);
+            let texts: Vec<_> = (0..items.len()).map(|at| item(&items, at)).collect();
+            Some(format!("[{}]", texts.join(", ")))
+        }
+        DataType::Struct(fields) => {
+            let columns = column.as_struct().columns().iter().zip(fields);
+            let texts: Vec<_> =
+                columns.map(|(column, field)| format!("{}={}", field.name(), item(column, at))).collect();
+            Some(format!("{{{}}}", texts.join(", ")))
+        }
+        DataType::Map(..) => {
+            let entries = column.as_map().value(at);
+            let [keys, values] = entries.columns() else { return None };
+            let texts: Vec<_> =
+                (0..entries.len()).map(|at| format!("{}={}", item(keys, at), item(values, at))).collect();
+            Some(format!("{{{}}}", texts.join(", ")))
+        }
+        _ => None,
+    }
+}
+
 /// A statement with its quoted names in lower case.
 fn lower_quoted(sql: &str) -> String {
     tokens(sql)
@@ -342,7 +377,10 @@ impl Rows {
                 row(formatters
                     .iter()
                     .zip(batch.columns())
-                    .map(|(formatter, column)| column.is_valid(at).then(|| formatter.value(at).to_string()))
+                    .map(|(formatter, column)| {
+                        let plain = || formatter.value(at).to_string();
+                        column.is_valid(at).then(|| nested_text(column, at, &options).unwrap_or_else(plain))
+                    })
                     .collect());
             }
         }

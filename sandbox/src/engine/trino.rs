@@ -20,7 +20,7 @@ pub(super) use self::rewrite::rewrite;
 use super::EngineError;
 
 /// Functions that mean the same in Athena and in the engine, after [`rewrite`].
-const FUNCTIONS: [&str; 85] = [
+const FUNCTIONS: [&str; 84] = [
     "abs",
     "acos",
     "approx_distinct",
@@ -29,7 +29,6 @@ const FUNCTIONS: [&str; 85] = [
     "array_distinct",
     "array_max",
     "array_min",
-    "array_position",
     "array_sort",
     "asin",
     "atan",
@@ -108,7 +107,35 @@ const FUNCTIONS: [&str; 85] = [
     "strpos",
 ];
 /// The list above, continued.
-const MORE_FUNCTIONS: [&str; 16] = [
+const MORE_FUNCTIONS: [&str; 44] = [
+    "approx_percentile",
+    "array_join",
+    "flatten",
+    "from_iso8601_date",
+    "from_iso8601_timestamp",
+    "json_array_length",
+    "json_extract",
+    "json_extract_scalar",
+    "json_format",
+    "last_day_of_month",
+    "map",
+    "map_keys",
+    "map_values",
+    "regexp_count",
+    "regexp_extract",
+    "regexp_extract_all",
+    "regexp_replace",
+    "regexp_split",
+    "split",
+    "url_decode",
+    "url_encode",
+    "url_extract_fragment",
+    "url_extract_host",
+    "url_extract_parameter",
+    "url_extract_path",
+    "url_extract_port",
+    "url_extract_protocol",
+    "url_extract_query",
     "substr",
     "substring",
     "sum",
@@ -266,6 +293,10 @@ impl Visitor for Check {
                 }
                 ControlFlow::Break(EngineError::Unsupported(format!("the function {name} in its Athena")))
             }
+            // Athena takes the text out of a JSON value, where the engine would keep its quotes.
+            Expr::Cast { expr, .. } if gives_json(expr) => {
+                refuse("CAST of a JSON value; use json_extract_scalar")
+            }
             Expr::Cast { kind: CastKind::DoubleColon, .. } => refuse("the cast `::`; write CAST(… AS …)"),
             Expr::Cast { kind: CastKind::SafeCast, .. } => refuse("SAFE_CAST; write TRY_CAST"),
             Expr::ILike { .. } => refuse("ILIKE"),
@@ -281,6 +312,10 @@ impl Visitor for Check {
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+fn gives_json(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("json_extract"))
 }
 
 fn is_known(operator: &BinaryOperator) -> bool {

@@ -40,7 +40,7 @@ pub(super) enum Change {
     Updated,
     /// It was there and the same.
     Unchanged,
-    /// It has no meaning in the sandbox (roles, policies).
+    /// It is known, and nothing in the sandbox depends on it (roles, policies).
     Recorded,
 }
 
@@ -104,6 +104,11 @@ impl Maker<'_> {
             "AWS::RedshiftServerless::Namespace"
             | "AWS::RedshiftServerless::Workgroup"
             | "AWS::Redshift::Cluster" => self.warehouse(),
+            "AWS::IAM::Role" => {
+                self.services.iam.put_role(&self.resource.name, &self.resource.properties)?;
+                Ok(Change::Recorded)
+            }
+            "AWS::IAM::Policy" => self.policy(),
             "AWS::SNS::Topic" => self.topic(),
             "AWS::StepFunctions::StateMachine" => self.state_machine(),
             "AWS::SNS::Subscription" => {
@@ -115,6 +120,17 @@ impl Maker<'_> {
         }?;
         self.upload()?;
         Ok(change)
+    }
+
+    /// Adds a policy to the roles that it names; users and groups are no part of the sandbox.
+    fn policy(&self) -> Result<Change, ApiError> {
+        let properties = &self.resource.properties;
+        let document = properties.get("PolicyDocument").cloned().unwrap_or_default();
+        for role in properties.get("Roles").and_then(Value::as_array).into_iter().flatten() {
+            let role = role.as_str().unwrap_or_default();
+            self.services.iam.put_policy(role, &self.resource.name, document.clone())?;
+        }
+        Ok(Change::Recorded)
     }
 
     fn bucket(&self) -> Result<Change, ApiError> {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use s3s::Body;
 
 use crate::faults::Plan;
+use crate::iam::Iam;
 use crate::s3::{Front, operation_name};
 use crate::sns::Sns;
 use crate::states::States;
@@ -44,6 +45,8 @@ pub(crate) struct Services {
     pub sqs: Arc<Sqs>,
     /// EventBridge, also for provisioning.
     pub events: Events,
+    /// IAM, also for provisioning.
+    pub iam: Iam,
     sts: Sts,
     /// Held by the one provisioning at a time.
     pub provisioning: tokio::sync::Mutex<()>,
@@ -72,6 +75,7 @@ impl Services {
             lambda: Lambda::open(Arc::clone(&world))?,
             events: Events::open(Arc::clone(&world))?,
             sqs,
+            iam: Iam::open(&world)?,
             sts: Sts::open(Arc::clone(&world))?,
             redshift: Redshift::open(Arc::clone(&world))?,
             provisioning: tokio::sync::Mutex::new(()),
@@ -257,14 +261,19 @@ async fn query_call(
         }
     };
     let operation = form.get("Action").unwrap_or("Unknown").to_owned();
-    let is_sts = match signature {
-        Some(signature) => signature.service == "sts",
+    let service = match signature.map(|signature| signature.service.as_str()) {
+        Some(service @ ("sts" | "iam")) => service,
         // Web identity and SAML logins are not signed.
-        None => form.get("Version") == Some("2011-06-15"),
+        None if form.get("Version") == Some("2011-06-15") => "sts",
+        _ => "sns",
     };
-    let cx = context(if is_sts { "sts" } else { "sns" }, &operation, request_id, signature, now);
+    let cx = context(service, &operation, request_id, signature, now);
     around(&services.world, &cx, Protocol::Query, async {
-        let result = if is_sts { services.sts.call(&cx, &form) } else { services.sns.call(&cx, &form) };
+        let result = match service {
+            "sts" => services.sts.call(&cx, &form),
+            "iam" => services.iam.call(&cx, &form),
+            _ => services.sns.call(&cx, &form),
+        };
         Ok(query::answer(result, &cx))
     })
     .await

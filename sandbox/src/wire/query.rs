@@ -1,4 +1,4 @@
-//! The Query protocol (SNS, STS): form-encoded requests, XML answers.
+//! The Query protocol (SNS, STS, IAM): form-encoded requests, XML answers.
 
 use std::fmt::Write;
 
@@ -174,10 +174,10 @@ pub(crate) fn answer(result: Result<Xml, ApiError>, cx: &CallContext) -> Respons
 }
 
 fn namespace(service: &str) -> &'static str {
-    if service == "sts" {
-        "https://sts.amazonaws.com/doc/2011-06-15/"
-    } else {
-        "http://sns.amazonaws.com/doc/2010-03-31/"
+    match service {
+        "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
+        "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
+        _ => "http://sns.amazonaws.com/doc/2010-03-31/",
     }
 }
 

@@ -241,6 +241,52 @@ def test_definitions(athena, sandbox):
         ("DATE '2026-11-19' > date('2026-11-01')", "true"),
         ("regexp_like('a@b.co', '^[a-z]+@')", "true"),
         ("length('äöü')", "3"),
+        # The values below are those that Trino's documentation and its own tests give.
+        ("split_part('a-b-c', '-', 2)", "b"),
+        ("split_part('a-b', '-', 3)", None),
+        ("split('a,b,', ',')", "[a, b, ]"),
+        ("substr('12345', -2)", "45"),
+        ("substr('12345', 0, 2)", ""),
+        ("regexp_extract('1a 2b 14m', '\\d+')", "1"),
+        ("regexp_extract('1a 2b 14m', '(\\d+)([a-z]+)', 2)", "a"),
+        ("regexp_extract('abc', '\\d+')", None),
+        ("regexp_extract_all('1a 2b 14m', '(\\d+)([a-z]+)', 2)", "[a, b, m]"),
+        ("regexp_replace('1a 2b 14m', '\\d+[ab] ')", "14m"),
+        ("regexp_replace('1a 2b 14m', '(\\d+)([ab]) ', '3c$2 ')", "3ca 3cb 14m"),
+        ("regexp_split('1a 2b 14m', '\\s*[a-z]+\\s*')", "[1, 2, 14, ]"),
+        ("regexp_count('1a 2b 14m', '\\s*[a-z]+\\s*')", "3"),
+        ("json_extract_scalar('[1, 2, 3]', '$[2]')", "3"),
+        ("""json_extract_scalar('{"store": {"book": [{"title": "x"}]}}', '$.store.book[0].title')""", "x"),
+        ("""json_extract('{"a": {"b": [1, "x"]}}', '$.a')""", '{"b":[1,"x"]}'),
+        ("""json_extract_scalar('{"a": null}', '$.a')""", None),
+        ("json_extract_scalar('no json', '$.a')", None),
+        ("json_array_length('[1, 2, 3]')", "3"),
+        ("url_extract_host('http://example.com:8080/path1/p.php?k1=v1&k2=v2#Ref1')", "example.com"),
+        ("url_extract_port('http://example.com:8080/path1/p.php')", "8080"),
+        ("url_extract_port('http://example.com/')", None),
+        ("url_extract_path('http://example.com/path1/p.php?k1=v1')", "/path1/p.php"),
+        ("url_extract_parameter('http://example.com/path1/p.php?k1=v1&k2=v2&k3', 'k2')", "v2"),
+        ("url_extract_parameter('http://example.com/path1/p.php?k1=v1&k2=v2&k3', 'k3')", ""),
+        ("url_extract_parameter('http://example.com/path1/p.php?k1=v1', 'k5')", None),
+        ("url_extract_host('http://example.com/^')", None),
+        ("url_encode('http://test?a=b&c=d e')", "http%3A%2F%2Ftest%3Fa%3Db%26c%3Dd+e"),
+        ("url_decode('http%3A%2F%2Ftest')", "http://test"),
+        ("array_join(ARRAY['a', NULL, 'b'], '-')", "a-b"),
+        ("array_join(ARRAY['a', NULL, 'b'], '-', 'x')", "a-x-b"),
+        ("element_at(ARRAY[1, 2, 3], -1)", "3"),
+        ("element_at(ARRAY[1, 2, 3], 4)", None),
+        ("map(ARRAY['a', 'b'], ARRAY[1, 2])", "{a=1, b=2}"),
+        ("element_at(map(ARRAY['a', 'b'], ARRAY[1, 2]), 'b')", "2"),
+        ("element_at(map(ARRAY['a', 'b'], ARRAY[1, 2]), 'c')", None),
+        ("map_keys(map(ARRAY['a', 'b'], ARRAY[1, 2]))", "[a, b]"),
+        ("cardinality(map(ARRAY['a', 'b'], ARRAY[1, 2]))", "2"),
+        ("approx_distinct(a) FROM (VALUES (1), (2), (2), (3)) AS t (a)", "3"),
+        ("approx_percentile(a, 0.5) FROM (VALUES (1), (2), (3), (4), (5)) AS t (a)", "3"),
+        ("array_join(array_agg(a ORDER BY a), ',') FROM (VALUES ('y'), ('x')) AS t (a)", "x,y"),
+        ("try_cast('x' AS integer)", None),
+        ("from_iso8601_timestamp('2020-05-11T11:15:05Z')", "2020-05-11 11:15:05.000 UTC"),
+        ("from_iso8601_date('2020-05-11')", "2020-05-11"),
+        ("last_day_of_month(DATE '2028-02-03')", "2028-02-29"),
     ],
 )
 def test_values(athena, expression, value):
@@ -267,6 +313,15 @@ def test_values(athena, expression, value):
         ("CREATE TABLE t WITH (format = 'ORC') AS SELECT 1 AS a", "format = 'ORC'"),
         ("CREATE TABLE t AS SELECT 1", "MISSING_COLUMN_NAME"),
         ("SELECT 1; SELECT 2", ""),
+        ("SELECT regexp_extract('a', '(?=a)')", "cannot use the pattern (?=a)"),
+        ("SELECT regexp_extract('a', 'a', 1)", "Pattern has 0 groups. Cannot access group 1"),
+        ("SELECT json_extract('{}', '$..a')", "no wildcards, filters and slices"),
+        ("SELECT CAST(json_extract('{}', '$.a') AS varchar)", "CAST of a JSON value"),
+        ("SELECT element_at(ARRAY[1], 0)", "SQL array indices start at 1"),
+        ("SELECT from_iso8601_timestamp('2020-05-11T11:15:05+03:00')", "in UTC only"),
+        ("SELECT at_timezone(from_unixtime(1), 'Europe/Berlin')", "the function at_timezone"),
+        ("SELECT map_agg(a, a) FROM (VALUES (1)) AS t (a)", "the function map_agg"),
+        ("SELECT greatest(1, 2)", "the function greatest"),
         ("COPY people TO 'x'", "COPY PEOPLE statements"),
     ],
 )
@@ -306,3 +361,38 @@ def test_workgroups(athena):
     assert code_of(athena.get_work_group, WorkGroup="reports") == "InvalidRequestException"
     assert code_of(athena.start_query_execution, QueryString="SELECT 1", WorkGroup="absent") == "InvalidRequestException"
     assert code_of(athena.start_query_execution, QueryString="SELECT 1") == "InvalidRequestException", "no output location"
+
+
+def test_statements_that_write_say_how_many_rows(athena):
+    written = run(athena, f"""CREATE TABLE counted WITH (external_location = 's3://{BUCKET}/counted/') AS
+        SELECT callid FROM calls WHERE year = '2026'""")
+    assert athena.get_query_results(QueryExecutionId=written["QueryExecutionId"])["UpdateCount"] == 5
+    more = run(athena, "INSERT INTO counted SELECT callid FROM calls WHERE month = '10'")
+    assert athena.get_query_results(QueryExecutionId=more["QueryExecutionId"])["UpdateCount"] == 2
+
+
+def test_a_workgroup_that_enforces_its_location_refuses_another(athena):
+    athena.create_work_group(Name="strict", Configuration={
+        "ResultConfiguration": {"OutputLocation": RESULTS}, "EnforceWorkGroupConfiguration": True})
+    sql = f"CREATE TABLE strict_one WITH (external_location = 's3://{BUCKET}/strict/') AS SELECT 1 AS a"
+    assert "enforces a centralized output location" in fail(athena, sql, WorkGroup="strict")
+
+
+def test_tables_and_partitions_are_pointed_elsewhere(sandbox, athena):
+    glue = sandbox.client("glue")
+    run(athena, f"""CREATE TABLE pointed WITH (external_location = 's3://{BUCKET}/one/', partitioned_by = ARRAY['d'])
+        AS SELECT 1 AS a, 'x' AS d""")
+    run(athena, f"""CREATE TABLE other WITH (external_location = 's3://{BUCKET}/two/', partitioned_by = ARRAY['d'])
+        AS SELECT 2 AS a, 'x' AS d""")
+    moved = glue.get_partition(DatabaseName=DATABASE, TableName="other", PartitionValues=["x"])["Partition"]
+    entry = {"PartitionValueList": ["x"],
+             "PartitionInput": {"Values": ["x"], "StorageDescriptor": moved["StorageDescriptor"]}}
+    missing = {"PartitionValueList": ["y"], "PartitionInput": {**entry["PartitionInput"], "Values": ["y"]}}
+    answer = glue.batch_update_partition(DatabaseName=DATABASE, TableName="pointed", Entries=[entry, missing])
+    assert [error["PartitionValueList"] for error in answer["Errors"]] == [["y"]]
+    assert rows(athena, "SELECT a FROM pointed WHERE d = 'x'")[1:] == [["2"]]
+    table = glue.get_table(DatabaseName=DATABASE, Name="pointed")["Table"]
+    kept = {key: table[key] for key in ("Name", "StorageDescriptor", "PartitionKeys", "TableType", "Parameters")}
+    update = {"DatabaseName": DATABASE, "TableInput": kept}
+    glue.update_table(VersionId=table["VersionId"], **update)
+    assert code_of(glue.update_table, VersionId=table["VersionId"], **update) == "ConcurrentModificationException"

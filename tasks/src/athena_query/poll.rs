@@ -1,10 +1,13 @@
-//! The state of queries, fifty at a time.
+//! The state of queries, fifty at a time; and what is left to do when one has ended.
 
 use std::collections::HashMap;
 
 use aws_sdk_athena::types::{AthenaError, QueryExecution};
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use serde::Deserialize as _;
 
-use super::BATCH_MAX;
+use super::{BATCH_MAX, leftovers, replace::Plan, repoint, rows};
 use crate::{
     aws::error::Trouble,
     clients::{Clients, Purpose},
@@ -14,15 +17,54 @@ use crate::{
 /// Athena's number for errors of its own.
 const CATEGORY_SYSTEM: i32 = 1;
 
-pub(super) async fn poll(clients: &Clients, handles: &[Handle]) -> Vec<Status> {
+/// Queries of one batch that are finished at the same time: a few calls each.
+const FINISHING_MAX: usize = 8;
+
+pub(super) async fn poll(clients: &Clients, handles: &[Handle], now: Timestamp) -> Vec<Status> {
     let mut statuses = Vec::with_capacity(handles.len());
     for handles in handles.chunks(BATCH_MAX) {
         match poll_batch(clients, handles).await {
-            Ok(batch) => statuses.extend(batch),
+            Ok(batch) => {
+                let ended: Vec<_> = handles
+                    .iter()
+                    .zip(batch)
+                    .map(|(handle, status)| finish(clients, handle, status, now))
+                    .collect();
+                let ended: Vec<Status> = stream::iter(ended).buffered(FINISHING_MAX).collect().await;
+                statuses.extend(ended);
+            }
             Err(status) => statuses.extend(handles.iter().map(|_| status.clone())),
         }
     }
     statuses
+}
+
+/// What the task wants done after its query.
+async fn finish(clients: &Clients, handle: &Handle, status: Status, now: Timestamp) -> Status {
+    let fetch = handle.detail["fetch_rows"].as_u64().and_then(|limit| usize::try_from(limit).ok());
+    let plan = match handle.detail.get("replace").map(Plan::deserialize).transpose() {
+        Ok(plan) => plan,
+        Err(error) => {
+            let text = format!("what was stored of this attempt cannot be read: {error}");
+            return Status::Failed(Failure::new(ErrorClass::Config, text));
+        }
+    };
+    match (status, plan, fetch) {
+        (Status::Succeeded(outcome), Some(plan), _) => {
+            repoint::step(clients, handle, &plan, outcome, now).await
+        }
+        (Status::Succeeded(mut outcome), None, Some(limit)) => {
+            match rows::fetch(clients, &handle.connection, &handle.id, limit, &mut outcome).await {
+                Ok(()) => Status::Succeeded(outcome),
+                Err(status) => status,
+            }
+        }
+        (status @ (Status::Failed(_) | Status::Cancelled(_)), Some(plan), _) => {
+            leftovers::forget(clients, &handle.connection, &plan).await;
+            status
+        }
+        (status, ..) => status,
+    }
 }
 
 async fn poll_batch(clients: &Clients, handles: &[Handle]) -> Result<Vec<Status>, Status> {

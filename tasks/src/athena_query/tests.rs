@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::*;
+use super::{request::comment, *};
 use crate::{
-    aws::double::{Answer, Double, context, service_error},
+    aws::{
+        double::{Answer, Double, context, service_error},
+        merge,
+    },
     registry::QUARANTINE,
 };
 
@@ -17,7 +20,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn operator() -> AthenaQuery {
-    AthenaQuery { quarantine: QUARANTINE }
+    AthenaQuery { clock: crate::clock::Clock::system(), quarantine: QUARANTINE }
 }
 
 fn prepared(settings: Value) -> Result<Request, Failure> {

@@ -108,6 +108,11 @@ async fn describe(step_functions: &Client, handle: &Handle, may_be_unseen: bool)
         }
         Err(trouble) => return trouble.into_status(),
     };
+    // Asked too soon after its redrive, Step Functions may still tell how the execution ended before.
+    let wanted = handle.detail["redrives"].as_i64().unwrap_or(0);
+    if i64::from(execution.redrive_count().unwrap_or(0)) < wanted {
+        return Status::Running { remote_state: "PENDING_REDRIVE".to_owned(), poll_at: None };
+    }
     match execution.status().as_str() {
         "SUCCEEDED" => succeeded(handle, &execution),
         "FAILED" => Status::Failed(failure(step_functions, &execution, ErrorClass::Failed).await),

@@ -418,3 +418,98 @@ fn people_find_the_execution_by_name_address_and_link() {
         "https://us-east-1.console.aws.amazon.com/states/home?region=us-east-1#/v2/executions/details/";
     assert_eq!(url, format!("{page}{}", url_part(&arn())));
 }
+
+fn redriving() -> Request {
+    let previous = Handle { connection: "aws".into(), id: "arn:old".into(), detail: Value::Null };
+    let cx = PrepareContext { previous: Some(&previous), ..context(ATTEMPT, EXECUTION_TIME_MAX) };
+    let settings = json!({ "state_machine": MACHINE, "redrive": true });
+    operator().prepare(&serde_json::from_value(settings).unwrap(), &cx).unwrap()
+}
+
+fn redriven_before(redrives: u32) -> Value {
+    json!({ "arn": MACHINE, "redrive": { "arn": "arn:old", "redrives": redrives } })
+}
+
+#[test]
+fn only_a_retry_that_asks_for_it_redrives() {
+    let call = redriving().body["RedriveExecution"].clone();
+    assert_eq!(call, json!({ "executionArn": "arn:old", "clientToken": ATTEMPT.to_string() }));
+    assert!(request().body.get("RedriveExecution").is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_redriven_is_started_anew() {
+    for (answer, redrives) in [
+        (execution("FAILED", json!({ "redriveStatus": "REDRIVABLE", "redriveCount": 2 })), true),
+        (execution("FAILED", json!({ "redriveStatus": "NOT_REDRIVABLE" })), false),
+        (
+            execution("FAILED", json!({ "redriveStatus": "REDRIVABLE", "stateMachineArn": "arn:other" })),
+            false,
+        ),
+        (service_error(400, "ExecutionDoesNotExist", "no"), false),
+    ] {
+        let double = Double::start([machine("STANDARD"), answer]).await;
+        let found = operator().baseline(&double.clients, &redriving()).await.unwrap();
+        assert_eq!(found.get("redrive").is_some(), redrives, "{found}");
+        if redrives {
+            assert_eq!(
+                found,
+                json!({ "arn": MACHINE, "express": false, "redrive": { "arn": "arn:old", "redrives": 2 } })
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_is_sent_once_and_told_by_its_count() {
+    let done = || Answer::Json(200, json!({ "redriveDate": 5 }));
+    let failed = |count: u32| execution("FAILED", json!({ "redriveCount": count }));
+    let not_redrivable = || service_error(400, "ExecutionNotRedrivable", "it is RUNNING");
+    let (request, baseline) = (redriving(), redriven_before(2));
+    let double = Double::start([
+        done(),
+        not_redrivable(),
+        failed(3),
+        not_redrivable(),
+        failed(2),
+        Answer::HangUp,
+        // Found by its count, by its token, and proved absent.
+        execution("RUNNING", json!({ "redriveCount": 3 })),
+        failed(2),
+        done(),
+        failed(2),
+        failed(2),
+    ])
+    .await;
+    let fresh = intent(&request, &baseline, 0);
+    let sent = operator().send(&double.clients, &fresh).await;
+    let Sent::Accepted(handle) = sent else { panic!("{sent:?}") };
+    assert_eq!((handle.id.as_str(), &handle.detail["redrives"]), ("arn:old", &json!(3)));
+    assert_eq!(double.received()[0].text, request.body["RedriveExecution"].to_string());
+    assert_eq!(double.received()[0].operation, "RedriveExecution");
+    assert!(matches!(operator().send(&double.clients, &fresh).await, Sent::Accepted(_)));
+    assert!(matches!(operator().send(&double.clients, &fresh).await, Sent::Refused(_)));
+    assert!(matches!(operator().send(&double.clients, &fresh).await, Sent::Unknown(_)));
+    let at = |seconds| intent(&request, &baseline, seconds);
+    assert!(matches!(operator().find(&double.clients, &at(5)).await, Found::Found(_)));
+    assert!(matches!(operator().find(&double.clients, &at(5)).await, Found::Found(_)));
+    assert!(matches!(operator().find(&double.clients, &at(700)).await, Found::NotYetKnown { .. }));
+    assert_eq!(operator().find(&double.clients, &at(1100)).await, Found::ProvedAbsent);
+}
+
+#[tokio::test]
+async fn how_it_ended_before_its_redrive_is_no_end() {
+    let handle = Handle { connection: "aws".into(), id: "arn:old".into(), detail: json!({ "redrives": 3 }) };
+    let double = Double::start([
+        execution("FAILED", json!({ "redriveCount": 2 })),
+        execution("SUCCEEDED", json!({ "redriveCount": 3, "output": "1" })),
+    ])
+    .await;
+    let handles = [handle];
+    let status = operator().poll(&double.clients, &handles).await.remove(0);
+    assert!(
+        matches!(&status, Status::Running { remote_state, .. } if remote_state == "PENDING_REDRIVE"),
+        "{status:?}"
+    );
+    assert!(matches!(operator().poll(&double.clients, &handles).await.remove(0), Status::Succeeded(_)));
+}

@@ -14,6 +14,8 @@ use crate::wire::{ApiError, CallContext, epoch_seconds};
 const PAGE_MAX: usize = 1_000;
 /// Most partitions that one `BatchCreatePartition` takes (the API's own limit).
 const BATCH_CREATE_MAX: usize = 100;
+/// Most partitions that one `BatchUpdatePartition` takes (the API's own limit).
+const BATCH_UPDATE_MAX: usize = 100;
 /// Most partitions that one `BatchDeletePartition` takes (the API's own limit).
 const BATCH_DELETE_MAX: usize = 25;
 /// Most partitions that one `BatchGetPartition` takes (the API's own limit).
@@ -33,6 +35,7 @@ pub(super) fn call(
         "GetPartitions" => get_many(catalog, cx, body),
         "BatchGetPartition" => batch_get(catalog, cx, body),
         "UpdatePartition" => update(catalog, cx, body),
+        "BatchUpdatePartition" => batch_update(catalog, cx, body),
         "DeletePartition" => delete(catalog, body),
         "BatchDeletePartition" => batch_delete(catalog, body),
         _ => return None,
@@ -182,6 +185,38 @@ fn update(catalog: &Catalog, cx: &CallContext, body: Value) -> Result<Value, Api
     let partition = record(request.partition_input, keys, cx)?;
     catalog.replace_partition(&database_name, &table_name, &request.partition_value_list, partition)?;
     Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BatchUpdate {
+    #[serde(flatten)]
+    place: Place,
+    entries: Vec<UpdateEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateEntry {
+    partition_value_list: Vec<String>,
+    partition_input: Map<String, Value>,
+}
+
+fn batch_update(catalog: &Catalog, cx: &CallContext, body: Value) -> Result<Value, ApiError> {
+    let request: BatchUpdate = parse(body, INVALID)?;
+    let Place { database_name, table_name } = request.place;
+    let keys = existing_table(catalog, &database_name, &table_name)?.partition_keys().len();
+    at_most(request.entries.len(), BATCH_UPDATE_MAX)?;
+    let mut errors = Vec::new();
+    for entry in request.entries {
+        let values = entry.partition_value_list;
+        let done = record(entry.partition_input, keys, cx)
+            .and_then(|partition| catalog.replace_partition(&database_name, &table_name, &values, partition));
+        if let Err(error) = done {
+            errors.push(json!({"PartitionValueList": values, "ErrorDetail": error_detail(&error)}));
+        }
+    }
+    Ok(if errors.is_empty() { json!({}) } else { json!({"Errors": errors}) })
 }
 
 fn delete(catalog: &Catalog, body: Value) -> Result<Value, ApiError> {

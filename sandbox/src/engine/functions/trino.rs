@@ -1,6 +1,10 @@
 //! Athena's functions that the engine lacks or understands otherwise.
 
 mod dates;
+mod json;
+mod nested;
+mod texts;
+mod urls;
 
 use std::sync::Arc;
 
@@ -14,6 +18,10 @@ use super::Plain;
 pub(super) fn register(context: &SessionContext) {
     context.register_udf(Plain::variadic("concat", DataType::Utf8, DataType::Utf8, concat));
     dates::register(context);
+    json::register(context);
+    nested::register(context);
+    texts::register(context);
+    urls::register(context);
 }
 
 /// Unlike the engine's own, null if any argument is null.

@@ -64,7 +64,8 @@ impl VisitorMut for Rewrite {
 /// Functions that only have another name in the engine.
 fn rename(function: &mut Function, name: &str) {
     let engine = match name {
-        "element_at" => "array_element",
+        "approx_percentile" => "approx_percentile_cont",
+        "array_join" => "array_to_string",
         "arbitrary" => "first_value",
         "every" => "bool_and",
         "count_if" => {

@@ -38,6 +38,14 @@ pub(super) fn register(context: &SessionContext) {
         DataType::Int64,
         date_diff,
     ));
+    let (text, utc) = (DataType::Utf8, DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
+    let one = std::slice::from_ref(&text);
+    let iso = Plain::fixed("from_iso8601_timestamp", &[one], utc, from_iso8601_timestamp);
+    context.register_udf(iso);
+    let date = DataType::Date32;
+    context.register_udf(Plain::fixed("from_iso8601_date", &[one], date.clone(), from_iso8601_date));
+    let either: &[&[DataType]] = &[&[DataType::Date32], &[TIME]];
+    context.register_udf(Plain::fixed("last_day_of_month", either, date, last_day_of_month));
     let parts: [(&'static str, Body); 11] = [
         ("year", |a| part(a, |at| i64::from(at.year()))),
         ("quarter", |a| part(a, |at| (i64::from(at.month()) + 2) / 3)),
@@ -296,6 +304,49 @@ fn mysql_parse(text: &str, format: &str) -> Result<DateTime> {
             .map(|date| date.to_datetime(jiff::civil::Time::midnight()))
             .map_err(|_| invalid()),
     }
+}
+
+/// Times in UTC only: a column of the engine has one zone for all its rows, in Athena each row has its own.
+fn from_iso8601_timestamp(arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let read = |text: &str| {
+        let zoned = text.find('T').is_some_and(|at| text[at..].contains(['Z', 'z', '+', '-']));
+        let at = if zoned {
+            let has_offset = !text.ends_with(['Z', 'z']) && !text.ends_with("+00:00");
+            if has_offset {
+                return Err(failed(format!(
+                    "NOT_SUPPORTED: the sandbox's Athena reads ISO 8601 times in UTC only: {text}"
+                )));
+            }
+            text.parse::<Timestamp>().ok().map(|at| at.as_millisecond())
+        } else {
+            text.parse::<DateTime>().ok().and_then(|at| milliseconds(at).ok())
+        };
+        at.ok_or_else(|| failed(format!("INVALID_FUNCTION_ARGUMENT: Invalid format: \"{text}\"")))
+    };
+    let texts = arguments[0].as_string::<i32>().iter();
+    let values =
+        texts.map(|text| text.map(read).transpose()).collect::<Result<TimestampMillisecondArray>>()?;
+    Ok(Arc::new(values.with_timezone("UTC")))
+}
+
+fn from_iso8601_date(arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let read = |text: &str| {
+        let date = text.parse::<Date>();
+        date.map(days_of)
+            .map_err(|_| failed(format!("INVALID_FUNCTION_ARGUMENT: Invalid format: \"{text}\"")))
+    };
+    let texts = arguments[0].as_string::<i32>().iter();
+    Ok(Arc::new(texts.map(|text| text.map(read).transpose()).collect::<Result<Date32Array>>()?))
+}
+
+fn last_day_of_month(arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let days = times(&arguments[0])?.into_iter().map(|at| at.map(|at| days_of(at.date().last_of_month())));
+    Ok(Arc::new(days.collect::<Date32Array>()))
+}
+
+/// Days since 1970.
+fn days_of(date: Date) -> i32 {
+    Date::constant(1970, 1, 1).until(date).map_or(0, |span| span.get_days())
 }
 
 #[cfg(test)]
