@@ -17,6 +17,7 @@ fn context() -> PrepareContext<'static> {
         environment: "local",
         connection: "aws",
         timeout: Duration::from_secs(3600),
+        generation: 1,
     }
 }
 

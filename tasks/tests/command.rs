@@ -70,6 +70,7 @@ impl Scene {
             environment: "local",
             connection: "aws",
             timeout: limit,
+            generation: 1,
         };
         let operator = registry.get("command").unwrap();
         let request = operator.prepare(&settings, &cx).unwrap();

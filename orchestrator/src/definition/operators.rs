@@ -66,6 +66,7 @@ impl<'a> Operators<'a> {
             environment: "local",
             connection: super::common::CONNECTION,
             timeout,
+            generation: 1,
         };
         operator.prepare(settings, &cx).err().map(|failure| failure.message)
     }

@@ -91,6 +91,7 @@ pub(super) fn request(shared: &Shared, run: &Run, task: usize, number: u32) -> R
         environment: &pipeline.environment,
         connection: &entry.connection,
         timeout: entry.timeout,
+        generation: run.tasks[task].generation,
     };
     operator.prepare(&settings, &cx).map_err(convert::failure)
 }

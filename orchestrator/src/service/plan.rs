@@ -137,6 +137,7 @@ fn planned(
         environment: &pipeline.environment,
         connection: &task.connection,
         timeout: task.timeout,
+        generation: 1,
     };
     match operator.prepare(&settings, &cx) {
         Ok(request) => planned.request = Some(request.body),

@@ -36,6 +36,7 @@ fn every_example_loads_and_is_a_request() {
                 environment: "local",
                 connection: &task.connection,
                 timeout: task.timeout,
+                generation: 1,
             };
             let operator = registry.get(&task.operator).unwrap();
             let request = operator.prepare(&task.settings, &context).unwrap();

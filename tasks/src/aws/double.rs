@@ -31,6 +31,7 @@ pub(crate) fn context(attempt_id: Uuid, timeout: Duration) -> PrepareContext<'st
         environment: "local",
         connection: "aws",
         timeout,
+        generation: 1,
     }
 }
 

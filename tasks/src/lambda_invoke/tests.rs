@@ -20,6 +20,7 @@ fn prepared_within(settings: Value, timeout: Duration) -> Result<Request, Failur
         environment: "local",
         connection: "aws",
         timeout,
+        generation: 1,
     };
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
@@ -236,6 +237,7 @@ fn a_context_that_grows_too_long_keeps_the_attempt() {
         environment: "local",
         connection: "aws",
         timeout: CALL_TIME_MAX,
+        generation: 1,
     };
     let context = client_context(&cx);
     assert!(context.len() <= CONTEXT_BYTES_MAX);

@@ -20,6 +20,7 @@ fn prepared(settings: Value) -> Result<Request, Failure> {
         environment: "local",
         connection: "aws",
         timeout: Duration::from_secs(60),
+        generation: 1,
     };
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
