@@ -95,7 +95,7 @@ impl Emr {
             "ListApplications" => Ok(self.list_applications()),
             "GetApplication" => self.get_application(&route.application),
             "StartApplication" | "StopApplication" => {
-                self.application(&route.application).map(|_| Value::Null)
+                self.application(&route.application).map(|_| serde_json::json!({}))
             }
             "StartJobRun" => self.start_job_run(cx, &route.application, body),
             "ListJobRuns" => self.list_job_runs(cx, &route.application, query),

@@ -149,7 +149,13 @@ timeout: 3h
                     "Batch accepted the job but gave it no id",
                 )),
             },
-            Err(trouble) => trouble.into_sent(),
+            Err(trouble) => match trouble.into_sent() {
+                Sent::Refused(failure) => {
+                    let region = clients.region_of(&request.connection).await.unwrap_or_default();
+                    Sent::Refused(refused(request, &region, failure))
+                }
+                sent => sent,
+            },
         }
     }
 
@@ -194,6 +200,18 @@ timeout: 3h
         let id = url_part(&handle.id);
         Some(format!("https://{}/batch/home?region={region}#jobs/detail/{id}", console_host(region)))
     }
+}
+
+/// A refusal with its place: the service's own words do not always name both, the queue and the definition.
+fn refused(request: &Request, region: &str, failure: Failure) -> Failure {
+    let message = format!(
+        "Batch took no job of `{}` for queue `{}` ({region}, connection `{}`): {}",
+        definition_of(request),
+        queue_of(request),
+        request.connection,
+        failure.message
+    );
+    Failure { message, ..failure }
 }
 
 /// The body of `SubmitJob`.

@@ -138,7 +138,13 @@ timeout: 2h
     }
 
     async fn send(&self, clients: &Clients, intent: &Intent<'_>) -> Sent {
-        start(clients, intent.request, intent.intent_at).await
+        match start(clients, intent.request, intent.intent_at).await {
+            Sent::Refused(failure) => {
+                let region = clients.region_of(&intent.request.connection).await.unwrap_or_default();
+                Sent::Refused(refused(intent.request, &region, failure))
+            }
+            sent => sent,
+        }
     }
 
     async fn find(&self, clients: &Clients, intent: &Intent<'_>) -> Found {
@@ -161,7 +167,7 @@ timeout: 2h
         match answer.map_err(Trouble::from) {
             Ok(_) => Ok(()),
             // The task is forgotten already: a poll says so.
-            Err(trouble) if trouble.is_not_there() || trouble.message.contains("not found") => Ok(()),
+            Err(trouble) if trouble.is_not_there() || trouble.code() == "InvalidParameterException" => Ok(()),
             Err(trouble) => Err(trouble.into_failure()),
         }
     }
@@ -226,6 +232,18 @@ async fn start(clients: &Clients, request: &Request, signed_at: Timestamp) -> Se
         Some(failure) => not_placed(request, &failure),
         None => Sent::Unknown(Failure::new(ErrorClass::System, "ECS accepted the start but named no task")),
     }
+}
+
+/// A refusal with its place: the service's own words often name neither the definition nor the cluster.
+fn refused(request: &Request, region: &str, failure: Failure) -> Failure {
+    let cluster = request.body["RunTask"]["cluster"].as_str().unwrap_or("default");
+    let message = format!(
+        "ECS started no task of `{}` in cluster `{cluster}` ({region}, connection `{}`): {}",
+        definition_of(request),
+        request.connection,
+        failure.message
+    );
+    Failure { message, ..failure }
 }
 
 /// ECS found no place for the task: one entry inside of a good answer, and nothing was started.

@@ -131,9 +131,10 @@ async fn a_start_is_sent_as_stored_and_signed_with_its_intent() {
     let operator = operator();
     assert_eq!(operator.send(&double.clients, &intent).await, Sent::Accepted(handle(&request, "j-1")));
     let Sent::Refused(failure) = operator.send(&double.clients, &intent).await else { panic!() };
+    assert_eq!(failure.class, ErrorClass::Config);
     assert_eq!(
-        (failure.class, failure.message.as_str()),
-        (ErrorClass::Config, "Job queue etl does not exist")
+        failure.message,
+        "Batch took no job of `export:3` for queue `etl` (us-east-1, connection `aws`): Job queue etl does not exist"
     );
     assert!(matches!(operator.send(&double.clients, &intent).await, Sent::Throttled(_)));
     assert!(matches!(operator.send(&double.clients, &intent).await, Sent::Unknown(_)));

@@ -116,7 +116,11 @@ async fn a_start_is_sent_as_stored_and_signed_with_its_intent() {
     let full = operator.send(&double.clients, &intent).await;
     assert!(matches!(&full, Sent::Throttled(Failure { class: ErrorClass::Capacity, .. })), "{full:?}");
     assert!(matches!(operator.send(&double.clients, &intent).await, Sent::Refused(_)));
-    assert!(matches!(operator.send(&double.clients, &intent).await, Sent::Refused(_)));
+    let Sent::Refused(failure) = operator.send(&double.clients, &intent).await else { panic!() };
+    assert_eq!(
+        failure.message,
+        "ECS started no task of `export:3` in cluster `etl` (us-east-1, connection `aws`): Cluster not found."
+    );
     assert!(matches!(operator.send(&double.clients, &intent).await, Sent::Unknown(_)));
     assert!(matches!(operator.send(&double.clients, &intent).await, Sent::Unknown(_)));
     for received in double.received() {
