@@ -165,6 +165,11 @@ impl Crawlers {
             }
         };
         let now = self.world.clock.now();
+        let line = match &error {
+            Some(error) => format!("[{id}] ERROR : {error}"),
+            None => format!("[{id}] INFO : Crawler has finished running and is in state READY"),
+        };
+        self.world.logs.append(shape::LOG_GROUP, name, line.as_bytes(), now);
         self.change(name, |crawler| {
             crawler.end_crawl(id, end, error, summary, now);
             crawler.state = CrawlerState::Stopping;

@@ -258,7 +258,8 @@ impl Rule {
         let (status, code) = match service {
             "s3" => (503, "SlowDown"),
             "sns" | "sts" => (400, "Throttling"),
-            "lambda" => (429, "TooManyRequestsException"),
+            "lambda" | "batch" => (429, "TooManyRequestsException"),
+            "emr-serverless" => (429, "ThrottlingException"),
             "sqs" => (400, "RequestThrottled"),
             _ => (400, "ThrottlingException"),
         };
@@ -271,6 +272,9 @@ impl Rule {
             "athena" | "redshift-data" => "InternalServerException",
             "s3" => "InternalError",
             "lambda" => "ServiceException",
+            "ecs" | "batch" => "ServerException",
+            "logs" => "ServiceUnavailableException",
+            "emr-serverless" => "InternalServerException",
             "events" => "InternalException",
             _ => "InternalFailure",
         };

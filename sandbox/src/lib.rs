@@ -1,7 +1,7 @@
 //! The sandbox: the part of AWS that Trunkline's pipelines touch, on loopback, really executing.
 //!
-//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Redshift Data, Step Functions, Lambda, SNS, SQS,
-//! EventBridge and STS. Whatever it accepts is
+//! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Redshift Data, Step Functions, Lambda, ECS, Batch,
+//! EMR Serverless, CloudWatch Logs, SNS, SQS, EventBridge and STS. Whatever it accepts is
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
 //! What lives here: the server ([`start`]), the services, the catalogue of accepted starts (the ledger), the
@@ -12,8 +12,13 @@
 
 mod admin;
 mod athena;
+mod background;
+mod batch;
 mod catalog;
+mod containers;
 mod crawler;
+mod ecs;
+mod emr;
 mod engine;
 mod events;
 mod faults;
@@ -22,8 +27,11 @@ mod glue;
 mod iam;
 mod lambda;
 mod ledger;
+mod logs;
 mod mailbox;
+mod process;
 mod provision;
+mod records;
 mod redshift;
 mod s3;
 mod server;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::faults::Faults;
 use crate::ledger::Ledger;
+use crate::logs;
 use crate::mailbox::Mailbox;
 use crate::s3::Store;
 use crate::{Options, SandboxError};
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub faults: Faults,
     /// The objects of all buckets.
     pub s3: Store,
+    /// What CloudWatch Logs holds.
+    pub logs: logs::Store,
     /// Delivered mail.
     pub mailbox: Mailbox,
     endpoint: String,
@@ -82,6 +85,7 @@ impl World {
             ledger: Ledger::open(&root.join("ledger.jsonl"))?,
             faults: Faults::open(&root.join("faults.json"))?,
             s3: Store::open(&root)?,
+            logs: logs::Store::open(root.join("cloudwatch"))?,
             mailbox: Mailbox::open(&root.join("mailbox"))?,
             settings: Settings {
                 time_scale: options.time_scale,

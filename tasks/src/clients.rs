@@ -103,6 +103,10 @@ struct Connection {
     glue: PerPurpose<aws_sdk_glue::Client>,
     athena: PerPurpose<aws_sdk_athena::Client>,
     step_functions: PerPurpose<aws_sdk_sfn::Client>,
+    ecs: PerPurpose<aws_sdk_ecs::Client>,
+    batch: PerPurpose<aws_sdk_batch::Client>,
+    emr_serverless: PerPurpose<aws_sdk_emrserverless::Client>,
+    logs: OnceCell<aws_sdk_cloudwatchlogs::Client>,
     lambda: OnceCell<aws_sdk_lambda::Client>,
     sqs: PerPurpose<aws_sdk_sqs::Client>,
     events: OnceCell<aws_sdk_eventbridge::Client>,
@@ -223,6 +227,38 @@ impl Clients {
         found.redshift_data.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
     }
 
+    /// ECS through a connection.
+    pub async fn ecs(&self, connection: &str, purpose: Purpose) -> Result<&aws_sdk_ecs::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_ecs::Client::new(sdk);
+        found.ecs.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
+    /// Batch through a connection.
+    pub async fn batch(&self, connection: &str, purpose: Purpose) -> Result<&aws_sdk_batch::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_batch::Client::new(sdk);
+        found.batch.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
+    /// EMR Serverless through a connection.
+    pub async fn emr_serverless(
+        &self,
+        connection: &str,
+        purpose: Purpose,
+    ) -> Result<&aws_sdk_emrserverless::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_emrserverless::Client::new(sdk);
+        found.emr_serverless.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
+    }
+
+    /// CloudWatch Logs through a connection, for reading.
+    pub async fn logs(&self, connection: &str) -> Result<&aws_sdk_cloudwatchlogs::Client, Failure> {
+        let found = self.connection(connection)?;
+        let make = |sdk: &SdkConfig| aws_sdk_cloudwatchlogs::Client::new(sdk);
+        found.logs.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
+    }
+
     /// SNS through a connection. Publishing is a start: the SDK repeats nothing.
     pub async fn sns(&self, connection: &str) -> Result<&aws_sdk_sns::Client, Failure> {
         let found = self.connection(connection)?;
@@ -311,6 +347,10 @@ impl Connection {
             glue: PerPurpose::new(),
             athena: PerPurpose::new(),
             step_functions: PerPurpose::new(),
+            ecs: PerPurpose::new(),
+            batch: PerPurpose::new(),
+            emr_serverless: PerPurpose::new(),
+            logs: OnceCell::new(),
             lambda: OnceCell::new(),
             sqs: PerPurpose::new(),
             events: OnceCell::new(),

@@ -13,6 +13,10 @@
 //! Glue's own retries (`MaxRetries` of the job) are followed: a failed run that Glue is about
 //! to repeat, or has repeated, is not reported as failed.
 //!
+//! Job bookmarks: a cleared task processes its data again only if the job forgets what it has processed.
+//! `on_clear: { reset_bookmark: true }` calls `ResetJobBookmark` before each start of a cleared generation. The call
+//! belongs to the start: made after the intent, once each time it is sent, signed with its time.
+//!
 //! What can stay open: with `marker: off` (for scripts that refuse arguments they do not know)
 //! a run is recognised by its arguments and its time, and two that look alike end as `lost`.
 
@@ -99,9 +103,22 @@ pub struct GlueJobConfig {
     /// `off` leaves out the argument `--trunkline-attempt`, for scripts that refuse it.
     #[serde(default)]
     pub marker: Marker,
+    /// What is done before the start when the task was cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_clear: Option<OnClear>,
     /// More of `StartJobRun`, in the words of the API; laid over everything above.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub request: Map<String, Value>,
+}
+
+/// What is done before the start of a task that was cleared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnClear {
+    /// Resets the job's bookmark, so that the job processes again what it has processed. It is the bookmark of the
+    /// whole job: later runs too begin from there.
+    #[serde(default)]
+    pub reset_bookmark: bool,
 }
 
 /// Whether runs carry the attempt's id.
@@ -153,6 +170,9 @@ timeout: 6h
             Address::object(report, "report")?;
             body["Report"] = json!(report);
         }
+        if config.on_clear.is_some_and(|on_clear| on_clear.reset_bookmark) && cx.generation > 1 {
+            body["ResetJobBookmark"] = json!({ "JobName": job_in(&body) });
+        }
         Ok(Request { token: cx.attempt_id.to_string(), connection: cx.connection.to_owned(), body })
     }
 
@@ -162,6 +182,9 @@ timeout: 6h
             Ok(glue) => glue,
             Err(failure) => return Sent::Refused(failure),
         };
+        if let Err(refusal) = reset_bookmark(glue, intent).await {
+            return refusal;
+        }
         let answer = glue
             .start_job_run()
             .job_name(job_of(request))
@@ -240,6 +263,38 @@ timeout: 6h
     }
 }
 
+/// Resets the job's bookmark where the request says so. An error is the answer to the start: nothing was started.
+async fn reset_bookmark(glue: &aws_sdk_glue::Client, intent: &Intent<'_>) -> Result<(), Sent> {
+    let call = &intent.request.body["ResetJobBookmark"];
+    if call.is_null() {
+        return Ok(());
+    }
+    let answer = glue
+        .reset_job_bookmark()
+        .job_name(job_of(intent.request))
+        .customize()
+        .config_override(aws_sdk_glue::config::Builder::new().time_source(SignedAt(intent.intent_at)))
+        .mutate_request(exact_body(call))
+        .send()
+        .await;
+    match answer.map_err(Trouble::from) {
+        Ok(_) => Ok(()),
+        // A job that never kept a bookmark has none to reset; a job that is not there is refused at its start.
+        Err(trouble) if trouble.is_not_there() => Ok(()),
+        Err(trouble) => Err(match trouble.into_sent() {
+            Sent::Refused(failure) => Sent::Refused(not_reset(failure)),
+            // Resetting again does no harm, so an answer that was lost is no reason to look for a run.
+            Sent::Throttled(failure) | Sent::Unknown(failure) => Sent::Throttled(not_reset(failure)),
+            other => other,
+        }),
+    }
+}
+
+fn not_reset(failure: Failure) -> Failure {
+    let message = format!("the job's bookmark was not reset (`on_clear`): {}", failure.message);
+    Failure { message, ..failure }
+}
+
 /// The body of `StartJobRun`.
 fn start_job_run(config: &GlueJobConfig, cx: &PrepareContext<'_>) -> Result<Value, Failure> {
     let mut arguments = Map::new();
@@ -308,7 +363,11 @@ fn handle(request: &Request, id: impl Into<String>) -> Handle {
 }
 
 fn job_of(request: &Request) -> &str {
-    request.body["StartJobRun"]["JobName"].as_str().unwrap_or_default()
+    job_in(&request.body)
+}
+
+fn job_in(body: &Value) -> &str {
+    body["StartJobRun"]["JobName"].as_str().unwrap_or_default()
 }
 
 fn job_named(handle: &Handle) -> String {

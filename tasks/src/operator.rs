@@ -47,6 +47,8 @@ pub struct PrepareContext<'a> {
     /// The job of the attempt before, where this one is its retry, it had a job, and the operator asks for it
     /// ([`Operator::follows_previous`]).
     pub previous: Option<&'a Handle>,
+    /// The generation of the task run: 1 until it is cleared.
+    pub generation: u32,
 }
 
 /// The exact request of one attempt: stored before anything is sent, resent byte for byte,
@@ -175,12 +177,18 @@ pub struct Cost {
     /// Athena: bytes scanned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_scanned: Option<u64>,
+    /// EMR Serverless: hours of virtual CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpu_hours: Option<f64>,
+    /// EMR Serverless: gigabytes of memory times hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_gb_hours: Option<f64>,
 }
 
 impl Cost {
     /// Whether nothing was reported.
     pub fn is_empty(&self) -> bool {
-        self.dpu_seconds.is_none() && self.bytes_scanned.is_none()
+        *self == Self::default()
     }
 }
 

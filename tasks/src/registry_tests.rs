@@ -18,6 +18,7 @@ fn context() -> PrepareContext<'static> {
         connection: "aws",
         timeout: Duration::from_secs(3600),
         previous: None,
+        generation: 1,
     }
 }
 

@@ -71,6 +71,7 @@ impl Scene {
             connection: "aws",
             timeout: limit,
             previous: None,
+            generation: 1,
         };
         let operator = registry.get("command").unwrap();
         let request = operator.prepare(&settings, &cx).unwrap();

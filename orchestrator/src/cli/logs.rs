@@ -66,8 +66,13 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
         cx.output.note("no output was captured; the service keeps this job's log");
     }
     if let Some(failure) = chosen(&snapshot, task, Some(key.number)).and_then(|attempt| attempt.failure) {
-        let first = failure.message.lines().next().unwrap_or_default();
+        let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
         cx.output.note(&format!("failed ({}): {first}", failure.class));
+        // What was captured has been printed; without it the failure holds the end of the service's own log.
+        if next == 0 && !rest.trim().is_empty() {
+            cx.output.raw(rest.trim_start_matches('\n'));
+            cx.output.raw("\n");
+        }
     }
     Ok(Exit::Done)
 }

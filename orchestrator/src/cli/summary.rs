@@ -25,6 +25,8 @@ pub(crate) struct RunCost {
     pub(crate) dpu_seconds: f64,
     /// Athena.
     pub(crate) bytes_scanned: u64,
+    /// EMR Serverless.
+    pub(crate) vcpu_hours: f64,
 }
 
 /// Says how a run ended: one line of data, the rest beside it.
@@ -98,6 +100,7 @@ pub(crate) fn cost(snapshot: &Snapshot) -> RunCost {
     for attempt in &snapshot.attempts {
         let Some(cost) = attempt.result.as_ref().and_then(|result| result.get("cost")) else { continue };
         total.dpu_seconds += cost.get("dpu_seconds").and_then(Value::as_f64).unwrap_or(0.0);
+        total.vcpu_hours += cost.get("vcpu_hours").and_then(Value::as_f64).unwrap_or(0.0);
         total.bytes_scanned += cost.get("bytes_scanned").and_then(Value::as_u64).unwrap_or(0);
     }
     total
@@ -112,6 +115,9 @@ pub(crate) fn cost_text(cost: RunCost) -> Option<String> {
         } else {
             format!("{:.1} DPU-hours", cost.dpu_seconds / 3_600.0)
         });
+    }
+    if cost.vcpu_hours > 0.0 {
+        parts.push(format!("{:.2} vCPU-hours", cost.vcpu_hours));
     }
     if cost.bytes_scanned > 0 {
         parts.push(format!("{} scanned", bytes_text(cost.bytes_scanned)));
@@ -138,9 +144,9 @@ mod tests {
     #[test]
     fn cost_reads_like_a_bill() {
         assert_eq!(cost_text(RunCost::default()), None);
-        let cost = RunCost { dpu_seconds: 14_760.0, bytes_scanned: 1_234_567_890 };
+        let cost = RunCost { dpu_seconds: 14_760.0, bytes_scanned: 1_234_567_890, vcpu_hours: 0.0 };
         assert_eq!(cost_text(cost).as_deref(), Some("4.1 DPU-hours, 1.2 GB scanned"));
-        let small = RunCost { dpu_seconds: 12.4, bytes_scanned: 999 };
-        assert_eq!(cost_text(small).as_deref(), Some("12 DPU-seconds, 999 bytes scanned"));
+        let small = RunCost { dpu_seconds: 12.4, bytes_scanned: 999, vcpu_hours: 0.25 };
+        assert_eq!(cost_text(small).as_deref(), Some("12 DPU-seconds, 0.25 vCPU-hours, 999 bytes scanned"));
     }
 }

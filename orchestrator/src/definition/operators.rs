@@ -67,6 +67,7 @@ impl<'a> Operators<'a> {
             connection: super::common::CONNECTION,
             timeout,
             previous: None,
+            generation: 1,
         };
         operator.prepare(settings, &cx).err().map(|failure| failure.message)
     }

@@ -194,6 +194,13 @@ impl Facts {
             if let Some(seconds) = cost.get("dpu_seconds").and_then(Value::as_f64) {
                 *total.dpu_seconds.get_or_insert(0.0) += seconds;
             }
+            for (name, sum) in
+                [("vcpu_hours", &mut total.vcpu_hours), ("memory_gb_hours", &mut total.memory_gb_hours)]
+            {
+                if let Some(hours) = cost.get(name).and_then(Value::as_f64) {
+                    *sum.get_or_insert(0.0) += hours;
+                }
+            }
             if let Some(bytes) = cost.get("bytes_scanned").and_then(Value::as_u64) {
                 *total.bytes_scanned.get_or_insert(0) += bytes;
             }

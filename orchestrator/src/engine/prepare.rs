@@ -78,6 +78,7 @@ pub(super) struct Rendered {
     task: usize,
     settings: Value,
     attempt_id: Uuid,
+    generation: u32,
     label: String,
 }
 
@@ -88,8 +89,14 @@ impl Rendered {
             .templates(&run.definition)
             .render_with(&run.definition.pipeline.tasks[task].settings, || render_context(run, Some(number)))
             .map_err(|error| Failure::new("config", error.to_string()))?;
-        let (definition, attempt_id) = (Arc::clone(&run.definition), run.attempt_id(task, number));
-        Ok(Self { definition, task, settings, attempt_id, label: run.label() })
+        Ok(Self {
+            definition: Arc::clone(&run.definition),
+            task,
+            settings,
+            attempt_id: run.attempt_id(task, number),
+            generation: run.tasks[task].generation,
+            label: run.label(),
+        })
     }
 
     /// Has the operator make the exact request.
@@ -108,6 +115,7 @@ impl Rendered {
             connection: &entry.connection,
             timeout: entry.timeout,
             previous,
+            generation: self.generation,
         };
         operator.prepare(&self.settings, &cx).map_err(convert::failure)
     }

@@ -28,7 +28,9 @@ fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> Stri
 pub fn cost_text(cost: RunCost) -> String {
     let compute = cost.dpu_seconds.map(|seconds| format!("{} DPU-hours", figure(seconds / 3_600.0)));
     let scanned = cost.bytes_scanned.map(|bytes| format!("{} scanned", bytes_text(bytes)));
-    let parts: Vec<String> = compute.into_iter().chain(scanned).collect();
+    let processors = cost.vcpu_hours.map(|hours| format!("{} vCPU-hours", figure(hours)));
+    let memory = cost.memory_gb_hours.map(|hours| format!("{} GB-hours of memory", figure(hours)));
+    let parts: Vec<String> = compute.into_iter().chain(processors).chain(memory).chain(scanned).collect();
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
@@ -83,11 +85,15 @@ mod tests {
 
     #[test]
     fn costs_are_in_the_services_units() {
-        let cost = |dpu_seconds, bytes_scanned| cost_text(RunCost { dpu_seconds, bytes_scanned });
+        let cost = |dpu_seconds, bytes_scanned| {
+            cost_text(RunCost { dpu_seconds, bytes_scanned, ..RunCost::default() })
+        };
         assert_eq!(cost(Some(14_760.0), None), "4.1 DPU-hours");
         assert_eq!(cost(Some(90.0), Some(12_430_000_000)), "0.03 DPU-hours, 12.4 GB scanned");
         assert_eq!(cost(Some(1.0), Some(999)), "under 0.01 DPU-hours, 999 B scanned");
         assert_eq!(cost(None, None), "none");
+        let spark = RunCost { vcpu_hours: Some(1.5), memory_gb_hours: Some(6.0), ..RunCost::default() };
+        assert_eq!(cost_text(spark), "1.5 vCPU-hours, 6.0 GB-hours of memory");
     }
 
     #[test]

@@ -134,6 +134,10 @@ pub struct RunCost {
     pub dpu_seconds: Option<f64>,
     /// Athena: bytes scanned.
     pub bytes_scanned: Option<u64>,
+    /// EMR Serverless: hours of virtual CPUs.
+    pub vcpu_hours: Option<f64>,
+    /// EMR Serverless: gigabytes of memory times hours.
+    pub memory_gb_hours: Option<f64>,
 }
 
 /// A place to look at.

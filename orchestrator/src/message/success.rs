@@ -117,7 +117,7 @@ pub(super) mod tests {
             origin: Origin::Schedule { fire: at("2026-11-20T09:00Z") },
             ended_at: at("2026-11-20T09:48:12Z"),
             usual: Some(Duration::from_mins(21)),
-            cost: Some(RunCost { dpu_seconds: Some(14_760.0), bytes_scanned: None }),
+            cost: Some(RunCost { dpu_seconds: Some(14_760.0), ..RunCost::default() }),
             next: NextFire::At(at("2026-11-21T09:00Z")),
             links: vec![Link {
                 label: "Logs".to_owned(),

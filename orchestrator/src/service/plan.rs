@@ -126,6 +126,7 @@ pub(super) fn prepared(
         connection: &task.connection,
         timeout: task.timeout,
         previous: None,
+        generation: 1,
     };
     operator
         .prepare(&settings, &cx)

@@ -37,6 +37,7 @@ fn every_example_loads_and_is_a_request() {
                 connection: &task.connection,
                 timeout: task.timeout,
                 previous: None,
+                generation: 1,
             };
             let operator = registry.get(&task.operator).unwrap();
             let request = operator.prepare(&task.settings, &context).unwrap();

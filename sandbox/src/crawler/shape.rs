@@ -8,7 +8,7 @@ use crate::glue::request::insert_some;
 use crate::s3::parse_uri;
 use crate::wire::{ApiError, epoch_seconds};
 
-const LOG_GROUP: &str = "/aws-glue/crawlers";
+pub(super) const LOG_GROUP: &str = "/aws-glue/crawlers";
 
 /// A crawler as `GetCrawler` shows it.
 pub(super) fn crawler_shape(crawler: &CrawlerRecord, now: Timestamp) -> Value {

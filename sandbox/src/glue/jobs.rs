@@ -4,6 +4,7 @@
 //! was in progress when the sandbox's process died is run again from its script under the same id.
 
 mod api;
+mod bookmarks;
 mod execute;
 mod program;
 mod record;
@@ -182,6 +183,7 @@ impl Jobs {
             })?;
         }
         let limit = self.world.scaled(Duration::from_secs(u64::from(run.timeout_minutes) * 60));
+        let written = execute::written(&self.world.root, &run.id);
         let work = execute::execute(&self.world, &self.engine, &definition, &run, &stop);
         let outcome = tokio::select! {
             outcome = work => outcome,
@@ -192,6 +194,7 @@ impl Jobs {
         if self.closing.is_cancelled() {
             return Ok(());
         }
+        execute::keep_logs(&self.world, &definition, &run, written);
         self.finish(&definition, job, id, outcome, begun)
     }
 

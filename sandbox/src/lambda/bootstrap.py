@@ -55,7 +55,7 @@ class Context:
         self.invoked_function_arn = CALL["arn"]
         self.memory_limit_in_mb = str(CALL["memory"])
         self.log_group_name = f"/aws/lambda/{CALL['function_name']}"
-        self.log_stream_name = CALL["request_id"]
+        self.log_stream_name = CALL["log_stream"]
         self.identity = types.SimpleNamespace(cognito_identity_id=None, cognito_identity_pool_id=None)
         told = CALL["client_context"]
         self.client_context = None

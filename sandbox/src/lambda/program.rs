@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Lambda;
 use super::record::Function;
+use crate::process::{self, Program};
 
 /// How long Python may take to start before the function's own limit begins, and to end after it. The process
 /// keeps the limit itself; this only ends one that cannot.
@@ -18,12 +17,6 @@ const START_MAX: Duration = Duration::from_secs(30);
 
 /// The longest answer that is read: AWS's limit for a response.
 pub(super) const RESPONSE_MAX: u64 = 6 * 1024 * 1024 + 100;
-
-/// The credentials of the process; the sandbox takes any.
-const CREDENTIALS: &str = "sandbox";
-
-/// The file that names the process of a call under way.
-const PID_FILE: &str = "pid";
 
 /// A call to be made.
 #[derive(Debug, Clone)]
@@ -66,7 +59,9 @@ impl Lambda {
         let (asked, answered) = (folder.join("call.json"), folder.join("answer.json"));
         // A scale above one slows everything down; the limit never shrinks below its real length.
         let limit = Duration::from_secs(function.timeout).mul_f64(self.world.settings.time_scale.max(1.0));
+        let stream = stream_name(self, call);
         let told = json!({
+            "log_stream": stream,
             "function_name": function.name,
             "arn": function.arn(),
             "handler": function.handler,
@@ -78,18 +73,17 @@ impl Lambda {
             "code": code,
         });
         fs::write(&asked, told.to_string())?;
-        let mut command = tokio::process::Command::new("python3");
-        command.arg(self.folder().join("bootstrap.py")).arg(&asked).arg(&answered);
-        self.set_environment(&mut command, call, &code);
-        command.current_dir(&code).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // A group of its own, so that what the function starts dies with it.
-        command.process_group(0);
+        let script = self.folder().join("bootstrap.py");
+        let program = Program {
+            command: vec!["python3".into(), script.into(), asked.into(), answered.clone().into()],
+            environment: environment(call, &code, &stream),
+            current: code,
+            folder: folder.clone(),
+            stdout: log.try_clone()?,
+            stderr: log,
+        };
         let begun = self.world.clock.now();
-        let mut child = command.spawn()?;
-        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
-        group.remember(&folder);
-        let ended = tokio::time::timeout(limit + START_MAX, child.wait()).await;
-        drop(group);
+        let ended = tokio::time::timeout(limit + START_MAX, process::run(&self.world, program)).await;
         let milliseconds = self.world.clock.now().as_millisecond() - begun.as_millisecond();
         let result = match ended {
             Err(_) => Err(timed_out(call, limit)),
@@ -101,77 +95,51 @@ impl Lambda {
         };
         drop(fs::remove_dir_all(&folder));
         let log = framed(call, &fs::read(&log_path).unwrap_or_default(), milliseconds);
+        self.world.logs.append(&log_group(function), &stream, &log, self.world.clock.now());
         // The file is for people; the call is answered also without it.
         drop(fs::write(&log_path, &log));
         Ok(Ended { result, log })
     }
+}
 
-    fn set_environment(&self, command: &mut tokio::process::Command, call: &Call, code: &Path) {
-        let function = &call.function;
-        command
-            .env("AWS_ENDPOINT_URL", self.world.endpoint())
-            .env("AWS_ACCESS_KEY_ID", CREDENTIALS)
-            .env("AWS_SECRET_ACCESS_KEY", CREDENTIALS)
-            .env_remove("AWS_PROFILE")
-            .env_remove("AWS_SESSION_TOKEN")
-            .env("PYTHONUNBUFFERED", "1")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .envs(&function.variables)
-            // AWS reserves these; a function's own variables cannot change them.
-            .env("AWS_REGION", &function.region)
-            .env("AWS_DEFAULT_REGION", &function.region)
-            .env("AWS_LAMBDA_FUNCTION_NAME", &function.name)
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory.to_string())
-            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", function.name))
-            .env("AWS_LAMBDA_LOG_STREAM_NAME", &call.request_id)
-            .env("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", function.runtime))
-            .env("LAMBDA_TASK_ROOT", code)
-            .env("_HANDLER", &function.handler);
-    }
+fn environment(call: &Call, code: &Path, stream: &str) -> Vec<(String, String)> {
+    let function = &call.function;
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut all = vec![pair("PYTHONUNBUFFERED", "1"), pair("PYTHONDONTWRITEBYTECODE", "1")];
+    all.extend(function.variables.clone());
+    // AWS reserves these; a function's own variables cannot change them.
+    all.extend([
+        pair("AWS_REGION", &function.region),
+        pair("AWS_DEFAULT_REGION", &function.region),
+        pair("AWS_LAMBDA_FUNCTION_NAME", &function.name),
+        pair("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        pair("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &function.memory.to_string()),
+        pair("AWS_LAMBDA_LOG_GROUP_NAME", &log_group(function)),
+        pair("AWS_LAMBDA_LOG_STREAM_NAME", stream),
+        pair("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", function.runtime)),
+        pair("LAMBDA_TASK_ROOT", &code.to_string_lossy()),
+        pair("_HANDLER", &function.handler),
+    ]);
+    all
 }
 
 /// Kills what calls left running when the sandbox's process was killed.
 pub(super) fn end_orphans(work: &Path) {
     let Ok(folders) = fs::read_dir(work) else { return };
     for folder in folders.flatten().map(|entry| entry.path()) {
-        let text = fs::read_to_string(folder.join(PID_FILE)).unwrap_or_default();
-        let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) {
-            // The number may belong to another process by now; ours names the call in its arguments.
-            let shown = std::process::Command::new("ps").args(["-o", "command=", "-p", text.trim()]).output();
-            if shown.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(&id)) {
-                kill(pid);
-            }
-        }
+        process::end_orphan(&folder);
         drop(fs::remove_dir_all(&folder));
     }
 }
 
-/// Kills the process group when dropped: at the end nothing may be left, whatever ended the call.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn remember(&self, folder: &Path) {
-        if let Some(pid) = self.0 {
-            // Without this file only an orphan after a crash would be missed.
-            drop(fs::write(folder.join(PID_FILE), pid.as_raw_nonzero().to_string()));
-        }
-    }
+fn log_group(function: &Function) -> String {
+    format!("/aws/lambda/{}", function.name)
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            kill(pid);
-        }
-    }
-}
-
-fn kill(pid: Pid) {
-    if let Err(error) = kill_process_group(pid, Signal::KILL) {
-        tracing::debug!(%error, "a call's process group is gone");
-    }
+/// As on AWS a stream belongs to an instance of the function; here each call has its own, named by its id.
+fn stream_name(lambda: &Lambda, call: &Call) -> String {
+    let day = lambda.world.clock.now().strftime("%Y/%m/%d").to_string();
+    format!("{day}/[$LATEST]{}", call.request_id.replace('-', ""))
 }
 
 fn read_answer(path: &Path) -> Option<Told> {

@@ -1,6 +1,8 @@
 //! Makes planned resources through the services' own calls, so that provisioning can do nothing that a client
 //! could not.
 
+mod compute;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -101,6 +103,7 @@ impl Maker<'_> {
             "AWS::Lambda::Function" => self.function().await,
             "AWS::SQS::Queue" => self.queue().await,
             "AWS::Events::EventBus" => self.event_bus(),
+            kind if compute::makes(kind) => self.compute(),
             "AWS::RedshiftServerless::Namespace"
             | "AWS::RedshiftServerless::Workgroup"
             | "AWS::Redshift::Cluster" => self.warehouse(),

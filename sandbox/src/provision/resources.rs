@@ -1,14 +1,17 @@
 //! The resource types that can be made: their properties, their names, what refers to them.
 
+mod kinds;
+
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use self::kinds::{KINDS, Kind};
 use super::Problem;
 use super::functions::Evaluator;
-use super::shape::{self, Field, Shape};
+use super::shape::{self, Shape};
 use super::template::{Resource, Template};
 use super::yaml::{Content, Node};
 
@@ -46,346 +49,8 @@ pub(super) struct Upload {
     pub key: String,
 }
 
-/// How a type is made. The order of [`KINDS`] is the order in which resources are made.
-struct Kind {
-    name: &'static str,
-    /// The property that holds the physical name.
-    name_property: &'static [&'static str],
-    properties: &'static [Field],
-}
-
-const TEXTS: Shape = Shape::List(&Shape::Text);
-
-const KINDS: [Kind; 20] = [
-    Kind {
-        name: "AWS::S3::Bucket",
-        name_property: &["BucketName"],
-        // What is allowed and how it is stored has no meaning here; what changes behaviour is not in the list.
-        properties: &[
-            ("BucketName", Shape::Text),
-            ("BucketEncryption", Shape::Any),
-            ("LifecycleConfiguration", Shape::Any),
-            ("OwnershipControls", Shape::Any),
-            ("PublicAccessBlockConfiguration", Shape::Any),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::S3::BucketPolicy",
-        name_property: &["Bucket"],
-        properties: &[("Bucket", Shape::Text), ("PolicyDocument", Shape::Any)],
-    },
-    Kind {
-        name: "AWS::IAM::Role",
-        name_property: &["RoleName"],
-        properties: &[
-            ("RoleName", Shape::Text),
-            ("AssumeRolePolicyDocument", Shape::Any),
-            ("Description", Shape::Text),
-            ("ManagedPolicyArns", TEXTS),
-            ("MaxSessionDuration", Shape::Whole),
-            ("Path", Shape::Text),
-            ("PermissionsBoundary", Shape::Text),
-            ("Policies", Shape::Any),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::IAM::Policy",
-        name_property: &["PolicyName"],
-        properties: &[
-            ("PolicyName", Shape::Text),
-            ("PolicyDocument", Shape::Any),
-            ("Groups", TEXTS),
-            ("Roles", TEXTS),
-            ("Users", TEXTS),
-        ],
-    },
-    Kind {
-        name: "AWS::Glue::Database",
-        name_property: &["DatabaseInput", "Name"],
-        properties: &[
-            ("CatalogId", Shape::Text),
-            ("DatabaseName", Shape::Text),
-            (
-                "DatabaseInput",
-                Shape::Fields(&[
-                    ("Name", Shape::Text),
-                    ("Description", Shape::Text),
-                    ("LocationUri", Shape::Text),
-                    ("Parameters", Shape::Texts),
-                ]),
-            ),
-        ],
-    },
-    Kind {
-        name: "AWS::Glue::Crawler",
-        name_property: &["Name"],
-        properties: &[
-            ("Name", Shape::Text),
-            ("Role", Shape::Text),
-            ("DatabaseName", Shape::Text),
-            ("Description", Shape::Text),
-            ("TablePrefix", Shape::Text),
-            ("Classifiers", TEXTS),
-            ("Configuration", Shape::Text),
-            ("RecrawlPolicy", Shape::Fields(&[("RecrawlBehavior", Shape::Text)])),
-            (
-                "SchemaChangePolicy",
-                Shape::Fields(&[("UpdateBehavior", Shape::Text), ("DeleteBehavior", Shape::Text)]),
-            ),
-            (
-                "Targets",
-                Shape::Fields(&[(
-                    "S3Targets",
-                    Shape::List(&Shape::Fields(&[
-                        ("Path", Shape::Text),
-                        ("Exclusions", TEXTS),
-                        ("SampleSize", Shape::Whole),
-                    ])),
-                )]),
-            ),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::Glue::Job",
-        name_property: &["Name"],
-        properties: &[
-            ("Name", Shape::Text),
-            ("Role", Shape::Text),
-            ("Description", Shape::Text),
-            (
-                "Command",
-                Shape::Fields(&[
-                    ("Name", Shape::Text),
-                    ("PythonVersion", Shape::Text),
-                    ("Runtime", Shape::Text),
-                    ("ScriptLocation", Shape::Text),
-                ]),
-            ),
-            ("DefaultArguments", Shape::Texts),
-            ("NonOverridableArguments", Shape::Texts),
-            ("ExecutionClass", Shape::Text),
-            ("ExecutionProperty", Shape::Fields(&[("MaxConcurrentRuns", Shape::Whole)])),
-            ("GlueVersion", Shape::Text),
-            ("JobMode", Shape::Text),
-            ("JobRunQueuingEnabled", Shape::Flag),
-            ("LogUri", Shape::Text),
-            ("MaxCapacity", Shape::Fraction),
-            ("MaxRetries", Shape::Whole),
-            ("NotificationProperty", Shape::Fields(&[("NotifyDelayAfter", Shape::Whole)])),
-            ("NumberOfWorkers", Shape::Whole),
-            ("Timeout", Shape::Whole),
-            ("WorkerType", Shape::Text),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::Athena::WorkGroup",
-        name_property: &["Name"],
-        properties: &[
-            ("Name", Shape::Text),
-            ("Description", Shape::Text),
-            ("State", Shape::Text),
-            ("RecursiveDeleteOption", Shape::Flag),
-            (
-                "WorkGroupConfiguration",
-                Shape::Fields(&[
-                    ("BytesScannedCutoffPerQuery", Shape::Whole),
-                    ("EnforceWorkGroupConfiguration", Shape::Flag),
-                    ("EngineVersion", Shape::Fields(&[("SelectedEngineVersion", Shape::Text)])),
-                    ("PublishCloudWatchMetricsEnabled", Shape::Flag),
-                    ("RequesterPaysEnabled", Shape::Flag),
-                    (
-                        "ResultConfiguration",
-                        Shape::Fields(&[
-                            ("OutputLocation", Shape::Text),
-                            ("ExpectedBucketOwner", Shape::Text),
-                            (
-                                "EncryptionConfiguration",
-                                Shape::Fields(&[("EncryptionOption", Shape::Text), ("KmsKey", Shape::Text)]),
-                            ),
-                        ]),
-                    ),
-                ]),
-            ),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::RedshiftServerless::Namespace",
-        name_property: &["NamespaceName"],
-        properties: &[
-            ("NamespaceName", Shape::Text),
-            ("DbName", Shape::Text),
-            ("AdminUsername", Shape::Text),
-            ("AdminUserPassword", Shape::Text),
-            ("ManageAdminPassword", Shape::Flag),
-            ("AdminPasswordSecretKmsKeyId", Shape::Text),
-            ("DefaultIamRoleArn", Shape::Text),
-            ("IamRoles", TEXTS),
-            ("KmsKeyId", Shape::Text),
-            ("LogExports", TEXTS),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::RedshiftServerless::Workgroup",
-        name_property: &["WorkgroupName"],
-        properties: &[
-            ("WorkgroupName", Shape::Text),
-            ("NamespaceName", Shape::Text),
-            ("BaseCapacity", Shape::Whole),
-            ("MaxCapacity", Shape::Whole),
-            ("ConfigParameters", Shape::Any),
-            ("EnhancedVpcRouting", Shape::Flag),
-            ("Port", Shape::Whole),
-            ("PubliclyAccessible", Shape::Flag),
-            ("SecurityGroupIds", TEXTS),
-            ("SubnetIds", TEXTS),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::Redshift::Cluster",
-        name_property: &["ClusterIdentifier"],
-        properties: &[
-            ("ClusterIdentifier", Shape::Text),
-            ("DBName", Shape::Text),
-            ("ClusterType", Shape::Text),
-            ("NodeType", Shape::Text),
-            ("NumberOfNodes", Shape::Whole),
-            ("MasterUsername", Shape::Text),
-            ("MasterUserPassword", Shape::Text),
-            ("ManageMasterPassword", Shape::Flag),
-            ("AutomatedSnapshotRetentionPeriod", Shape::Whole),
-            ("ClusterParameterGroupName", Shape::Text),
-            ("ClusterSubnetGroupName", Shape::Text),
-            ("Encrypted", Shape::Flag),
-            ("EnhancedVpcRouting", Shape::Flag),
-            ("IamRoles", TEXTS),
-            ("KmsKeyId", Shape::Text),
-            ("Port", Shape::Whole),
-            ("PreferredMaintenanceWindow", Shape::Text),
-            ("PubliclyAccessible", Shape::Flag),
-            ("VpcSecurityGroupIds", TEXTS),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::Lambda::Function",
-        name_property: &["FunctionName"],
-        properties: &[
-            ("FunctionName", Shape::Text),
-            (
-                "Code",
-                Shape::Fields(&[("ZipFile", Shape::Text), ("S3Bucket", Shape::Text), ("S3Key", Shape::Text)]),
-            ),
-            ("Architectures", TEXTS),
-            ("Description", Shape::Text),
-            ("Environment", Shape::Fields(&[("Variables", Shape::Texts)])),
-            ("EphemeralStorage", Shape::Any),
-            ("Handler", Shape::Text),
-            ("KmsKeyArn", Shape::Text),
-            ("LoggingConfig", Shape::Any),
-            ("MemorySize", Shape::Whole),
-            ("PackageType", Shape::Text),
-            ("Role", Shape::Text),
-            ("Runtime", Shape::Text),
-            ("Timeout", Shape::Whole),
-            ("TracingConfig", Shape::Any),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::Lambda::Permission",
-        name_property: &[],
-        properties: &[
-            ("Action", Shape::Text),
-            ("FunctionName", Shape::Text),
-            ("Principal", Shape::Text),
-            ("SourceAccount", Shape::Text),
-            ("SourceArn", Shape::Text),
-        ],
-    },
-    // Before the topics, which may deliver to them. A queue comes after its dead-letter queue if the template
-    // has them in that order; a queue may also name one that is not there yet.
-    Kind {
-        name: "AWS::SQS::Queue",
-        name_property: &["QueueName"],
-        properties: &[
-            ("QueueName", Shape::Text),
-            ("ContentBasedDeduplication", Shape::Flag),
-            ("DelaySeconds", Shape::Whole),
-            ("FifoQueue", Shape::Flag),
-            ("KmsDataKeyReusePeriodSeconds", Shape::Whole),
-            ("KmsMasterKeyId", Shape::Text),
-            ("MaximumMessageSize", Shape::Whole),
-            ("MessageRetentionPeriod", Shape::Whole),
-            ("ReceiveMessageWaitTimeSeconds", Shape::Whole),
-            (
-                "RedrivePolicy",
-                Shape::Fields(&[("deadLetterTargetArn", Shape::Text), ("maxReceiveCount", Shape::Whole)]),
-            ),
-            ("SqsManagedSseEnabled", Shape::Flag),
-            ("VisibilityTimeout", Shape::Whole),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::SQS::QueuePolicy",
-        name_property: &[],
-        properties: &[("Queues", TEXTS), ("PolicyDocument", Shape::Any)],
-    },
-    Kind {
-        name: "AWS::Events::EventBus",
-        name_property: &["Name"],
-        properties: &[("Name", Shape::Text), ("Description", Shape::Text), ("Tags", Shape::Any)],
-    },
-    Kind {
-        name: "AWS::SNS::Topic",
-        name_property: &["TopicName"],
-        properties: &[
-            ("TopicName", Shape::Text),
-            ("DisplayName", Shape::Text),
-            ("FifoTopic", Shape::Flag),
-            ("ContentBasedDeduplication", Shape::Flag),
-            ("KmsMasterKeyId", Shape::Text),
-            (
-                "Subscription",
-                Shape::List(&Shape::Fields(&[("Protocol", Shape::Text), ("Endpoint", Shape::Text)])),
-            ),
-            ("Tags", Shape::Any),
-        ],
-    },
-    Kind {
-        name: "AWS::SNS::TopicPolicy",
-        name_property: &[],
-        properties: &[("Topics", TEXTS), ("PolicyDocument", Shape::Any)],
-    },
-    Kind {
-        name: "AWS::SNS::Subscription",
-        name_property: &["Endpoint"],
-        properties: &[("TopicArn", Shape::Text), ("Protocol", Shape::Text), ("Endpoint", Shape::Text)],
-    },
-    Kind {
-        name: "AWS::StepFunctions::StateMachine",
-        name_property: &["StateMachineName"],
-        properties: &[
-            ("StateMachineName", Shape::Text),
-            ("StateMachineType", Shape::Text),
-            ("Definition", Shape::Any),
-            ("DefinitionString", Shape::Text),
-            ("DefinitionSubstitutions", Shape::Texts),
-            ("RoleArn", Shape::Text),
-            ("LoggingConfiguration", Shape::Any),
-            ("TracingConfiguration", Shape::Any),
-            ("EncryptionConfiguration", Shape::Any),
-            ("Tags", Shape::Any),
-        ],
-    },
-];
+/// Types whose work on AWS the sandbox can replace with a script.
+const TAKE_A_SCRIPT: [&str; 3] = ["AWS::Glue::Job", "AWS::ECS::TaskDefinition", "AWS::Batch::JobDefinition"];
 
 /// Evaluates all wanted resources, in the order in which they are to be made.
 pub(super) fn plan(
@@ -427,6 +92,14 @@ pub(super) fn reference(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> R
         "AWS::SNS::Topic" => Ok(arn(evaluator, "sns", &name)),
         "AWS::StepFunctions::StateMachine" => Ok(state_machine_arn(evaluator, &name)),
         "AWS::SQS::Queue" => Ok(queue_url(evaluator, &name)),
+        // Without a revision, which is not known yet: the newest is meant.
+        "AWS::ECS::TaskDefinition" => Ok(arn(evaluator, "ecs", &format!("task-definition/{name}"))),
+        "AWS::Batch::ComputeEnvironment" => {
+            Ok(arn(evaluator, "batch", &format!("compute-environment/{name}")))
+        }
+        "AWS::Batch::JobQueue" => Ok(arn(evaluator, "batch", &format!("job-queue/{name}"))),
+        "AWS::Batch::JobDefinition" => Ok(arn(evaluator, "batch", &format!("job-definition/{name}"))),
+        "AWS::EMRServerless::Application" => Ok(crate::emr::application_id(&name)),
         "AWS::SNS::Subscription"
         | "AWS::IAM::Policy"
         | "AWS::Lambda::Permission"
@@ -465,6 +138,16 @@ pub(super) fn attribute(
         ("AWS::SQS::Queue", "QueueUrl") => Some(queue_url(evaluator, &name)),
         ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(&name)),
         ("AWS::Events::EventBus", "Name") => Some(name),
+        ("AWS::Logs::LogGroup", "Arn") => Some(arn(evaluator, "logs", &format!("log-group:{name}:*"))),
+        ("AWS::ECS::Cluster", "Arn") => Some(arn(evaluator, "ecs", &format!("cluster/{name}"))),
+        ("AWS::ECS::TaskDefinition", "TaskDefinitionArn")
+        | ("AWS::Batch::ComputeEnvironment", "ComputeEnvironmentArn")
+        | ("AWS::Batch::JobQueue", "JobQueueArn")
+        | ("AWS::EMRServerless::Application", "ApplicationId") => Some(reference(evaluator, resource)?),
+        ("AWS::EMRServerless::Application", "Arn") => {
+            let id = crate::emr::application_id(&name);
+            Some(arn(evaluator, "emr-serverless", &format!("/applications/{id}")))
+        }
         ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupName")
         | ("AWS::RedshiftServerless::Namespace", "Namespace.NamespaceName") => Some(name),
         ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupArn") => {
@@ -591,7 +274,7 @@ impl Planned {
     fn read_metadata(&mut self, metadata: &Node, folder: Option<&Path>) -> Result<(), Problem> {
         for (name, node) in metadata.pairs("Metadata.Trunkline")? {
             match name.as_str() {
-                "Sandbox" if self.kind == "AWS::Glue::Job" => self.read_script(node, folder)?,
+                "Sandbox" if TAKE_A_SCRIPT.contains(&self.kind) => self.read_script(node, folder)?,
                 "Upload" if matches!(self.kind, "AWS::Glue::Job" | "AWS::S3::Bucket") => {
                     let Content::List(items) = &node.content else {
                         return Err(Problem::new(node.line, "Upload must be a list"));

@@ -21,8 +21,8 @@ use crate::wire::signature::{self, Signature};
 use crate::wire::{ApiError, CallContext, json, query, rest};
 use crate::world::{ACCOUNT, REGION, World};
 use crate::{
-    SandboxError, admin, athena::Athena, events::Events, glue::Glue, lambda, lambda::Lambda,
-    redshift::Redshift, sqs::Sqs, states,
+    SandboxError, admin, athena::Athena, batch::Batch, ecs::Ecs, emr::Emr, events::Events, glue::Glue,
+    lambda, lambda::Lambda, logs, redshift::Redshift, sqs::Sqs, states,
 };
 
 /// All services of a sandbox.
@@ -33,6 +33,12 @@ pub(crate) struct Services {
     pub glue: Arc<Glue>,
     /// Athena, also for provisioning.
     pub athena: Arc<Athena>,
+    /// ECS, also for provisioning.
+    pub ecs: Arc<Ecs>,
+    /// Batch, also for provisioning.
+    pub batch: Arc<Batch>,
+    /// EMR Serverless, also for provisioning.
+    pub emr: Arc<Emr>,
     /// Lambda, also for provisioning.
     pub lambda: Arc<Lambda>,
     /// The Redshift Data API, also for provisioning.
@@ -72,6 +78,9 @@ impl Services {
             s3: Front::new(Arc::clone(&world)),
             sns,
             states,
+            ecs: Ecs::open(Arc::clone(&world))?,
+            batch: Batch::open(Arc::clone(&world))?,
+            emr: Emr::open(Arc::clone(&world))?,
             lambda: Lambda::open(Arc::clone(&world))?,
             events: Events::open(Arc::clone(&world))?,
             sqs,
@@ -92,6 +101,9 @@ impl Services {
         self.glue.shutdown().await;
         self.athena.shutdown().await;
         self.lambda.shutdown().await;
+        self.ecs.shutdown().await;
+        self.batch.shutdown().await;
+        self.emr.shutdown().await;
         self.redshift.shutdown().await;
     }
 
@@ -106,6 +118,8 @@ enum Call {
     Json { service: &'static str, operation: String },
     Query,
     Lambda,
+    Batch,
+    Emr,
     S3 { operation: &'static str },
     Admin,
 }
@@ -139,6 +153,18 @@ pub(super) async fn answer(
             let signature = signature.as_ref();
             lambda_call(&services, request, &query, signature, request_id, now).await
         }
+        Call::Batch => {
+            let operation = Batch::route(request.method(), request.uri().path());
+            let cx = context("batch", operation, request_id, signature.as_ref(), now);
+            let batch = &services.batch;
+            rest_call(&services.world, &cx, request, |body| batch.call(&cx, body)).await
+        }
+        Call::Emr => {
+            let route = Emr::route(request.method(), request.uri().path());
+            let cx = context("emr-serverless", route.operation, request_id, signature.as_ref(), now);
+            let emr = &services.emr;
+            rest_call(&services.world, &cx, request, |body| emr.call(&cx, &route, &query, body)).await
+        }
         Call::S3 { operation } => {
             let cx = context("s3", operation, request_id, signature.as_ref(), now);
             let front = &services.s3;
@@ -165,8 +191,11 @@ fn identify(request: &Request<Incoming>, query: &Form, signature: Option<&Signat
         return Call::Json { service, operation: operation.to_owned() };
     }
     // A bucket may have any of the paths' first parts for its name, so the signature decides.
-    if signature.is_some_and(|signature| signature.service == "lambda") {
-        return Call::Lambda;
+    match signature.map(|signature| signature.service.as_str()) {
+        Some("lambda") => return Call::Lambda,
+        Some("batch") => return Call::Batch,
+        Some("emr-serverless") => return Call::Emr,
+        _ => {}
     }
     let is_form = text("content-type").starts_with("application/x-www-form-urlencoded");
     let for_s3 = signature.is_some_and(|signature| signature.service == "s3");
@@ -215,6 +244,8 @@ async fn json_call(
                 "redshift-data" => services.redshift.call(&cx, body).await,
                 "sqs" => services.sqs.call(&cx, &body).await,
                 "events" => services.events.call(&cx, &body),
+                "ecs" => services.ecs.call(&cx, body),
+                "logs" => logs::call(&services.world, &cx, body),
                 _ => services.athena.call(&cx, &cx.operation, body).await,
             },
             Err(error) => Err(error),
@@ -242,6 +273,21 @@ async fn lambda_call(
             Err(error) => Err(error),
         };
         Ok(rest::answer(result, &cx.request_id))
+    })
+    .await
+}
+
+/// A call whose path and method name the operation, and whose body is JSON both ways.
+async fn rest_call(
+    world: &World,
+    cx: &CallContext,
+    request: Request<Incoming>,
+    act: impl FnOnce(serde_json::Value) -> Result<serde_json::Value, ApiError>,
+) -> Result<Response<Body>, io::Error> {
+    let body = read(request, json::BODY_MAX).await;
+    around(world, cx, Protocol::Rest, async {
+        let result = body.and_then(|body| json::parse_body(&body)).and_then(act);
+        Ok(rest::answer(result.map(|value| rest::Answer::json(200, &value)), &cx.request_id))
     })
     .await
 }

@@ -19,6 +19,8 @@ pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
         "AmazonSQS" => "sqs",
         "AWSEvents" => "events",
         "RedshiftData" => "redshift-data",
+        "AmazonEC2ContainerServiceV20141113" => "ecs",
+        "Logs_20140328" => "logs",
         _ => return None,
     };
     Some((service, operation))

@@ -99,7 +99,7 @@ async fn poll_batch(clients: &Clients, handles: &[Handle]) -> Result<Vec<Status>
 fn read_state(query: &QueryExecution) -> Status {
     let status = query.status.as_ref();
     let state = status.and_then(|status| status.state.as_ref()).map_or("", |state| state.as_str());
-    let cost = Cost { dpu_seconds: None, bytes_scanned: bytes_scanned(query) };
+    let cost = Cost { bytes_scanned: bytes_scanned(query), ..Cost::default() };
     let error = status.and_then(|status| status.athena_error.as_ref());
     let reason = status.and_then(|status| status.state_change_reason.clone());
     let text = reason

@@ -32,6 +32,7 @@ pub(crate) fn context(attempt_id: Uuid, timeout: Duration) -> PrepareContext<'st
         connection: "aws",
         timeout,
         previous: None,
+        generation: 1,
     }
 }
 

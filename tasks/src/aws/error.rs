@@ -92,7 +92,7 @@ const STALE: [&str; 5] =
     ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"];
 
 /// Answers with a 4xx status that still leave open whether the service went on.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 8] = [
     "OperationTimeoutException",
     "InternalServiceException",
     "InternalServerException",
@@ -100,10 +100,12 @@ const OPEN: [&str; 7] = [
     "InternalErrorException",
     "InternalException",
     "RequestTimeout",
+    // ECS and Batch.
+    "ServerException",
 ];
 
 /// The service holds nothing of this name.
-const NOT_THERE: [&str; 7] = [
+const NOT_THERE: [&str; 8] = [
     "EntityNotFoundException",
     "ResourceNotFoundException",
     "NotFound",
@@ -111,6 +113,7 @@ const NOT_THERE: [&str; 7] = [
     "NoSuchKey",
     "StateMachineDoesNotExist",
     "ExecutionDoesNotExist",
+    "ClusterNotFoundException",
 ];
 
 impl Trouble {

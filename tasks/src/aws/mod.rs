@@ -17,6 +17,7 @@ use crate::{
 
 pub(crate) mod address;
 pub(crate) mod error;
+pub(crate) mod log_lines;
 
 #[cfg(test)]
 pub(crate) mod double;

@@ -11,11 +11,18 @@ use serde_json::Value;
 
 use super::{BATCH_MAX, Detail, crawls};
 use crate::{
-    aws::{error::Trouble, later},
+    aws::{
+        error::Trouble,
+        later,
+        log_lines::{self, LogPlace},
+    },
     clients::{Clients, Purpose},
     clock::Clock,
     operator::{Cost, ErrorClass, Failure, Handle, Outcome, Outputs, Status},
 };
+
+/// The log group of all crawlers.
+const LOG_GROUP: &str = "/aws-glue/crawlers";
 
 /// Kinds of things that a crawl changes, and how outputs name them.
 const CHANGED: [(&str, &str); 2] = [("TABLE", "tables"), ("PARTITION", "partitions")];
@@ -41,13 +48,24 @@ pub(super) async fn poll(
         Err(trouble) => return handles.iter().map(|_| trouble.clone().into_status()).collect(),
     };
     let mut statuses = Vec::with_capacity(handles.len());
-    for detail in details {
+    for detail in &details {
         statuses.push(match detail {
-            Some(detail) => status_of(glue, &detail, &crawlers, clock, quarantine).await,
+            Some(detail) => status_of(glue, detail, &crawlers, clock, quarantine).await,
             None => Status::Gone(Failure::new(ErrorClass::Lost, "the stored handle names no crawler")),
         });
     }
+    let places: Vec<_> = details.iter().map(|detail| detail.as_ref().map(place_of)).collect();
+    log_lines::add(clients, &first.connection, &mut statuses, &places).await;
     statuses
+}
+
+/// Where a crawler writes: all its crawls into one stream, each line beginning with the crawl's id.
+fn place_of(detail: &Detail) -> LogPlace {
+    LogPlace {
+        since: Some(detail.since),
+        with: detail.crawl.clone(),
+        ..LogPlace::new(LOG_GROUP, &*detail.crawler)
+    }
 }
 
 /// Stops our crawl, if it is ours that runs.
@@ -151,7 +169,7 @@ fn not_yet_visible(detail: &Detail, clock: &Clock, quarantine: Duration) -> Stat
 
 fn read_crawl(crawl: &CrawlerHistory) -> Status {
     let dpu_seconds = (crawl.dpu_hour > 0.0).then_some(crawl.dpu_hour * 3600.0);
-    let cost = Cost { dpu_seconds, bytes_scanned: None };
+    let cost = Cost { dpu_seconds, ..Cost::default() };
     let state = crawls::state_of(crawl);
     let failure = |class| {
         let text = crawl.error_message.clone().filter(|text| !text.trim().is_empty());

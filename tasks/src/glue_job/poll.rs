@@ -6,7 +6,12 @@ use aws_sdk_glue::{Client, types::JobRun};
 
 use super::{Detail, PAGE, job_named, report};
 use crate::{
-    aws::{error::Trouble, later, timestamp},
+    aws::{
+        error::Trouble,
+        later,
+        log_lines::{self, LogPlace},
+        timestamp,
+    },
     clients::{Clients, Purpose},
     clock::Clock,
     operator::{Cost, ErrorClass, Failure, Handle, Outcome, Status},
@@ -20,6 +25,12 @@ const RETRY_LAG: Duration = Duration::from_secs(120);
 
 /// Longest chain of Glue's own retries that is followed; Glue allows 10.
 const CHAIN_MAX: usize = 16;
+
+/// The log group of runs that name none.
+const LOG_GROUP: &str = "/aws-glue/jobs";
+
+/// What Glue puts between the id of a run and the number of its own retry.
+const RETRY_MARK: &str = "_attempt_";
 
 /// States in which a run stays for ever. Every other word, known or not, is on the way.
 const ENDED: [&str; 6] = ["SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR", "EXPIRED"];
@@ -45,14 +56,22 @@ pub(super) async fn poll(clients: &Clients, handles: &[Handle], clock: &Clock) -
     {
         return handles.iter().map(|_| trouble.clone().into_status()).collect();
     }
-    let mut statuses = Vec::with_capacity(handles.len());
+    let (mut statuses, mut places) = (Vec::with_capacity(handles.len()), Vec::with_capacity(handles.len()));
     for handle in handles {
         statuses.push(match status_of(clients, glue, &job, handle, &mut runs, clock).await {
             Ok(status) => status,
             Err(trouble) => trouble.into_status(),
         });
+        places.push(runs.last_of(&handle.id).and_then(place_of));
     }
+    log_lines::add(clients, &first.connection, &mut statuses, &places).await;
     statuses
+}
+
+/// Where the driver of a run writes its errors.
+fn place_of(run: &JobRun) -> Option<LogPlace> {
+    let group = run.log_group_name.as_deref().filter(|group| !group.is_empty()).unwrap_or(LOG_GROUP);
+    Some(LogPlace::new(format!("{group}/error"), run.id.as_deref()?))
 }
 
 async fn status_of(
@@ -142,7 +161,7 @@ impl Runs {
 
     fn insert(&mut self, run: JobRun) {
         let Some(id) = run.id.clone() else { return };
-        if let Some(previous) = run.previous_run_id.clone().filter(|previous| !previous.is_empty()) {
+        if let Some(previous) = previous_of(&run, &id) {
             self.next.insert(previous, id.clone());
         }
         self.by_id.insert(id, run);
@@ -158,6 +177,20 @@ impl Runs {
             }
         }
         self.by_id.get(id)
+    }
+}
+
+/// The run that Glue repeats with this one: what it says itself, or what the id says. The first retry of `jr_1` is
+/// `jr_1_attempt_1`, the second `jr_1_attempt_2`.
+fn previous_of(run: &JobRun, id: &str) -> Option<String> {
+    if let Some(previous) = run.previous_run_id.clone().filter(|previous| !previous.is_empty()) {
+        return Some(previous);
+    }
+    let (base, number) = id.rsplit_once(RETRY_MARK)?;
+    match number.parse::<u32>().ok()? {
+        0 => None,
+        1 => Some(base.to_owned()),
+        number => Some(format!("{base}{RETRY_MARK}{}", number - 1)),
     }
 }
 
@@ -194,7 +227,7 @@ async fn read_state(clients: &Clients, handle: &Handle, run: &JobRun) -> Status 
     if !ENDED.contains(&state) {
         return Status::Running { remote_state: state.to_owned(), poll_at: None };
     }
-    let cost = Cost { dpu_seconds: dpu_seconds(run), bytes_scanned: None };
+    let cost = Cost { dpu_seconds: dpu_seconds(run), ..Cost::default() };
     let failure = |class: ErrorClass| {
         let text = run.error_message.clone().filter(|text| !text.trim().is_empty());
         let text = text.unwrap_or_else(|| format!("Glue says {state} and nothing more; the run's log may"));

@@ -256,6 +256,72 @@ async fn glues_own_retries_are_followed() {
 }
 
 #[tokio::test]
+async fn glues_own_retries_are_known_by_their_ids_too() {
+    let first = run("jr_1", "FAILED", json!({}));
+    let second = run("jr_1_attempt_1", "FAILED", json!({ "Attempt": 1 }));
+    let third = run("jr_1_attempt_2", "SUCCEEDED", json!({ "Attempt": 2 }));
+    let double = Double::start([one(first.clone()), runs(&[third, second, first])]).await;
+    let status = operator().poll(&double.clients, &[handle(&request(), "jr_1")]).await.remove(0);
+    let Status::Succeeded(outcome) = status else { panic!("{status:?}") };
+    assert_eq!(outcome.outputs["job_run_id"], "jr_1_attempt_2");
+}
+
+#[tokio::test]
+async fn a_failure_shows_the_end_of_the_drivers_log() {
+    let failed = run(
+        "jr_1",
+        "FAILED",
+        json!({ "ErrorMessage": "no column", "LogGroupName": "/aws-glue/python-jobs" }),
+    );
+    let events = json!({ "events": [{ "timestamp": 1, "message": "KeyError: 'day'" }] });
+    let job = Answer::Json(200, json!({ "Job": { "MaxRetries": 0 } }));
+    let double = Double::start([one(failed), runs(&[])]).await;
+    double.then([Answer::Json(200, events), job]);
+    let status = operator().poll(&double.clients, &[handle(&request(), "jr_1")]).await.remove(0);
+    let Status::Failed(failure) = status else { panic!("{status:?}") };
+    assert_eq!(
+        failure.message,
+        "no column\n\nthe end of its log (/aws-glue/python-jobs/error jr_1):\nKeyError: 'day'"
+    );
+}
+
+#[tokio::test]
+async fn a_cleared_task_resets_the_bookmark_before_its_start() {
+    let config =
+        || serde_json::from_value(json!({ "job": "etl", "on_clear": { "reset_bookmark": true } })).unwrap();
+    let first = operator().prepare(&config(), &context()).unwrap();
+    assert!(first.body.get("ResetJobBookmark").is_none(), "nothing was cleared");
+    let cleared = PrepareContext { generation: 2, ..context() };
+    let request = operator().prepare(&config(), &cleared).unwrap();
+    let started = || Answer::Json(200, json!({ "JobRunId": "jr_1" }));
+    let double = Double::start([
+        Answer::Json(200, json!({})),
+        started(),
+        service_error(400, "EntityNotFoundException", "no bookmark"),
+        started(),
+        service_error(500, "InternalServiceException", "oops"),
+        service_error(400, "AccessDeniedException", "not allowed"),
+    ])
+    .await;
+    let operator = operator();
+    for _ in 0..2 {
+        let sent = operator.send(&double.clients, &intent(&request, now())).await;
+        assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
+    }
+    let sent = operator.send(&double.clients, &intent(&request, now())).await;
+    assert!(matches!(sent, Sent::Throttled(_)), "nothing was started: {sent:?}");
+    let Sent::Refused(failure) = operator.send(&double.clients, &intent(&request, now())).await else {
+        panic!()
+    };
+    assert_eq!(failure.message, "the job's bookmark was not reset (`on_clear`): not allowed");
+    let operations = double.operations();
+    assert_eq!(operations[..4], ["ResetJobBookmark", "StartJobRun", "ResetJobBookmark", "StartJobRun"]);
+    assert_eq!(operations[4..], ["ResetJobBookmark", "ResetJobBookmark"]);
+    assert_eq!(double.received()[0].json(), json!({ "JobName": "etl" }));
+    assert_eq!(double.received()[0].signed_at, "20261120T090000Z");
+}
+
+#[tokio::test]
 async fn runs_of_one_job_are_asked_for_together() {
     let page = runs(&[run("jr_2", "RUNNING", json!({})), run("jr_1", "SUCCEEDED", json!({}))]);
     let double = Double::start([page, service_error(400, "ThrottlingException", "slow")]).await;

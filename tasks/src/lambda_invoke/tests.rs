@@ -21,6 +21,7 @@ fn prepared_within(settings: Value, timeout: Duration) -> Result<Request, Failur
         connection: "aws",
         timeout,
         previous: None,
+        generation: 1,
     };
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }
@@ -238,6 +239,7 @@ fn a_context_that_grows_too_long_keeps_the_attempt() {
         connection: "aws",
         timeout: CALL_TIME_MAX,
         previous: None,
+        generation: 1,
     };
     let context = client_context(&cx);
     assert!(context.len() <= CONTEXT_BYTES_MAX);

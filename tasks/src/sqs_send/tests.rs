@@ -21,6 +21,7 @@ fn prepared(settings: Value) -> Result<Request, Failure> {
         connection: "aws",
         timeout: Duration::from_secs(60),
         previous: None,
+        generation: 1,
     };
     operator().prepare(&serde_json::from_value(settings).unwrap(), &cx)
 }

@@ -52,6 +52,8 @@ impl Jobs {
             "GetJobRun" => self.get_run(cx, body),
             "GetJobRuns" => self.get_runs(cx, body),
             "BatchStopJobRun" => self.stop(cx, body),
+            "GetJobBookmark" => self.get_bookmark(body),
+            "ResetJobBookmark" => self.reset_bookmark(cx, body),
             _ => return None,
         })
     }

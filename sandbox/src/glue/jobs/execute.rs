@@ -50,7 +50,8 @@ pub(super) async fn execute(
         Err(message) => return Outcome::Failed(message),
     };
     let arguments = job.arguments(run);
-    let result = if source.name.to_lowercase().ends_with(".sql") {
+    let is_sql = source.name.to_lowercase().ends_with(".sql");
+    let result = if is_sql {
         script::run(world, engine, &source.content, &job.name, &run.id, &arguments, &logs).await
     } else {
         program::run(world, &source.content, &job.name, &run.id, &arguments, &logs).await
@@ -58,7 +59,10 @@ pub(super) async fn execute(
     match result {
         Ok(()) => Outcome::Succeeded,
         Err(message) => {
-            logs.line(&message);
+            // A program has written its error itself.
+            if is_sql {
+                logs.error(&message);
+            }
             Outcome::Failed(message)
         }
     }
@@ -84,6 +88,32 @@ fn script_of(world: &World, job: &JobRecord) -> Result<Script, String> {
     Ok(Script { name: key.to_owned(), content })
 }
 
+/// The log group of a kind of job, as the runs name it; `/output` and `/error` follow.
+pub(super) fn log_group(job: &JobRecord) -> &'static str {
+    if job.command_name() == "pythonshell" { "/aws-glue/python-jobs" } else { "/aws-glue/jobs" }
+}
+
+/// How long the files of a run's output and errors are now.
+pub(super) fn written(root: &Path, run: &str) -> [u64; 2] {
+    LOGS.map(|(file, _)| fs::metadata(log_folder(root, run).join(file)).map_or(0, |about| about.len()))
+}
+
+/// Sends to CloudWatch what a run has written since.
+pub(super) fn keep_logs(world: &World, job: &JobRecord, run: &RunRecord, since: [u64; 2]) {
+    for ((file, ending), from) in LOGS.into_iter().zip(since) {
+        let path = log_folder(&world.root, &run.id).join(file);
+        let group = format!("{}/{ending}", log_group(job));
+        world.logs.append_file(&group, &run.id, &path, from, world.clock.now());
+    }
+}
+
+/// Files of a run, and the ends of the names of the log groups that they go to.
+const LOGS: [(&str, &str); 2] = [("stdout.log", "output"), ("stderr.log", "error")];
+
+fn log_folder(root: &Path, run: &str) -> PathBuf {
+    root.join("glue").join("logs").join(file_name(run))
+}
+
 /// The log files of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Logs {
@@ -92,7 +122,7 @@ pub(super) struct Logs {
 
 impl Logs {
     fn open(root: &Path, run: &str) -> std::io::Result<Self> {
-        let folder = root.join("glue").join("logs").join(file_name(run));
+        let folder = log_folder(root, run);
         fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
@@ -106,6 +136,13 @@ impl Logs {
     pub(super) fn stderr(&self) -> std::io::Result<(File, PathBuf)> {
         let path = self.folder.join("stderr.log");
         Ok((OpenOptions::new().create(true).append(true).open(&path)?, path))
+    }
+
+    /// Adds a line to the errors.
+    fn error(&self, text: &str) {
+        if let Ok((mut file, _)) = self.stderr() {
+            drop(writeln!(file, "{text}"));
+        }
     }
 
     /// Adds a line to standard output. A log that cannot be written is no reason to fail a run.

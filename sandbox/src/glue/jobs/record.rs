@@ -6,18 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(super) use crate::process::Script;
+
 /// Longest error message that is kept; the rest is in the run's log.
 const MESSAGE_MAX: usize = 2_000;
-
-/// What the sandbox runs instead of the job's script on AWS.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Script {
-    /// Path in the pipeline's folder; its ending says what it is.
-    pub name: String,
-    /// The text.
-    pub content: String,
-}
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

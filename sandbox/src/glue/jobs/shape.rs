@@ -61,7 +61,7 @@ pub(super) fn run_shape(run: &RunRecord, job: &JobRecord, now: Timestamp) -> Val
     insert_some(&mut shape, "GlueVersion", job.text("GlueVersion"));
     insert_some(&mut shape, "ExecutionClass", job.text("ExecutionClass"));
     insert_some(&mut shape, "SecurityConfiguration", job.text("SecurityConfiguration"));
-    shape.insert("LogGroupName".into(), "/aws-glue/jobs".into());
+    shape.insert("LogGroupName".into(), super::execute::log_group(job).into());
     shape.insert("JobMode".into(), "SCRIPT".into());
     Value::Object(shape)
 }
