@@ -214,6 +214,12 @@ impl World {
         if self.hostile && self.chance.percent(2) {
             self.person();
         }
+        let asked =
+            (0..self.run.tasks.len()).find(|task| self.run.tasks[*task].state == TaskState::AwaitingApproval);
+        if let Some(task) = asked.filter(|_| self.chance.percent(30)) {
+            let approved = self.chance.percent(70);
+            self.say(&Command::Decide { task, approved, comment: None });
+        }
         if self.effects.is_empty() {
             self.pass_time();
         } else {
@@ -236,8 +242,12 @@ impl World {
             5 | 6 if !self.was_started(task) => Command::Resolve { task, resolution: Resolution::NotStarted },
             _ => Command::Clear { tasks: vec![task], reason: None },
         };
+        self.say(&command);
+    }
+
+    fn say(&mut self, command: &Command) {
         let before = self.run.clone();
-        match machine::ask(&mut self.run, "user:sim", &command, self.now) {
+        match machine::ask(&mut self.run, "user:sim", command, self.now) {
             Ok(delta) => self.commit(delta),
             Err(_) => {
                 assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something");
@@ -297,6 +307,12 @@ impl World {
     /// Whoever sends twice for one attempt loses here: the ledger of accepted starts.
     fn send(&mut self, key: AttemptKey) {
         let attempt = key;
+        if is_approval(key.task) {
+            if self.hostile && self.chance.percent(10) {
+                return self.crash();
+            }
+            return self.decide(accepted(key, false));
+        }
         match if self.hostile { self.chance.below(10) } else { 9 } {
             0 => self.decide(Event::Deferred {
                 attempt,
@@ -340,7 +356,7 @@ impl World {
             return;
         }
         let intent_at = live.intent_at;
-        let event = if self.jobs.iter().any(|job| job.key == attempt) {
+        let event = if is_approval(attempt.task) || self.jobs.iter().any(|job| job.key == attempt) {
             accepted(attempt, true)
         } else if self.hostile && self.chance.percent(30) {
             Event::NotYetKnown {
@@ -382,7 +398,7 @@ impl World {
         let open = run.tasks.iter().filter(|task| !task.state.is_terminal()).count();
         assert_eq!(run.open_tasks(), open, "the counter of open tasks is wrong");
         for task in &run.tasks {
-            assert_eq!(task.attempt.is_some(), task.state == TaskState::Running);
+            assert_eq!(task.attempt.is_some(), task.state.has_attempt());
             assert!(task.attempt.as_ref().is_none_or(|attempt| !attempt.state.is_terminal()));
         }
         if run.state.is_terminal() {
@@ -406,7 +422,13 @@ fn accepted(attempt: AttemptKey, reattached: bool) -> Event {
         handle: json!({"id": attempt.number}).into(),
         external_id: attempt.number.to_string(),
         reattached,
+        awaits_person: is_approval(attempt.task),
     }
+}
+
+/// Every fourth task waits for a person.
+fn is_approval(task: usize) -> bool {
+    task % 4 == 3
 }
 
 fn report(job: &Job) -> Event {

@@ -12,6 +12,7 @@
 //! | `plan.rs` | the exact requests that a run would make |
 //! | `deploy.rs` | what a deploy changes, and for which live runs |
 //! | `resolve.rs` | the handle of a job that a person found |
+//! | `ledger.rs` | what the sandbox accepted twice |
 //! | `sandbox.rs`, `provision.rs` | the sandbox's own paths, and what a pipeline needs there |
 //!
 //! No SQL, no terminal, no reading of the process environment.
@@ -19,6 +20,7 @@
 pub mod clear;
 pub mod deploy;
 pub mod find;
+pub mod ledger;
 pub mod plan;
 pub mod provision;
 pub mod request;
