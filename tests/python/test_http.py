@@ -170,7 +170,7 @@ def test_a_killed_process_leaves_one_job_and_the_next_one_finds_it(project, serv
     with started(project, "run", "job", TRUNKLINE_CRASH_AT="after_send@http") as killed:
         assert killed.wait(120) == -9, killed.stdout.read()
     assert len(service.jobs) == before + 1
-    with started(project, "serve", "--bind", "127.0.0.1:0"):
+    with started(project, "serve"):
         until(lambda: task(project, "job@latest", "render")["external_id"], 120, "the job to be found")
         assert task(project, "job@latest", "render")["external_id"] == service.jobs[-1]["id"]
         project.call("cancel", "job@latest", "--task", "render")
