@@ -242,6 +242,8 @@ impl Bench {
             environment: "local",
             connection: "aws",
             timeout: Duration::from_secs(3600),
+            previous: None,
+            generation: 1,
         };
         let operator = self.operator(case);
         let request = operator.prepare(&case.settings, &cx).unwrap();

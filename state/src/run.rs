@@ -53,6 +53,8 @@ pub enum Trigger {
     Schedule,
     /// A person asked for it.
     Manual,
+    /// A task of another run asked for it.
+    Task,
 }
 
 impl Trigger {
@@ -61,6 +63,16 @@ impl Trigger {
         match self {
             Self::Schedule => "schedule",
             Self::Manual => "manual",
+            Self::Task => "task",
+        }
+    }
+
+    /// The trigger that this word stands for; words of later versions read as a person's.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "schedule" => Self::Schedule,
+            "task" => Self::Task,
+            _ => Self::Manual,
         }
     }
 }
@@ -193,7 +205,11 @@ impl Upstreams {
             TaskState::Succeeded => self.succeeded += 1,
             TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled => self.failed += 1,
             TaskState::Skipped => self.skipped += 1,
-            TaskState::Waiting | TaskState::Queued | TaskState::Running | TaskState::Retrying => {}
+            TaskState::Waiting
+            | TaskState::Queued
+            | TaskState::Running
+            | TaskState::Retrying
+            | TaskState::AwaitingApproval => {}
         }
     }
 }
@@ -368,6 +384,7 @@ impl Run {
                 TaskState::Queued => b'q',
                 TaskState::Running => b'r',
                 TaskState::Retrying => b't',
+                TaskState::AwaitingApproval => b'a',
                 TaskState::Succeeded => b's',
                 TaskState::Failed => b'f',
                 TaskState::Skipped => b'k',

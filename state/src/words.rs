@@ -73,6 +73,8 @@ states! {
         Running = "running",
         /// The last attempt failed; the next one waits for its time.
         Retrying = "retrying",
+        /// Its live attempt waits for a person's word.
+        AwaitingApproval = "awaiting_approval",
         /// Ended well.
         Succeeded = "succeeded",
         /// Ended badly, no retries left.
@@ -123,6 +125,11 @@ impl RunState {
 }
 
 impl TaskState {
+    /// Whether an attempt is live.
+    pub fn has_attempt(self) -> bool {
+        matches!(self, Self::Running | Self::AwaitingApproval)
+    }
+
     /// Whether only a clear can change it again.
     pub fn is_terminal(self) -> bool {
         matches!(

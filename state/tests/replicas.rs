@@ -417,7 +417,7 @@ impl World {
         let ends_at = self.now + SignedDuration::from_secs(seconds);
         let fails = self.chance.percent(25);
         self.jobs.push(Job { key, ends_at, fails, stopped: false, ended: false });
-        accepted(key, false)
+        accepted(key, false, false)
     }
 
     fn find(&mut self, place: usize, attempt: AttemptKey) {
@@ -429,7 +429,7 @@ impl World {
         let intent_at = live.intent_at;
         let over = intent_at + QUARANTINE;
         let event = if self.jobs.iter().any(|job| job.key == attempt) {
-            accepted(attempt, true)
+            accepted(attempt, true, false)
         } else if self.now < over && !self.is(Mutant::NoQuarantine) {
             let again_at = over.min(self.now + SignedDuration::from_secs(120));
             Event::NotYetKnown { attempt, intent_at, again_at, reason: "quarantine".into() }

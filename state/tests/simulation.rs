@@ -134,6 +134,12 @@ impl World {
         if self.hostile && self.chance.percent(2) {
             self.person();
         }
+        let asked =
+            (0..self.run.tasks.len()).find(|task| self.run.tasks[*task].state == TaskState::AwaitingApproval);
+        if let Some(task) = asked.filter(|_| self.chance.percent(30)) {
+            let approved = self.chance.percent(70);
+            self.say(&Command::Decide { task, approved, comment: None });
+        }
         if self.effects.is_empty() {
             self.pass_time();
         } else {
@@ -156,8 +162,12 @@ impl World {
             5 | 6 if !self.was_started(task) => Command::Resolve { task, resolution: Resolution::NotStarted },
             _ => Command::Clear { tasks: vec![task], reason: None },
         };
+        self.say(&command);
+    }
+
+    fn say(&mut self, command: &Command) {
         let before = self.run.clone();
-        match machine::ask(&mut self.run, "user:sim", &command, self.now) {
+        match machine::ask(&mut self.run, "user:sim", command, self.now) {
             Ok(delta) => self.commit(delta),
             Err(_) => {
                 assert_eq!(before.packed_states(), self.run.packed_states(), "a refusal changed something");
@@ -217,6 +227,12 @@ impl World {
     /// Whoever sends twice for one attempt loses here: the ledger of accepted starts.
     fn send(&mut self, key: AttemptKey) {
         let attempt = key;
+        if is_approval(key.task) {
+            if self.hostile && self.chance.percent(10) {
+                return self.crash();
+            }
+            return self.decide(accepted(key, false, is_approval(key.task)));
+        }
         match if self.hostile { self.chance.below(10) } else { 9 } {
             0 => self.decide(Event::Deferred {
                 attempt,
@@ -239,7 +255,7 @@ impl World {
             }),
             _ => {
                 self.accept(key);
-                self.decide(accepted(key, false));
+                self.decide(accepted(key, false, is_approval(key.task)));
             }
         }
     }
@@ -260,8 +276,8 @@ impl World {
             return;
         }
         let intent_at = live.intent_at;
-        let event = if self.jobs.iter().any(|job| job.key == attempt) {
-            accepted(attempt, true)
+        let event = if is_approval(attempt.task) || self.jobs.iter().any(|job| job.key == attempt) {
+            accepted(attempt, true, is_approval(attempt.task))
         } else if self.hostile && self.chance.percent(30) {
             Event::NotYetKnown {
                 attempt,
@@ -302,7 +318,7 @@ impl World {
         let open = run.tasks.iter().filter(|task| !task.state.is_terminal()).count();
         assert_eq!(run.open_tasks(), open, "the counter of open tasks is wrong");
         for task in &run.tasks {
-            assert_eq!(task.attempt.is_some(), task.state == TaskState::Running);
+            assert_eq!(task.attempt.is_some(), task.state.has_attempt());
             assert!(task.attempt.as_ref().is_none_or(|attempt| !attempt.state.is_terminal()));
         }
         if run.state.is_terminal() {
@@ -318,6 +334,11 @@ impl World {
             .get(&(key.task, key.number))
             .is_some_and(|attempt| attempt.state == AttemptState::Lost)
     }
+}
+
+/// Every fourth task waits for a person.
+fn is_approval(task: usize) -> bool {
+    task % 4 == 3
 }
 
 fn simulate(seed: u64) {

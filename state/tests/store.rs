@@ -12,7 +12,10 @@ use trunkline_state::{
     pipeline::{Catchup, Pipeline, RetryPolicy, Task, TriggerRule},
     run::{Definition, Failure, Run, Trigger},
     schedule::DataInterval,
-    store::{Answer, Batch, Births, Commit, Created, NewRun, Place, Role, Store, StoreError},
+    store::{
+        Answer, AwaitedRow, Batch, Births, BudgetRow, Commit, Created, NewRun, OtherRun, Place, Role, Store,
+        StoreError,
+    },
     words::RunState,
 };
 use uuid::Uuid;
@@ -355,7 +358,7 @@ async fn only_runs_of_the_dead_are_claimed() {
     .unwrap();
     assert!(other.look().await.unwrap().unowned);
     assert_eq!(other.claim(10).await.unwrap().len(), 1);
-    assert_eq!(other.heartbeat().await.unwrap(), Some(1), "the dead do not count");
+    assert_eq!(other.heartbeat(None).await.unwrap(), Some(1), "the dead do not count");
 }
 
 #[tokio::test]
@@ -377,4 +380,61 @@ async fn a_deploy_is_whole_and_can_be_rolled_back() {
     store.roll_back("user:test", NOW).await.unwrap();
     assert_eq!(store.version("a", None).await.unwrap().version, 1);
     assert_eq!(store.version("b", None).await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn runs_that_others_wait_for_are_read_in_one_statement() {
+    let fixture = Fixture::new("others").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    for (id, key) in [(20, "a"), (21, "b")] {
+        let (mut run, delta) = new_run(&store, &definition, id, key).await;
+        create(&store, &run, &delta).await;
+        if key == "b" {
+            let delta = machine::step(&mut run, &[done(FIRST)], NOW);
+            assert!(save(&store, &run, 1, &delta).await.unwrap());
+        }
+    }
+    let ids = [21, 99, 20].map(|id| RunId(Uuid::from_u128(id)));
+    let word = |run: &Option<OtherRun>| run.as_ref().map_or("none", |run| run.state.as_str()).to_owned();
+    let words: Vec<String> = store.other_runs(&ids).await.unwrap().iter().map(word).collect();
+    assert_eq!(words, ["succeeded", "none", "running"]);
+
+    let wanted = |pipeline: &str, key: Option<&str>, since: Option<i64>| AwaitedRow {
+        pipeline: pipeline.to_owned(),
+        key: key.map(str::to_owned),
+        since: since.map(|seconds| NOW + jiff::SignedDuration::from_secs(seconds)),
+    };
+    let list = [
+        wanted("p", None, Some(0)),
+        wanted("p", Some("a"), None),
+        wanted("p", None, Some(1)),
+        wanted("q", Some("a"), None),
+        wanted("p", Some("b"), None),
+        wanted("p", Some("c"), None),
+    ];
+    let found = store.awaited_runs(&list).await.unwrap();
+    let keys: Vec<_> = found.iter().map(|run| run.as_ref().map(|run| run.key.as_str())).collect();
+    assert_eq!(keys, [Some("b"), Some("a"), None, None, Some("b"), None]);
+    assert_eq!(found[0].as_ref().unwrap().ended_at, Some(NOW));
+    assert!(store.awaited_runs(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn budgets_stand_beside_the_heartbeat() {
+    let fixture = Fixture::new("budgets").await;
+    let store = fixture.replica(1).await;
+    let budget = BudgetRow {
+        scope: "aws/eu-west-1".into(),
+        api: "glue:GetJobRuns".into(),
+        nominal_per_second: 10.0,
+        allowed_per_second: 2.5,
+        calls: 7,
+        throttles: 1,
+        stretch_seconds: 0.4,
+    };
+    assert_eq!(store.live_replicas().await.unwrap()[0].budgets, []);
+    store.heartbeat(Some(&vec![budget.clone()])).await.unwrap();
+    store.heartbeat(None).await.unwrap();
+    assert_eq!(store.live_replicas().await.unwrap()[0].budgets, [budget]);
 }

@@ -8,22 +8,31 @@
 //! risks: a [`Purpose::Start`] client tries once and never repeats by itself, since a repeated
 //! start without a token is a second job; a [`Purpose::Read`] client repeats patiently.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::{
-    Builder as HttpBuilder, ConnectorBuilder,
+    Builder as HttpBuilder, Connector, ConnectorBuilder,
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::operator::{ErrorClass, Failure};
+use crate::{
+    operator::{ErrorClass, Failure},
+    pipelines::Pipelines,
+};
 
 /// The longest that one start ordinarily takes, with everything: the engine starts nothing
 /// unless it still owns the run for longer than this. An operator whose call is the whole job
@@ -94,6 +103,10 @@ pub enum Purpose {
 #[derive(Debug, Default)]
 pub struct Clients {
     connections: IndexMap<String, Connection>,
+    /// Plain HTTP: to this machine, and to the rest of the world.
+    plain: [OnceLock<Connector>; 2],
+    /// Trunkline itself, for tasks that start or wait for runs of other pipelines.
+    pipelines: Option<Arc<dyn Pipelines>>,
 }
 
 /// One connection; each part is made when it is first needed.
@@ -127,7 +140,32 @@ impl Clients {
     pub fn new(connections: IndexMap<String, ConnectionConfig>) -> Self {
         let connections =
             connections.into_iter().map(|(name, config)| (name, Connection::new(config))).collect();
-        Self { connections }
+        Self { connections, ..Self::default() }
+    }
+
+    /// The same with a way to the pipelines of this store.
+    #[must_use]
+    pub fn with_pipelines(mut self, pipelines: Arc<dyn Pipelines>) -> Self {
+        self.pipelines = Some(pipelines);
+        self
+    }
+
+    /// The pipelines of this store.
+    pub fn pipelines(&self) -> Result<&dyn Pipelines, Failure> {
+        self.pipelines.as_deref().ok_or_else(|| {
+            Failure::new(
+                ErrorClass::System,
+                "other pipelines cannot be reached from here: no engine is running",
+            )
+        })
+    }
+
+    /// A connection pool for plain HTTP; a proxy is meant for the way out, never for this machine.
+    pub(crate) fn plain_http(&self, local: bool) -> &Connector {
+        self.plain[usize::from(local)].get_or_init(|| {
+            let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+            connector(local, Some(settings), Some(SharedAsyncSleep::new(TokioSleep::new())))
+        })
     }
 
     /// The region that a connection's calls go to.
@@ -424,16 +462,21 @@ impl fmt::Debug for Connection {
 /// proxy is meant for the way out, never for this machine.
 fn http_client(local: bool) -> aws_smithy_runtime_api::client::http::SharedHttpClient {
     HttpBuilder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.set_proxy_config(Some(if local {
-            ProxyConfig::disabled()
-        } else {
-            ProxyConfig::from_env()
-        }));
-        connector.pool_idle_timeout(START_IDLE).build()
+        let sleep = components.and_then(|components| components.sleep_impl());
+        connector(local, settings.cloned(), sleep)
     })
+}
+
+fn connector(
+    local: bool,
+    settings: Option<HttpConnectorSettings>,
+    sleep: Option<SharedAsyncSleep>,
+) -> Connector {
+    let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    connector.set_connector_settings(settings);
+    connector.set_sleep_impl(sleep);
+    connector.set_proxy_config(Some(if local { ProxyConfig::disabled() } else { ProxyConfig::from_env() }));
+    connector.pool_idle_timeout(START_IDLE).build()
 }
 
 fn with_region(sdk: SdkConfig, name: &str) -> Result<SdkConfig, Failure> {
@@ -480,7 +523,7 @@ fn for_purpose(base: &SdkConfig, purpose: Purpose) -> SdkConfig {
 }
 
 /// Whether an endpoint is on this machine.
-fn is_loopback(endpoint: &str) -> bool {
+pub(crate) fn is_loopback(endpoint: &str) -> bool {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {

@@ -12,6 +12,7 @@
 //! | `aws/` | what all AWS operators share: error classes, exact requests, times |
 //! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
 //! | `access.rs` | what requests need: permissions, and things that must exist; is it so |
+//! | `pipelines.rs` | runs of other pipelines, as `run_pipeline` and `pipeline_wait` ask the engine |
 //! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
 //! | the rest | one operator each |
@@ -39,6 +40,7 @@ pub mod duration;
 pub mod notice;
 mod objects;
 pub mod operator;
+pub mod pipelines;
 pub mod registry;
 mod released;
 pub mod scalar;
@@ -74,6 +76,10 @@ operators! {
     s3_copy::S3Copy,
     s3_delete::S3Delete,
     sns_publish::SnsPublish,
+    http::Http,
+    run_pipeline::RunPipeline,
+    pipeline_wait::PipelineWait,
+    approval::Approval,
     command::Command,
     sleep::Sleep,
     noop::Noop,

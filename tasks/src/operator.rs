@@ -316,6 +316,18 @@ pub trait Operator: Send + Sync + 'static {
         false
     }
 
+    /// Whether nothing happens outside and a person's word ends the attempt: it is then asked of
+    /// nobody, and the engine takes the word.
+    fn waits_for_person(&self) -> bool {
+        false
+    }
+
+    /// Whether the answers come from Trunkline itself ([`Clients::pipelines`]): batches then hold
+    /// jobs of all pipelines, whatever their connections.
+    fn asks_trunkline(&self) -> bool {
+        false
+    }
+
     /// One try to start, with the SDK's retries off.
     fn send(&self, clients: &Clients, intent: &Intent<'_>) -> impl Future<Output = Sent> + Send;
 

@@ -83,6 +83,10 @@ pub trait ErasedOperator: Send + Sync {
     fn start_limit(&self, request: &Request) -> Duration;
     /// See [`Operator::works_in_poll`].
     fn works_in_poll(&self) -> bool;
+    /// See [`Operator::waits_for_person`].
+    fn waits_for_person(&self) -> bool;
+    /// See [`Operator::asks_trunkline`].
+    fn asks_trunkline(&self) -> bool;
     /// See [`Operator::send`].
     fn send<'a>(&'a self, clients: &'a Clients, intent: &'a Intent<'a>) -> BoxFuture<'a, Sent>;
     /// See [`Operator::find`].
@@ -219,6 +223,14 @@ impl<O: Operator> ErasedOperator for Erased<O> {
 
     fn works_in_poll(&self) -> bool {
         self.0.works_in_poll()
+    }
+
+    fn waits_for_person(&self) -> bool {
+        self.0.waits_for_person()
+    }
+
+    fn asks_trunkline(&self) -> bool {
+        self.0.asks_trunkline()
     }
 
     fn send<'a>(&'a self, clients: &'a Clients, intent: &'a Intent<'a>) -> BoxFuture<'a, Sent> {

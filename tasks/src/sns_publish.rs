@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     access::{Finding, Needs, Place},
+    aws::repeat,
     clients::Clients,
     notice::{self, Undelivered},
     operator::{
@@ -28,7 +29,9 @@ mod access;
 
 /// The operator.
 #[derive(Clone, Copy, Debug)]
-pub struct SnsPublish;
+pub struct SnsPublish {
+    quarantine: Duration,
+}
 
 /// Settings of an `sns_publish` task.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -48,9 +51,9 @@ pub struct SnsPublishConfig {
 }
 
 impl SnsPublish {
-    /// Needs nothing of the options.
-    pub fn new(_options: &Options) -> Self {
-        Self
+    /// Takes the scale of time of the options.
+    pub fn new(options: &Options) -> Self {
+        Self { quarantine: options.quarantine }
     }
 }
 
@@ -124,8 +127,8 @@ attributes: { severity: info }
         }
     }
 
-    async fn find(&self, _: &Clients, _: &Intent<'_>) -> Found {
-        Found::SafeToRepeat
+    async fn find(&self, _: &Clients, intent: &Intent<'_>) -> Found {
+        repeat(intent, self.quarantine)
     }
 
     async fn poll(&self, _: &Clients, handles: &[Handle]) -> Vec<Status> {
@@ -172,7 +175,11 @@ mod tests {
     async fn send(double: &Double) -> Sent {
         let (request, baseline, now) = (request(), Value::Null, jiff::Timestamp::UNIX_EPOCH);
         let intent = Intent { request: &request, baseline: &baseline, intent_at: now, now };
-        SnsPublish.send(&double.clients, &intent).await
+        operator().send(&double.clients, &intent).await
+    }
+
+    fn operator() -> SnsPublish {
+        SnsPublish::new(&Options::for_looking())
     }
 
     const ACCEPTED: &str = "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\">\
@@ -203,5 +210,16 @@ mod tests {
         let received = double.received();
         assert_eq!(received.len(), 5, "the SDK must repeat nothing");
         assert!(received[0].text.contains("trunkline-notice-id"), "{}", received[0].text);
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_repeated_but_not_at_once() {
+        let (request, baseline, at) = (request(), Value::Null, jiff::Timestamp::UNIX_EPOCH);
+        let seconds = |count: i64| at + jiff::SignedDuration::from_secs(count);
+        let clients = Clients::default();
+        let intent = |now| Intent { request: &request, baseline: &baseline, intent_at: at, now };
+        let soon = operator().find(&clients, &intent(at)).await;
+        assert!(matches!(soon, Found::NotYetKnown { again_at, .. } if again_at == seconds(2)), "{soon:?}");
+        assert_eq!(operator().find(&clients, &intent(seconds(2))).await, Found::SafeToRepeat);
     }
 }

@@ -1,4 +1,4 @@
-//! `cancel`, `retry-now`, `resolve`, `pause`, `resume`: a person's word to a run.
+//! `cancel`, `retry-now`, `resolve`, `approve`, `pause`, `resume`: a person's word to a run.
 
 use trunkline_state::{
     ids::RunId,
@@ -11,7 +11,7 @@ use super::{
     context::{Context, Session},
     exit::{Exit, refuse},
 };
-use crate::service::{Snapshot, find, resolve};
+use crate::service::{Snapshot, find, resolve, why::Situation};
 
 /// What `cancel` takes.
 #[derive(Debug, clap::Args)]
@@ -55,6 +55,24 @@ pub(crate) struct ResolveArgs {
     /// It cannot be found out: the attempt ends as lost
     #[arg(long, group = "fact")]
     lost: bool,
+}
+
+/// What `approve` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApproveArgs {
+    /// The run: an id, pipeline@date or pipeline@latest
+    run: String,
+    /// The task that waits for a person
+    task: String,
+    /// Say no instead of yes: the task fails
+    #[arg(long)]
+    reject: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Only show what is asked
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What `pause` and `resume` take.
@@ -126,6 +144,22 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
         _ => Resolution::Lost,
     };
     ask(cx, &session, run, Command::Resolve { task, resolution }).await
+}
+
+/// Gives the word that a task waits for.
+pub(crate) async fn approve(cx: &Context, args: &ApproveArgs) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let run = find::run(&session.store, &args.run).await?;
+    let snapshot = Snapshot::read(&session.store, run).await?;
+    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    if args.dry_run {
+        let word = if args.reject { "rejected" } else { "approved" };
+        let situation = Situation::read(&session.store, snapshot, cx.now()).await?;
+        cx.output.data(&format!("would be {word}: {}", situation.task(task)));
+        return Ok(Exit::Done);
+    }
+    let command = Command::Decide { task, approved: !args.reject, comment: args.comment.clone() };
+    ask(cx, &session, run, command).await
 }
 
 /// Pauses or resumes a pipeline (no new run gets a place) or a run (nothing new starts).

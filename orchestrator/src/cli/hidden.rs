@@ -21,9 +21,9 @@ pub(crate) struct SuperviseArgs {
     dir: PathBuf,
 }
 
-/// What `sandbox` and `__sandbox` take.
+/// What `sandbox` without a further word and `__sandbox` take.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SandboxArgs {
+pub(crate) struct SandboxServeArgs {
     /// Folder that holds everything it knows [default: .trunkline/sandbox of the project]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -85,7 +85,7 @@ fn sandbox_start() -> Option<SandboxStart> {
 
 /// Runs a sandbox in the foreground until it is told to end.
 #[cfg(feature = "sandbox")]
-pub(crate) async fn sandbox(cx: &Context, args: &SandboxArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn sandbox(cx: &Context, args: &SandboxServeArgs) -> anyhow::Result<Exit> {
     use anyhow::Context as _;
 
     let root = match &args.root {
@@ -116,6 +116,6 @@ pub(crate) async fn sandbox(cx: &Context, args: &SandboxArgs) -> anyhow::Result<
 
 /// This program has none.
 #[cfg(not(feature = "sandbox"))]
-pub(crate) async fn sandbox(_cx: &Context, _args: &SandboxArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn sandbox(_cx: &Context, _args: &SandboxServeArgs) -> anyhow::Result<Exit> {
     super::exit::refuse("this program was built without the sandbox (feature `sandbox`)")
 }

@@ -24,6 +24,7 @@ mod plan;
 mod progress;
 mod run;
 mod runs;
+mod sandbox;
 mod scaffold;
 mod serve;
 mod show;
@@ -107,6 +108,8 @@ enum Command {
     RetryNow(control::RetryNowArgs),
     /// Say what became of an unconfirmed start
     Resolve(control::ResolveArgs),
+    /// Say yes or no where a task waits for a person
+    Approve(control::ApproveArgs),
     /// Start nothing more of a pipeline or a run until resumed
     Pause(control::PauseArgs),
     /// Go on with a paused pipeline or run
@@ -115,8 +118,8 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Run schedules and runs until stopped
     Serve(serve::ServeArgs),
-    /// Run the local AWS alone
-    Sandbox(hidden::SandboxArgs),
+    /// Run the local AWS alone, or look into it
+    Sandbox(sandbox::SandboxArgs),
     /// Show store, sandbox, mailbox and live replicas
     Status,
     /// Stop the project's private Postgres and sandbox
@@ -135,7 +138,7 @@ enum Command {
     #[command(name = "__supervise", hide = true)]
     Supervise(hidden::SuperviseArgs),
     #[command(name = "__sandbox", hide = true)]
-    HiddenSandbox(hidden::SandboxArgs),
+    HiddenSandbox(hidden::SandboxServeArgs),
 }
 
 /// Which shell.
@@ -205,11 +208,13 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Cancel(args) => Box::pin(control::cancel(cx, &args)).await,
         Command::RetryNow(args) => Box::pin(control::retry_now(cx, &args)).await,
         Command::Resolve(args) => Box::pin(control::resolve(cx, &args)).await,
+        Command::Approve(args) => Box::pin(control::approve(cx, &args)).await,
         Command::Pause(args) => Box::pin(control::pause(cx, &args, true)).await,
         Command::Resume(args) => Box::pin(control::pause(cx, &args, false)).await,
         Command::Deploy(args) => deploy::deploy(cx, &args).await,
         Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
-        Command::Sandbox(args) | Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
+        Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,
+        Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
         Command::Status => status::status(cx).await,
         Command::Stop(args) => status::stop(cx, &args).await,
         Command::Schema => validate::schema(cx),

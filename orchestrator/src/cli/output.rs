@@ -164,7 +164,7 @@ fn color_of(word: &str) -> Option<Color> {
         "succeeded" => Color::Green,
         "failed" | "timed_out" | "lost" => Color::Red,
         "running" | "starting" | "cancelling" => Color::Cyan,
-        "retrying" | "unknown" | "paused" | "queued" => Color::Yellow,
+        "retrying" | "unknown" | "paused" | "queued" | "awaiting_approval" => Color::Yellow,
         "upstream_failed" | "skipped" | "cancelled" | "waiting" => Color::DarkGrey,
         _ => return None,
     })

@@ -196,6 +196,11 @@ fn reason(snapshot: &Snapshot, row: &TaskRow) -> Option<String> {
     };
     match TaskState::from_word(&row.state)? {
         TaskState::Failed | TaskState::Retrying => failure(),
+        TaskState::AwaitingApproval => Some(format!(
+            "answer with `trunkline approve {} {}`, or with --reject",
+            snapshot.label(),
+            row.task
+        )),
         TaskState::Running => {
             let attempt = snapshot.newest_attempt(row.position)?;
             match AttemptState::from_word(&attempt.state)? {
@@ -226,6 +231,7 @@ fn mark(state: &str) -> char {
         "succeeded" => '✓',
         "failed" => '✗',
         "running" | "retrying" => '●',
+        "awaiting_approval" => '?',
         "upstream_failed" | "skipped" | "cancelled" => '–',
         _ => '·',
     }

@@ -116,6 +116,10 @@ async fn begin(
 ) -> anyhow::Result<Exit> {
     let definition = deploy_one(cx, session, loaded, pipeline).await?;
     session.provision(cx, project, pipeline).await?;
+    for other in loaded.run_by(pipeline.pipeline.name.as_str()) {
+        deploy_one(cx, session, loaded, other).await?;
+        session.provision(cx, project, other).await?;
+    }
     let served = session.is_served().await?;
     let engine = command_engine(cx, session).await?;
     let handle = engine.handle();

@@ -1,10 +1,10 @@
 //! `status` and `stop`: what runs for this project.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 use trunkline_state::{
-    store::{RunFilter, Store},
+    store::{BudgetRow, RunFilter, Store},
     words::RunState,
 };
 
@@ -115,6 +115,7 @@ fn print(cx: &Context, view: StatusView) {
         format!("replicas     {}", counted(view.replicas.len(), "live replica")),
     ];
     cx.output.data(&lines.join("\n"));
+    let budgets = budgets(&view.replicas);
     if !view.replicas.is_empty() {
         let rows = view.replicas.into_iter().map(|replica| {
             vec![
@@ -127,6 +128,41 @@ fn print(cx: &Context, view: StatusView) {
         });
         cx.output.table(&["role", "host", "pid", "runs", "id"], rows.collect(), "");
     }
+    if !budgets.is_empty() {
+        cx.output.data("");
+        let head = ["connection", "api", "calls/s", "calls", "throttled", "stretched"];
+        cx.output.table(&head, budgets, "");
+    }
+}
+
+/// The budgets of all replicas together, one line per connection, region and API.
+fn budgets(replicas: &[ReplicaView]) -> Vec<Vec<Field>> {
+    let mut sums: BTreeMap<(&str, &str), BudgetRow> = BTreeMap::new();
+    for row in replicas.iter().flat_map(|replica| &replica.budgets) {
+        sums.entry((&row.scope, &row.api))
+            .and_modify(|sum| {
+                sum.allowed_per_second += row.allowed_per_second;
+                sum.calls += row.calls;
+                sum.throttles += row.throttles;
+                sum.stretch_seconds = sum.stretch_seconds.max(row.stretch_seconds);
+            })
+            .or_insert_with(|| row.clone());
+    }
+    let line = |row: BudgetRow| {
+        let stretched = match row.stretch_seconds {
+            seconds if seconds > 0.0 => format!("{seconds:.1} s"),
+            _ => String::new(),
+        };
+        vec![
+            Field::from(row.scope),
+            Field::from(row.api),
+            Field::from(format!("{:.1} of {:.1}", row.allowed_per_second, row.nominal_per_second)),
+            Field::from(row.calls.to_string()),
+            Field::from(row.throttles.to_string()),
+            Field::from(stretched),
+        ]
+    };
+    sums.into_values().map(line).collect()
 }
 
 async fn counts(store: &Store) -> anyhow::Result<RunCounts> {

@@ -13,6 +13,7 @@ use std::{
 use trunkline_state::pipeline::Pipeline;
 
 use super::{
+    calls::{self, Caller},
     diagnostic::{Diagnostic, Diagnostics, SourceId},
     lower::{Lowered, Place, Scope, lower},
     operators::Operators,
@@ -48,12 +49,31 @@ pub struct Loaded {
     pub pipelines: Vec<LoadedPipeline>,
     /// Everything that is wrong, in order.
     pub diagnostics: Diagnostics,
+    /// Which pipelines run or wait for which.
+    callers: Vec<Caller>,
 }
 
 impl Loaded {
     /// The pipeline of this name.
     pub fn get(&self, name: &str) -> Option<&LoadedPipeline> {
         self.pipelines.iter().find(|loaded| loaded.pipeline.name.as_str() == name)
+    }
+
+    /// The pipelines that runs of these can lead to, these not among them: what tasks run, what
+    /// those run, and so on. In the order in which they are met.
+    pub fn run_by<'a>(&'a self, name: &'a str) -> Vec<&'a LoadedPipeline> {
+        let mut met = vec![name];
+        let mut next = 0;
+        while let Some(current) = met.get(next).copied() {
+            next += 1;
+            let caller = self.callers.iter().find(|caller| caller.name == current);
+            for other in caller.into_iter().flat_map(Caller::runs) {
+                if !met.contains(&other) {
+                    met.push(other);
+                }
+            }
+        }
+        met.into_iter().skip(1).filter_map(|name| self.get(name)).collect()
     }
 }
 
@@ -68,7 +88,7 @@ pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Ope
         let folder_name = shown(folder, root);
         let place = Place { source, folder: Some(folder), folder_name: &folder_name };
         let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, before));
-        let Some(Lowered { pipeline, name_span }) = lowered else { continue };
+        let Some(Lowered { pipeline, name_span, calls }) = lowered else { continue };
         let name = pipeline.name.to_string();
         if let Some((first, span)) = names.get(&name) {
             let message = format!("there are two pipelines named `{name}`");
@@ -79,12 +99,25 @@ pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Ope
             loaded.diagnostics.items.push(diagnostic);
             continue;
         }
+        let group = pipeline.concurrency_group.clone();
+        loaded.callers.push(Caller { name: name.clone(), source, group, calls });
         names.insert(name, (source, name_span));
         let (folder, file) = (folder.to_owned(), file.clone());
         loaded.pipelines.push(LoadedPipeline { pipeline, folder, file, source });
     }
     loaded.pipelines.sort_by(|one, other| one.pipeline.name.cmp(&other.pipeline.name));
+    loaded.diagnostics.items.extend(calls::check(&loaded.callers));
     loaded.diagnostics.sort();
+    loaded
+}
+
+/// The same for all files of a project: what names another pipeline must then name one of them.
+pub fn load_all(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Operators<'_>) -> Loaded {
+    let mut loaded = load_files(files, root, scope, operators);
+    if !loaded.diagnostics.has_errors() {
+        loaded.diagnostics.items.extend(calls::check_names(&loaded.callers));
+        loaded.diagnostics.sort();
+    }
     loaded
 }
 

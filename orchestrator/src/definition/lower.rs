@@ -15,6 +15,7 @@ use trunkline_state::{
 };
 
 use super::{
+    calls::Call,
     check_names::{NameScope, check_sites},
     common::Common,
     diagnostic::{Diagnostics, Severity, SourceId, Sources},
@@ -121,6 +122,8 @@ pub struct Lowered {
     pub pipeline: Pipeline,
     /// The place of its name.
     pub name_span: Range<usize>,
+    /// Its tasks that run or wait for other pipelines.
+    pub(super) calls: Vec<Call>,
 }
 
 /// Reads a pipeline. Everything wrong goes to `out`; the pipeline comes out if nothing is.
@@ -207,6 +210,7 @@ impl Lowering<'_> {
         let (name, name_span) = name?;
         let on_success = own_or(success, &self.scope.on_success);
         let on_failure = own_or(failure, &self.scope.on_failure);
+        let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
         let tasks = arranged(tasks, &graph);
         let (description, owner, tags) = described;
         let connections = self.used_connections(&tasks, on_success.iter().chain(&on_failure));
@@ -231,7 +235,7 @@ impl Lowering<'_> {
             on_success,
             on_failure,
         };
-        Some(Lowered { pipeline, name_span })
+        Some(Lowered { pipeline, name_span, calls })
     }
 
     fn name(&mut self, top: &Mapping, whole: &Range<usize>) -> Option<(PipelineName, Range<usize>)> {

@@ -16,6 +16,7 @@
 //! Every mistake of every file is reported at once. Environments and connections come from
 //! [`crate::project`]; runs, stores and AWS are never known here.
 
+mod calls;
 pub(crate) mod check_names;
 pub mod common;
 pub mod diagnostic;

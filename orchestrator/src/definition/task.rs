@@ -9,6 +9,7 @@ use trunkline_state::{
 };
 
 use super::{
+    calls::{self, Call},
     common::{CONNECTION, Common, POLL_INTERVAL},
     diagnostic::Sources,
     files,
@@ -34,6 +35,8 @@ pub(super) struct ReadTask {
     pub(super) depends_on: Vec<(String, Range<usize>)>,
     /// Texts with templates.
     pub(super) sites: Vec<Site>,
+    /// The other pipeline that it runs or waits for.
+    pub(super) call: Option<Call>,
     /// The connection, where it is named, and whether the operator needs one.
     pub(super) connection: (String, Range<usize>, bool),
     retry: RetryPolicy,
@@ -103,6 +106,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     let common = common.or(scope.defaults);
     let timeout = common.timeout.unwrap_or(operator.default_timeout);
     let (settings, sites) = settings(reader, entry, mapping, (&word, operator, timeout), scope);
+    let call = calls::call(reader, &entry.key, &word, mapping);
     let connection = match (&named, &common.connection) {
         (Some((name, span)), _) => (name.clone(), span.clone(), true),
         // Checked where the default stands.
@@ -116,6 +120,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         settings,
         depends_on,
         sites,
+        call,
         connection,
         retry: common.retry_policy(),
         timeout,

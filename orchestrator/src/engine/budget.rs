@@ -1,11 +1,13 @@
 //! Token buckets: how many calls of one API an account and region allow, shared by all tasks
 //! of this replica and divided by the replicas that live.
 //!
-//! Pure: time comes in as an argument. Throttling delays a call and never fails a task.
+//! Pure: time comes in as an argument. Throttling delays a call and never fails a task. What the
+//! buckets did can be seen ([`Budgets::views`]): replicas write it beside their heartbeat.
 
 use std::{collections::HashMap, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use trunkline_state::{ids::RunId, machine::AttemptKey, store::BudgetRow};
 use trunkline_tasks::operator::Rate;
 
 /// After a throttle the rate falls to this share …
@@ -15,10 +17,24 @@ const SHARE_MIN: f64 = 0.05;
 /// … and each call that was not throttled gives back this much.
 const INCREASE: f64 = 0.02;
 
+/// How long after its time a start that was put off may still use its token.
+const BOOKED_TIME: SignedDuration = SignedDuration::from_secs(60);
+
+/// So many starts that were put off are kept without a look.
+const BOOKED_KEPT: usize = 1_024;
+
+/// Buckets that are shown; one replica talks to some ten APIs of some accounts.
+const VIEWS_MAX: usize = 100;
+
 /// The buckets of one replica.
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
-    buckets: HashMap<String, Bucket>,
+    /// By account and region, and API.
+    buckets: HashMap<(String, String), Bucket>,
+    /// Starts that were put off until their token is there, and when that is.
+    booked: HashMap<(RunId, AttemptKey), Timestamp>,
+    /// So many of them before those whose time is long over are thrown away.
+    prune_at: usize,
 }
 
 #[derive(Debug)]
@@ -27,42 +43,87 @@ struct Bucket {
     refilled_at: Timestamp,
     /// What throttles left of the nominal rate, 1 at best.
     share: f64,
+    /// Calls per second that the replicas may make together.
+    nominal: f64,
+    calls: u64,
+    throttles: u64,
+    /// When the last call of those that were allowed so far is due.
+    booked_until: Timestamp,
 }
 
 impl Budgets {
     /// Takes one call's token, going into debt if there is none: the time to wait before the
-    /// call, zero if it may go at once. Nothing is taken if that is longer than `longest`, because
-    /// the call will not be made then: whoever comes back would otherwise meet a debt that grew by
-    /// its own asking, for ever. `scope` is the account and region.
-    pub(super) fn take(
-        &mut self,
-        scope: &str,
-        rate: &Rate,
-        replicas: u32,
-        now: Timestamp,
-        longest: Duration,
-    ) -> Duration {
+    /// call, zero if it may go at once. `scope` is the account and region.
+    pub(super) fn take(&mut self, scope: &str, rate: &Rate, replicas: u32, now: Timestamp) -> Duration {
         let replicas = f64::from(replicas.max(1));
-        let bucket = self.buckets.entry(format!("{scope} {}", rate.api)).or_insert_with(|| Bucket {
+        let key = (scope.to_owned(), rate.api.to_string());
+        let bucket = self.buckets.entry(key).or_insert_with(|| Bucket {
             tokens: rate.burst / replicas,
             refilled_at: now,
             share: 1.0,
+            nominal: rate.per_second,
+            calls: 0,
+            throttles: 0,
+            booked_until: now,
         });
+        bucket.calls += 1;
         let per_second = (rate.per_second / replicas * bucket.share).max(f64::MIN_POSITIVE);
         let elapsed = now.duration_since(bucket.refilled_at).as_secs_f64().max(0.0);
         bucket.tokens = (bucket.tokens + elapsed * per_second).min((rate.burst / replicas).max(1.0));
         bucket.refilled_at = now.max(bucket.refilled_at);
-        let debt = 1.0 - bucket.tokens;
-        let wait = Duration::try_from_secs_f64(debt.max(0.0) / per_second).unwrap_or(Duration::MAX);
-        if wait <= longest {
-            bucket.tokens -= 1.0;
+        bucket.tokens -= 1.0;
+        if bucket.tokens >= 0.0 {
+            return Duration::ZERO;
         }
+        let wait = Duration::try_from_secs_f64(-bucket.tokens / per_second).unwrap_or(Duration::MAX);
+        bucket.booked_until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         wait
+    }
+
+    /// Keeps the token of a start that is put off until then: when it comes again it takes no
+    /// second one, which would put it off again and starve everybody.
+    pub(super) fn book(&mut self, run: RunId, attempt: AttemptKey, until: Timestamp, now: Timestamp) {
+        if self.booked.len() >= self.prune_at.max(BOOKED_KEPT) {
+            // Those that never came again were cancelled.
+            self.booked.retain(|_, due| now.duration_since(*due) < BOOKED_TIME);
+            self.prune_at = self.booked.len() * 2;
+        }
+        self.booked.insert((run, attempt), until);
+    }
+
+    /// Whether a start holds its token already; it is then used up.
+    pub(super) fn use_booked(&mut self, run: RunId, attempt: AttemptKey, now: Timestamp) -> bool {
+        self.booked.remove(&(run, attempt)).is_some_and(|due| now.duration_since(due) < BOOKED_TIME)
+    }
+
+    /// What the buckets allow and what they did, the busiest first.
+    pub(super) fn views(&self, replicas: u32, now: Timestamp) -> Vec<BudgetRow> {
+        let replicas = f64::from(replicas.max(1));
+        let mut views: Vec<BudgetRow> = self
+            .buckets
+            .iter()
+            .map(|((scope, api), bucket)| BudgetRow {
+                scope: scope.clone(),
+                api: api.clone(),
+                nominal_per_second: bucket.nominal,
+                allowed_per_second: rounded(bucket.nominal / replicas * bucket.share),
+                calls: bucket.calls,
+                throttles: bucket.throttles,
+                stretch_seconds: rounded(bucket.booked_until.duration_since(now).as_secs_f64().max(0.0)),
+            })
+            .collect();
+        views.sort_by(|one, other| {
+            other.calls.cmp(&one.calls).then_with(|| (&one.scope, &one.api).cmp(&(&other.scope, &other.api)))
+        });
+        views.truncate(VIEWS_MAX);
+        views
     }
 
     /// Learns from an answer: additive increase, multiplicative decrease.
     pub(super) fn answered(&mut self, scope: &str, rate: &Rate, throttled: bool) {
-        if let Some(bucket) = self.buckets.get_mut(&format!("{scope} {}", rate.api)) {
+        let key = (scope.to_owned(), rate.api.to_string());
+        if let Some(bucket) = self.buckets.get_mut(&key) {
+            bucket.throttles += u64::from(throttled);
             bucket.share = if throttled {
                 (bucket.share * DECREASE).max(SHARE_MIN)
             } else {
@@ -70,6 +131,11 @@ impl Budgets {
             };
         }
     }
+}
+
+/// Three digits behind the point: for people, and so that nothing changes while nothing happens.
+fn rounded(number: f64) -> f64 {
+    (number * 1_000.0).round() / 1_000.0
 }
 
 #[cfg(test)]
@@ -87,35 +153,55 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_and_then_the_rate_rules() {
         let mut budgets = Budgets::default();
-        let waits: Vec<Duration> =
-            (0..22).map(|_| budgets.take("a", &rate(), 1, at(0), Duration::MAX)).collect();
+        let waits: Vec<Duration> = (0..22).map(|_| budgets.take("a", &rate(), 1, at(0))).collect();
         assert!(waits[..20].iter().all(Duration::is_zero));
         assert_eq!(waits[20..], [Duration::from_millis(100), Duration::from_millis(200)]);
-        assert!(budgets.take("another account", &rate(), 1, at(0), Duration::MAX).is_zero());
+        assert!(budgets.take("another account", &rate(), 1, at(0)).is_zero());
+    }
+
+    #[test]
+    fn what_the_buckets_did_can_be_seen() {
+        let mut budgets = Budgets::default();
+        for _ in 0..21 {
+            budgets.take("aws/eu-west-1", &rate(), 2, at(0));
+        }
+        budgets.answered("aws/eu-west-1", &rate(), true);
+        let views = budgets.views(2, at(0));
+        assert_eq!(views.len(), 1);
+        let BudgetRow { scope, api, calls, throttles, .. } = &views[0];
+        assert_eq!((scope.as_str(), api.as_str()), ("aws/eu-west-1", "glue:GetJobRuns"));
+        assert_eq!((*calls, *throttles), (21, 1));
+        let numbers = [views[0].nominal_per_second, views[0].allowed_per_second, views[0].stretch_seconds];
+        // Half of ten a second, and half of that after a throttle; eleven calls in debt at five.
+        assert_eq!(format!("{numbers:?}"), "[10.0, 2.5, 2.2]");
+        assert_eq!(format!("{:?}", budgets.views(2, at(5_000))[0].stretch_seconds), "0.0");
+    }
+
+    #[test]
+    fn a_start_that_was_put_off_takes_one_token() {
+        let mut budgets = Budgets::default();
+        let attempt = AttemptKey { task: 1, number: 1 };
+        let run = RunId(uuid::Uuid::nil());
+        assert!(!budgets.use_booked(run, attempt, at(0)));
+        budgets.book(run, attempt, at(9_000), at(0));
+        assert!(budgets.use_booked(run, attempt, at(9_000)));
+        assert!(!budgets.use_booked(run, attempt, at(9_000)));
+        budgets.book(run, attempt, at(9_000), at(0));
+        assert!(!budgets.use_booked(run, attempt, at(69_000)), "long over");
+        for task in 0..5_000 {
+            budgets.book(run, AttemptKey { task, number: 2 }, at(9_000), at(80_000));
+        }
+        assert!(budgets.booked.len() <= BOOKED_KEPT, "{} that never came are kept", budgets.booked.len());
     }
 
     #[test]
     fn replicas_share_and_throttles_slow_down() {
         let mut budgets = Budgets::default();
-        let at_once =
-            (0..20).filter(|_| budgets.take("a", &rate(), 2, at(0), Duration::MAX).is_zero()).count();
+        let at_once = (0..20).filter(|_| budgets.take("a", &rate(), 2, at(0)).is_zero()).count();
         assert_eq!(at_once, 10);
-        let before = budgets.take("b", &Rate { burst: 0.0, ..rate() }, 1, at(0), Duration::MAX);
+        let before = budgets.take("b", &Rate { burst: 0.0, ..rate() }, 1, at(0));
         budgets.answered("b", &rate(), true);
-        let after = budgets.take("b", &Rate { burst: 0.0, ..rate() }, 1, at(0), Duration::MAX);
+        let after = budgets.take("b", &Rate { burst: 0.0, ..rate() }, 1, at(0));
         assert!(after > before * 2, "{before:?} {after:?}");
-    }
-
-    #[test]
-    fn whoever_is_put_back_makes_nobody_wait_longer() {
-        let mut budgets = Budgets::default();
-        let second = Duration::from_secs(1);
-        let mut ask = |now| budgets.take("a", &rate(), 1, at(now), second);
-        // 20 at once, 10 within a second; the rest are put back however often they ask.
-        let waits: Vec<Duration> = (0..300).map(|_| ask(0)).collect();
-        assert_eq!(waits.iter().filter(|wait| **wait <= second).count(), 30);
-        // When their time has come they go, as many as the rate allows.
-        let after = (0..270).map(|_| ask(1_100)).filter(|wait| *wait <= second).count();
-        assert_eq!(after, 11);
     }
 }

@@ -17,10 +17,12 @@ const HINT_EVERY: Duration = Duration::from_millis(100);
 /// One heartbeat. Whether it committed.
 pub(super) async fn beat(shared: &Shared) -> bool {
     let sent_at = alive::boot_time();
-    match shared.store.heartbeat().await {
+    let budgets = shared.changed_budgets();
+    match shared.store.heartbeat(budgets.as_ref()).await {
         Ok(Some(replicas)) => {
             shared.replicas.store(replicas, Ordering::Relaxed);
             shared.pulse.committed(sent_at);
+            shared.told_budgets(budgets);
             // Others of this machine may have been killed: no need to wait for their time.
             if replicas > 1
                 && let Err(error) = shared.store.bury(&shared.place.machine, alive::is_process_alive).await

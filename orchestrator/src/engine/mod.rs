@@ -13,6 +13,7 @@
 //! | `owner` | runs in memory, decisions, group commit |
 //! | `prepare` | rendering and the exact request; pure |
 //! | `perform` | effects into events: baseline, send, find, cancel |
+//! | `pipelines` | what tasks may ask about runs of other pipelines |
 //! | `polls` | the timer heap of waiting jobs, batches |
 //! | `budget`, `alive`, `timing` | call rates, the heartbeat's gate, every time-like setting |
 //! | `look` | what an idle replica does: looks for work |
@@ -34,6 +35,7 @@ mod notices;
 mod owner;
 mod pace;
 mod perform;
+mod pipelines;
 mod polls;
 pub(crate) mod prepare;
 pub mod timing;
@@ -56,7 +58,7 @@ use trunkline_state::{
     machine::{AttemptKey, Command, Event},
     pipeline::Pipeline,
     run::Definition,
-    store::{Answer, Created, Place, Role, Store},
+    store::{Answer, BudgetRow, Created, Place, Role, Store},
 };
 use trunkline_tasks::{
     clients::{Clients, ConnectionConfig},
@@ -137,6 +139,10 @@ pub(crate) struct Shared {
     owner: mpsc::UnboundedSender<Message>,
     poller: mpsc::UnboundedSender<PollMessage>,
     budgets: Mutex<Budgets>,
+    /// The budgets as the store was last told of them.
+    told_budgets: Mutex<Vec<BudgetRow>>,
+    /// Itself, for tasks that run other pipelines.
+    own: std::sync::Weak<Shared>,
     replicas: AtomicU32,
     /// Runs in hand, for people.
     owned: AtomicUsize,
@@ -189,7 +195,7 @@ impl Engine {
         store.register(options.role, &place).await?;
         let (owner, owner_inbox) = mpsc::unbounded_channel();
         let (poller, poller_inbox) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(store, options, place, owner, poller));
+        let shared = Arc::new_cyclic(|own| Shared::new(own, store, options, place, owner, poller));
         shared.pulse.committed(sent_at);
         let tasks = vec![
             tokio::spawn(owner::Owner::new(Arc::clone(&shared), installation, owner_inbox).run()),
@@ -321,6 +327,7 @@ impl EngineHandle {
 
 impl Shared {
     fn new(
+        own: &Weak<Self>,
         store: Store,
         options: EngineOptions,
         place: Place,
@@ -342,6 +349,8 @@ impl Shared {
             owner,
             poller,
             budgets: Mutex::default(),
+            told_budgets: Mutex::default(),
+            own: own.clone(),
             replicas: AtomicU32::new(1),
             owned: AtomicUsize::new(0),
             pulse: alive::Pulse::default(),
@@ -424,26 +433,46 @@ impl Shared {
 
     async fn budget(&self, rate: Option<Rate>, clients: &Clients, connection: &str) {
         if let Some(rate) = rate {
-            pace::pause(self.take_budget(&rate, clients, connection, Duration::MAX).await).await;
+            pace::pause(self.take_budget(&rate, clients, connection).await).await;
         }
     }
 
-    async fn take_budget(
-        &self,
-        rate: &Rate,
-        clients: &Clients,
-        connection: &str,
-        longest: Duration,
-    ) -> Duration {
+    async fn take_budget(&self, rate: &Rate, clients: &Clients, connection: &str) -> Duration {
         let scope = self.scope(clients, connection).await;
         let replicas = self.replicas.load(Ordering::Relaxed);
         let now = self.now();
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now, longest)
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now)
+    }
+
+    /// Keeps the token of a start that is put off for so long.
+    fn book(&self, run: RunId, attempt: AttemptKey, wait: Duration) {
+        let now = self.now();
+        let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).book(run, attempt, until, now);
+    }
+
+    fn use_booked(&self, run: RunId, attempt: AttemptKey) -> bool {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).use_booked(run, attempt, self.now())
     }
 
     async fn budget_answered(&self, rate: &Rate, clients: &Clients, connection: &str, throttled: bool) {
         let scope = self.scope(clients, connection).await;
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner).answered(&scope, rate, throttled);
+    }
+
+    /// The budgets, if they changed since the store was told.
+    fn changed_budgets(&self) -> Option<Vec<BudgetRow>> {
+        let (replicas, now) = (self.replicas.load(Ordering::Relaxed), self.now());
+        let views = self.budgets.lock().unwrap_or_else(PoisonError::into_inner).views(replicas, now);
+        let told = self.told_budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        (*told != views).then_some(views)
+    }
+
+    /// The store knows these now.
+    fn told_budgets(&self, budgets: Option<Vec<BudgetRow>>) {
+        if let Some(budgets) = budgets {
+            *self.told_budgets.lock().unwrap_or_else(PoisonError::into_inner) = budgets;
+        }
     }
 
     /// What a budget belongs to: connections to one region through one name share it.
@@ -480,10 +509,10 @@ impl Shared {
         }
         let parts = VersionParts {
             templates: Arc::new(Templates::for_pipeline(&definition.pipeline)),
-            clients: Arc::new(Clients::new(connections(
-                &definition.pipeline,
-                self.sandbox_endpoint.as_deref(),
-            ))),
+            clients: Arc::new(
+                Clients::new(connections(&definition.pipeline, self.sandbox_endpoint.as_deref()))
+                    .with_pipelines(Arc::new(pipelines::OwnPipelines::new(self.own.clone()))),
+            ),
             usual: Arc::default(),
         };
         cache.known.insert(key, parts.clone());

@@ -11,7 +11,10 @@ use trunkline_state::{
     machine::{AttemptKey, Effect, Event},
     run::{Attempt, Failure, Run},
 };
-use trunkline_tasks::operator::{Call, ErrorClass, Found, Handle, Intent, Request, Sent};
+use trunkline_tasks::{
+    operator::{Call, ErrorClass, Found, Handle, Intent, Request, Sent},
+    registry::ErasedOperator,
+};
 
 use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch, prepare};
 
@@ -235,10 +238,12 @@ impl Job {
                 format!("this binary has no task type `{}`", self.operator),
             ));
         };
-        if let Some(rate) = operator.rate(Call::Start) {
-            let longest = self.shared.timing.budget_wait_max;
-            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection, longest).await;
-            if wait > longest {
+        if let Some(rate) = operator.rate(Call::Start)
+            && !self.shared.use_booked(self.run, self.key)
+        {
+            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection).await;
+            if wait > self.shared.timing.budget_wait_max {
+                self.shared.book(self.run, self.key, wait);
                 return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
             }
             pace::pause(wait).await;
@@ -257,12 +262,7 @@ impl Job {
         crash::point("after_send", &self.operator);
         self.answered(operator.rate(Call::Start), &sent).await;
         match sent {
-            Sent::Accepted(handle) => Event::Accepted {
-                attempt,
-                external_id: handle.id.clone(),
-                handle: Document::of(&handle),
-                reattached: false,
-            },
+            Sent::Accepted(handle) => self.accepted(operator, &handle, false),
             Sent::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
             Sent::Refused(failure) => self.refused(&failure),
             Sent::Throttled(failure) => {
@@ -285,12 +285,7 @@ impl Job {
         let found = operator.find(&self.clients, &self.intent()).await;
         crash::point("after_find", &self.operator);
         self.report(match found {
-            Found::Found(handle) => Event::Accepted {
-                attempt,
-                external_id: handle.id.clone(),
-                handle: Document::of(&handle),
-                reattached: true,
-            },
+            Found::Found(handle) => self.accepted(operator, &handle, true),
             Found::Done(outcome) => Event::Succeeded { attempt, outcome: convert::outcome(&outcome) },
             Found::ProvedAbsent | Found::SafeToRepeat => {
                 Event::ProvedAbsent { attempt, intent_at: self.intent_at }
@@ -308,6 +303,16 @@ impl Job {
             baseline: &self.baseline,
             intent_at: self.intent_at,
             now: self.shared.now(),
+        }
+    }
+
+    fn accepted(&self, operator: &dyn ErasedOperator, handle: &Handle, reattached: bool) -> Event {
+        Event::Accepted {
+            attempt: self.key,
+            external_id: handle.id.clone(),
+            handle: Document::of(handle),
+            reattached,
+            awaits_person: operator.waits_for_person(),
         }
     }
 

@@ -27,8 +27,9 @@ use super::{Shared, convert, message::Message, pace};
 const ELAPSED_SHARE: u32 = 10;
 /// Until this share of its usual time has passed, a job is not expected to end.
 const USUAL_EARLY: f64 = 0.9;
-/// Due times are rounded up to multiples of interval/8, so that batches fill.
-const QUANTA: u32 = 8;
+/// Due times lie on a grid of the ceiling halved so often, so that the grids of young jobs
+/// contain those of old ones and batches fill.
+const HALVINGS_MAX: u32 = 16;
 /// A question that failed is asked again after this many intervals.
 const TROUBLE_FACTOR: u32 = 2;
 /// The longest sleep of the loop.
@@ -151,11 +152,9 @@ impl Poller {
                 self.shared.report(watched.watch.run, watched.watch.fence, Event::Lost { attempt, failure });
                 continue;
             };
-            let key = (
-                Arc::as_ptr(&watched.watch.connections) as usize,
-                watched.watch.operator.clone(),
-                operator.batch_key(&handle),
-            );
+            let connections =
+                if operator.asks_trunkline() { 0 } else { Arc::as_ptr(&watched.watch.connections) as usize };
+            let key = (connections, watched.watch.operator.clone(), operator.batch_key(&handle));
             groups.entry(key).or_default().push(watched);
         }
         for ((_, operator, _), group) in groups {
@@ -167,9 +166,7 @@ impl Poller {
     fn ask(&self, batch: Vec<Watched>) {
         let (shared, calls) = (Arc::clone(&self.shared), Arc::clone(&self.calls));
         tokio::spawn(async move {
-            let Ok(_permit) = calls.acquire().await else { return };
-            // Boxed, because a batch that waits for its turn needs no room for the call yet.
-            Box::pin(ask_batch(&shared, batch)).await;
+            ask_batch(&shared, batch, &calls).await;
         });
     }
 }
@@ -185,21 +182,32 @@ fn batches<T>(group: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>) {
+async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>, calls: &tokio::sync::Semaphore) {
+    let Some(first) = batch.first() else { return };
+    let Some(operator) = shared.registry.get(&first.watch.operator) else { return };
+    let clients = Arc::clone(&first.watch.connections);
+    let rate = operator.rate(Call::Read);
+    if let Some(rate) = &rate
+        && let Some(handle) = convert::handle(&first.watch.handle)
+    {
+        // More to ask than the budget allows: intervals stretch. Waiting for one API's budget
+        // keeps no other API from being asked.
+        pace::pause(shared.take_budget(rate, &clients, &handle.connection).await).await;
+    }
+    let Ok(_permit) = calls.acquire().await else { return };
+    // Boxed, because a batch that waits for its turn needs no room for the call yet.
+    Box::pin(ask_now(shared, batch, &clients, operator)).await;
+}
+
+async fn ask_now(shared: &Arc<Shared>, batch: Vec<Watched>, clients: &Arc<Clients>, operator: &dyn ErasedOperator) {
     let handles: Vec<Handle> =
         batch.iter().filter_map(|watched| convert::handle(&watched.watch.handle)).collect();
-    let (Some(first), Some(handle)) = (batch.first(), handles.first()) else { return };
-    let (clients, connection) = (Arc::clone(&first.watch.connections), handle.connection.clone());
-    let Some(operator) = shared.registry.get(&first.watch.operator) else { return };
+    let Some(connection) = handles.first().map(|handle| handle.connection.clone()) else { return };
     let rate = operator.rate(Call::Read);
-    if let Some(rate) = &rate {
-        // More to ask than the budget allows: intervals stretch.
-        pace::pause(shared.take_budget(rate, &clients, &connection, Duration::MAX).await).await;
-    }
-    let statuses = operator.poll(&clients, &handles).await;
+    let statuses = operator.poll(clients, &handles).await;
     if let Some(rate) = &rate {
         let throttled = statuses.iter().any(|status| matches!(status, Status::Throttled(_)));
-        shared.budget_answered(rate, &clients, &connection, throttled).await;
+        shared.budget_answered(rate, clients, &connection, throttled).await;
     }
     let now = shared.now();
     let mut again = Vec::new();
@@ -279,13 +287,23 @@ async fn copy_log(shared: &Shared, watched: &mut Watched, handle: &Handle) {
     }
 }
 
-/// When to ask about a job next, rounded so that jobs of one kind are asked about together.
+/// When to ask about a job next: the last moment within its interval that lies on the grid, so
+/// that jobs of one kind are asked about together, however they began.
 fn next_poll(watch: &Watch, now: Timestamp, shortest: Duration) -> Timestamp {
     let interval = interval(watch, now, shortest);
     let at = now.checked_add(interval).unwrap_or(Timestamp::MAX);
-    let quantum = i64::try_from((interval / QUANTA).as_millis()).unwrap_or(i64::MAX).max(1);
-    let rounded = at.as_millisecond().div_euclid(quantum).saturating_add(1).saturating_mul(quantum);
+    let step = i64::try_from(step_of(watch.ceiling.max(shortest), interval).as_millis());
+    let step = step.unwrap_or(i64::MAX).max(1);
+    let first = now.as_millisecond().saturating_add(1);
+    let rounded = at.as_millisecond().div_euclid(step).saturating_mul(step);
+    let rounded = if rounded < first { rounded.saturating_add(step) } else { rounded };
     Timestamp::from_millisecond(rounded).unwrap_or(at)
+}
+
+/// The largest halving of the ceiling that is no longer than the interval.
+fn step_of(ceiling: Duration, interval: Duration) -> Duration {
+    let halvings = (0..=HALVINGS_MAX).map(|halvings| ceiling / 2_u32.pow(halvings));
+    halvings.into_iter().find(|step| *step <= interval).unwrap_or(interval)
 }
 
 /// The interval that fits a job's own history: short at first and near its usual end, longer
@@ -358,5 +376,25 @@ mod tests {
             Duration::from_millis(250),
         );
         assert_eq!(one, other);
+    }
+
+    #[test]
+    fn jobs_of_any_age_meet_on_the_grid_within_their_interval() {
+        let job =
+            |began: i64| Watch { started_at: Timestamp::from_second(began).unwrap(), ..watch(30, None) };
+        let mut polls: Vec<i64> = Vec::new();
+        for began in 0..100 {
+            let (job, mut now) =
+                (job(began), Timestamp::from_millisecond(began * 1_000 + began * 7).unwrap());
+            while now.as_second() < 600 {
+                let wait = interval(&job, now, Duration::from_millis(250));
+                let next = next_poll(&job, now, Duration::from_millis(250));
+                assert!(next > now && next <= now + wait, "{now} {next} {wait:?}");
+                now = next;
+            }
+            polls.push(now.as_millisecond());
+        }
+        // Old ones all come at once, whenever they began.
+        assert!(polls.iter().all(|at| *at == 600_000), "{polls:?}");
     }
 }

@@ -22,7 +22,7 @@ use crate::definition::{
     check_names::report_faults,
     common::Common,
     diagnostic::SourceId,
-    load::{find_files, load_files, parse_text, read_tree, shown},
+    load::{find_files, load_all, load_files, parse_text, read_tree, shown},
     lower::check_connection,
     notices::{ReadNotice, notices},
     reader::{Keys, Reader},
@@ -171,7 +171,7 @@ impl Project {
 /// Loads every pipeline of the project.
 pub fn load_pipelines(project: &Project, registry: &Registry) -> Loaded {
     match find_files(&project.pipelines) {
-        Ok(files) => load_files(&files, &project.root, &project.scope, &Operators::new(registry)),
+        Ok(files) => load_all(&files, &project.root, &project.scope, &Operators::new(registry)),
         Err(error) => {
             let folder = shown(&project.pipelines, &project.root);
             let reason = if error.kind() == io::ErrorKind::NotFound {

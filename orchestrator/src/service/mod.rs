@@ -13,6 +13,7 @@
 //! | `access.rs` | what a pipeline needs of its accounts: is it there, is it allowed, the policy |
 //! | `deploy.rs` | what a deploy changes, and for which live runs |
 //! | `resolve.rs` | the handle of a job that a person found |
+//! | `ledger.rs` | what the sandbox accepted twice |
 //! | `sandbox.rs`, `provision.rs` | the sandbox's own paths, and what a pipeline needs there |
 //!
 //! No SQL, no terminal, no reading of the process environment.
@@ -21,6 +22,7 @@ pub mod access;
 pub mod clear;
 pub mod deploy;
 pub mod find;
+pub mod ledger;
 pub mod plan;
 pub mod provision;
 pub mod request;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_state::{
     machine::Transition,
     run::Failure,
-    store::{AttemptRow, HistoryRow, LiveReplica, RunRow, TaskRow},
+    store::{AttemptRow, BudgetRow, HistoryRow, LiveReplica, RunRow, TaskRow},
     words::AttemptState,
 };
 use uuid::Uuid;
@@ -183,6 +183,8 @@ pub struct ReplicaView {
     pub started_at: Timestamp,
     /// Runs that it owns.
     pub runs: i64,
+    /// Its budgets of calls, as of one of its last heartbeats.
+    pub budgets: Vec<BudgetRow>,
 }
 
 impl From<&RunRow> for RunView {
@@ -212,8 +214,8 @@ impl From<&RunRow> for RunView {
 
 impl From<LiveReplica> for ReplicaView {
     fn from(replica: LiveReplica) -> Self {
-        let LiveReplica { id, host, pid, role, started_at, runs } = replica;
-        Self { id, host, pid, role, started_at, runs }
+        let LiveReplica { id, host, pid, role, started_at, runs, budgets } = replica;
+        Self { id, host, pid, role, started_at, runs, budgets }
     }
 }
 

@@ -109,6 +109,7 @@ impl Situation {
             },
             Some(TaskState::Running) => self.attempt(position, row),
             Some(TaskState::Retrying) => self.retrying(row),
+            Some(TaskState::AwaitingApproval) => self.asked(position, row),
             Some(TaskState::Failed) => format!("failed after {}: {}", tries(row), failure(row)),
             Some(TaskState::UpstreamFailed) => {
                 let names = self.upstreams(position, TaskState::is_failure);
@@ -154,7 +155,13 @@ impl Situation {
     }
 
     fn running(&self) -> String {
-        let order = [TaskState::Running, TaskState::Retrying, TaskState::Queued, TaskState::Waiting];
+        let order = [
+            TaskState::AwaitingApproval,
+            TaskState::Running,
+            TaskState::Retrying,
+            TaskState::Queued,
+            TaskState::Waiting,
+        ];
         for state in order {
             let found: Vec<usize> = self
                 .snapshot
@@ -244,6 +251,22 @@ impl Situation {
             "failed in attempt {} and is tried again{at}: {}; `trunkline retry-now {label} {}` does not wait",
             row.attempts,
             failure(row),
+            row.task
+        )
+    }
+
+    /// What a person is asked, and how to answer.
+    fn asked(&self, position: usize, row: &TaskRow) -> String {
+        let (label, zone) = (self.snapshot.label(), self.snapshot.zone());
+        let Some(attempt) = self.snapshot.newest_attempt(position) else {
+            return "waits for a person".to_owned();
+        };
+        let request: serde_json::Value = attempt.request.read().unwrap_or_default();
+        let message = request.pointer("/body/message").and_then(serde_json::Value::as_str);
+        format!(
+            "waits for a person until {}: {} Answer with `trunkline approve {label} {}`, or with --reject",
+            clock(&zone, attempt.deadline_at),
+            message.unwrap_or_default(),
             row.task
         )
     }

@@ -66,3 +66,31 @@ fn two_pipelines_of_one_name_are_refused_with_both_places() {
     let loaded = load_files(&files, folder.path(), &fixture::scope(), &Operators::new(&registry));
     insta::assert_snapshot!(loaded.diagnostics.render(false));
 }
+
+#[test]
+fn pipelines_that_can_never_end_together_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, group: &str, tasks: &str| {
+        let path = folder.path().join(format!("{name}.yaml"));
+        fs::write(&path, format!("name: {name}\n{group}tasks: {{ {tasks} }}\n")).expect("written");
+        path
+    };
+    let group = "concurrency_group: cdr\n";
+    let files = [
+        write("a", "", "x: { type: run_pipeline, pipeline: b }"),
+        write("b", "", "x: { type: run_pipeline, pipeline: c, wait: false }"),
+        write(
+            "c",
+            "",
+            "x: { type: run_pipeline, pipeline: a }, y: { type: pipeline_wait, pipeline: c, date: '1' }",
+        ),
+        write("d", group, "x: { type: run_pipeline, pipeline: e }"),
+        write("e", group, "x: { type: noop }"),
+        write("f", group, "x: { type: run_pipeline, pipeline: e, wait: false }"),
+    ];
+    let registry = fixture::registry();
+    let loaded = load_files(&files, folder.path(), &fixture::scope(), &Operators::new(&registry));
+    insta::assert_snapshot!(loaded.diagnostics.render(false));
+    let led_to: Vec<_> = loaded.run_by("a").iter().map(|other| other.pipeline.name.to_string()).collect();
+    assert_eq!(led_to, ["b", "c"]);
+}

@@ -27,9 +27,12 @@ impl Stepper<'_> {
                     self.prepare_failed(*task, failure);
                 }
             }
-            Event::Accepted { attempt, handle, external_id, reattached } => {
+            Event::Accepted { attempt, handle, external_id, reattached, awaits_person } => {
                 if self.is_starting(*attempt) {
                     self.accepted(*attempt, handle, external_id, *reattached);
+                    if *awaits_person {
+                        self.await_person(*attempt);
+                    }
                 }
             }
             Event::Deferred { attempt, until, reason } => {
@@ -249,6 +252,36 @@ impl Stepper<'_> {
         self.delta.effects.push(Effect::Watch { attempt: key });
     }
 
+    /// Leaves an accepted attempt to a person: nobody outside is asked about it, or told to stop.
+    fn await_person(&mut self, key: AttemptKey) {
+        let concerns = |effect: &Effect| matches!(effect, Effect::Watch { attempt } | Effect::Stop { attempt } if *attempt == key);
+        self.delta.effects.retain(|effect| !concerns(effect));
+        let stop = self.run.live_attempt(key.task, key.number).and_then(|attempt| attempt.stop);
+        self.set_task_state(key.task, TaskState::AwaitingApproval, None);
+        if stop.is_some() {
+            self.end_without_answer(key.task, "");
+        }
+    }
+
+    /// Ends an attempt that waited for a person, at once: nothing is outside that could confirm it.
+    fn end_without_answer(&mut self, task: usize, note: &str) {
+        let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
+        self.stopped(task, &Failure::new("cancelled", format!("nobody had answered{note}")));
+    }
+
+    /// Carries out a person's word.
+    pub(super) fn decided(&mut self, task: usize, approved: bool, said: &str, answer: Value) {
+        if approved {
+            self.touch_attempt(task, |live| live.note = Some(said.to_owned()));
+            let outcome = serde_json::json!({ "outputs": answer });
+            self.finish(task, AttemptState::Succeeded, None, Some(outcome));
+        } else {
+            // No class that is repeated: a no is an answer.
+            let failure = Failure::new("cancelled", said);
+            self.finish(task, AttemptState::Failed, Some(failure), None);
+        }
+    }
+
     fn start_unknown(&mut self, key: AttemptKey, reason: &str) {
         self.change_attempt(key.task, AttemptState::Unknown, |live| {
             live.note = Some(reason.to_owned());
@@ -330,6 +363,11 @@ impl Stepper<'_> {
         let Some(attempt) = &self.run.tasks[task].attempt else { return };
         let key = AttemptKey { task, number: attempt.number };
         let again_at = later(self.now, STOP_REPEAT);
+        if self.run.tasks[task].state == TaskState::AwaitingApproval {
+            self.touch_attempt(task, |live| live.stop = Some(reason));
+            self.end_without_answer(task, if reason == StopReason::Cancel { note } else { "" });
+            return;
+        }
         match attempt.state {
             AttemptState::Running => {
                 self.change_attempt(task, AttemptState::Cancelling, |live| {

@@ -20,6 +20,9 @@ impl Stepper<'_> {
             Command::Pause => self.pause(actor),
             Command::Resume => self.resume(actor),
             Command::RetryNow { task } => self.retry_now(*task, actor),
+            Command::Decide { task, approved, comment } => {
+                self.decide(*task, *approved, comment.as_deref(), actor)
+            }
             Command::Resolve { task, resolution } => self.resolve(*task, resolution, actor),
         }
     }
@@ -111,7 +114,7 @@ impl Stepper<'_> {
         }
         for task in 0..self.run.tasks.len() {
             match self.run.tasks[task].state {
-                TaskState::Running => self.stop_attempt(task, StopReason::Cancel, &reason),
+                state if state.has_attempt() => self.stop_attempt(task, StopReason::Cancel, &reason),
                 state if state.is_terminal() => {}
                 _ => self.set_task_state(task, TaskState::Cancelled, None),
             }
@@ -126,7 +129,7 @@ impl Stepper<'_> {
     fn cancel_task(&mut self, task: usize, reason: &str) -> Result<(), Refusal> {
         let name = self.task_name(task)?;
         match self.run.tasks[task].state {
-            TaskState::Running => self.stop_attempt(task, StopReason::Cancel, reason),
+            state if state.has_attempt() => self.stop_attempt(task, StopReason::Cancel, reason),
             state if state.is_terminal() => {
                 return refuse(format!("task {name} of {} has already ended: {state}", self.run.label()));
             }
@@ -179,6 +182,28 @@ impl Stepper<'_> {
         }
     }
 
+    fn decide(
+        &mut self,
+        task: usize,
+        approved: bool,
+        comment: Option<&str>,
+        actor: &str,
+    ) -> Result<(), Refusal> {
+        let name = self.task_name(task)?;
+        let state = self.run.tasks[task].state;
+        if state != TaskState::AwaitingApproval {
+            return refuse(format!(
+                "task {name} of {} is {state}: only a task in awaiting_approval can be approved or rejected",
+                self.run.label()
+            ));
+        }
+        let word = if approved { "approved" } else { "rejected" };
+        let said = format!("{word} {}", said(actor, comment));
+        let answer = serde_json::json!({ "approved_by": actor, "approved_at": self.now, "comment": comment });
+        self.decided(task, approved, &said, answer);
+        Ok(())
+    }
+
     fn resolve(&mut self, task: usize, resolution: &Resolution, actor: &str) -> Result<(), Refusal> {
         let name = self.task_name(task)?;
         let unconfirmed = self.run.tasks[task]
@@ -204,6 +229,7 @@ impl Stepper<'_> {
                 handle: handle.clone(),
                 external_id: external_id.clone(),
                 reattached: true,
+                awaits_person: false,
             },
             Resolution::NotStarted => Event::ProvedAbsent { attempt: key, intent_at },
             Resolution::Lost => Event::Lost {

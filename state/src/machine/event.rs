@@ -54,6 +54,8 @@ pub enum Event {
         external_id: String,
         /// Whether it was found again.
         reattached: bool,
+        /// Whether only a person's word ends it: nothing is outside.
+        awaits_person: bool,
     },
     /// Known not to have started; the same request may be sent again at `until`.
     Deferred {
@@ -151,6 +153,16 @@ pub enum Command {
     RetryNow {
         /// The task.
         task: usize,
+    },
+    /// A person's word for a task that waits for one.
+    Decide {
+        /// The task.
+        task: usize,
+        /// Yes or no.
+        approved: bool,
+        /// In the person's words.
+        #[serde(default)]
+        comment: Option<String>,
     },
     /// A person knows what became of an unconfirmed start.
     Resolve {

@@ -36,7 +36,8 @@ pub fn task_may(from: T, to: T) -> bool {
         (from, to),
         (T::Waiting, T::Queued | T::Skipped | T::UpstreamFailed | T::Cancelled)
             | (T::Queued, T::Running | T::Retrying | T::Failed | T::Cancelled | T::Waiting)
-            | (T::Running, T::Succeeded | T::Failed | T::Retrying | T::Cancelled)
+            | (T::Running, T::Succeeded | T::Failed | T::Retrying | T::Cancelled | T::AwaitingApproval)
+            | (T::AwaitingApproval, T::Succeeded | T::Failed | T::Retrying | T::Cancelled)
             | (T::Retrying, T::Queued | T::Cancelled | T::Waiting)
             // Only a clear reopens.
             | (T::Succeeded | T::Failed | T::Skipped | T::UpstreamFailed | T::Cancelled, T::Waiting)

@@ -85,6 +85,7 @@ pub fn due(run: &Run) -> Vec<Effect> {
         match attempt.state {
             AttemptState::Starting if attempt.deferred_until.is_some() => {}
             AttemptState::Starting | AttemptState::Unknown => effects.push(Effect::Find { attempt: key }),
+            AttemptState::Running if task.state == TaskState::AwaitingApproval => {}
             AttemptState::Running => effects.push(Effect::Watch { attempt: key }),
             AttemptState::Cancelling => {
                 effects.extend([Effect::Stop { attempt: key }, Effect::Watch { attempt: key }]);

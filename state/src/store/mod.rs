@@ -11,6 +11,7 @@
 //! | `own` | claiming, loading, releasing; replicas and their heartbeats |
 //! | `pipelines` | versions, deploys, schedules, pausing |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
+//! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
 
 mod arguments;
@@ -19,6 +20,7 @@ mod error;
 mod inbox;
 mod lane;
 mod logs;
+mod others;
 mod outbox;
 mod own;
 mod pipelines;
@@ -42,8 +44,9 @@ pub use self::{
     error::StoreError,
     inbox::{Answer, Letter},
     logs::LogPiece,
+    others::{AwaitedRow, OtherRun},
     outbox::Parcel,
-    own::{LiveReplica, Owned, Place, Role, Work},
+    own::{BudgetRow, LiveReplica, Owned, Place, Role, Work},
     pipelines::{Deployed, Due, PipelineRow, StoredVersion},
     reads::{AttemptRow, HistoryRow, RunFilter, RunRow, TaskRow},
     save::{Batch, Commit},

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    rows::{AttemptRecord, TaskRecord, interval, read_option, run_ids, unknown_word, unsigned},
+    rows::{AttemptRecord, TaskRecord, interval, read_option, run_ids, to_json, unknown_word, unsigned},
 };
 use crate::{
     document::Document,
@@ -50,7 +51,7 @@ pub struct Place {
 }
 
 /// A live replica, for `status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LiveReplica {
     /// Its id.
     pub id: Uuid,
@@ -64,6 +65,27 @@ pub struct LiveReplica {
     pub started_at: Timestamp,
     /// Runs that it owns.
     pub runs: i64,
+    /// Its budgets of calls, as of one of its last heartbeats.
+    pub budgets: Vec<BudgetRow>,
+}
+
+/// What one replica may call of one API through one connection and region, and what it did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetRow {
+    /// Connection and region: `aws/eu-central-1`.
+    pub scope: String,
+    /// The API, e.g. `glue:GetJobRuns`.
+    pub api: String,
+    /// Calls per second that all replicas may make together while nobody throttles.
+    pub nominal_per_second: f64,
+    /// Calls per second that this replica may make now.
+    pub allowed_per_second: f64,
+    /// Calls that it made since it began.
+    pub calls: u64,
+    /// Those that the service refused as too many.
+    pub throttles: u64,
+    /// How much later than wanted the next call comes.
+    pub stretch_seconds: f64,
 }
 
 /// What there is to do for a replica that looks around.
@@ -114,18 +136,21 @@ impl Store {
     /// Shows that this replica lives. Once it returned a count, no other takes its runs for
     /// `DEAD_AFTER`; the count is of living replicas, this one included. `None`: this replica
     /// is not known any more and must register again.
-    pub async fn heartbeat(&self) -> Result<Option<u32>, StoreError> {
+    /// Budgets that changed are written in passing.
+    pub async fn heartbeat(&self, budgets: Option<&Vec<BudgetRow>>) -> Result<Option<u32>, StoreError> {
         let mut connection = self.rounds.take(&self.pool).await?;
         let row = sqlx::query!(
             r#"with mine as (
-                 update replica set heartbeat_at = clock_timestamp() where replica_id = $1 returning replica_id
+                 update replica set heartbeat_at = clock_timestamp(), budgets = coalesce($3, budgets)
+                  where replica_id = $1 returning replica_id
                )
                select (select count(*) from replica v
                         where v.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
                           and v.replica_id <> $1) as "others!",
                       exists (select 1 from mine) as "known!""#,
             self.replica.0,
-            self.dead_after.as_secs_f64()
+            self.dead_after.as_secs_f64(),
+            budgets.map(to_json)
         )
         .fetch_one(&mut *connection)
         .await?;
@@ -243,6 +268,7 @@ impl Store {
     pub async fn live_replicas(&self) -> Result<Vec<LiveReplica>, StoreError> {
         let rows = sqlx::query!(
             r#"select v.replica_id, v.host, v.pid, v.role, v.started_at as "started_at: jiff_sqlx::Timestamp",
+                      v.budgets,
                       (select count(*) from run r where r.owner = v.replica_id
                           and r.state in ('queued','running','paused','cancelling')) as "runs!"
                  from replica v
@@ -261,6 +287,7 @@ impl Store {
                 role: row.role,
                 started_at: row.started_at.to_jiff(),
                 runs: row.runs,
+                budgets: serde_json::from_value(row.budgets).unwrap_or_default(),
             })
             .collect())
     }
@@ -359,8 +386,7 @@ impl Store {
                 definitions.insert(version, Arc::clone(&loaded));
                 loaded
             };
-            let trigger =
-                if row.trigger == Trigger::Schedule.word() { Trigger::Schedule } else { Trigger::Manual };
+            let trigger = Trigger::from_word(&row.trigger);
             let params = row.params.as_object().cloned().unwrap_or_default();
             let mut run = Run::new(
                 RunId(row.run_id),

@@ -95,12 +95,13 @@ pub(crate) struct Job {
     pub(crate) ended: bool,
 }
 
-pub(crate) fn accepted(attempt: AttemptKey, reattached: bool) -> Event {
+pub(crate) fn accepted(attempt: AttemptKey, reattached: bool, awaits_person: bool) -> Event {
     Event::Accepted {
         attempt,
         handle: json!({"id": attempt.number}).into(),
         external_id: attempt.number.to_string(),
         reattached,
+        awaits_person,
     }
 }
 

@@ -292,12 +292,15 @@ fn never_sent<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: StdError + 'static,
 {
-    if source_of::<ResolveDnsError>(error).is_some() || source_of::<CredentialsError>(error).is_some() {
-        return true;
-    }
+    source_of::<CredentialsError>(error).is_some() || is_never_connected(error)
+}
+
+/// Whether no connection was made, and so nothing was sent.
+pub(crate) fn is_never_connected(error: &(dyn StdError + 'static)) -> bool {
     // The second exception: the client's error type is private to it, but its words for "the
     // connection was never made" are fixed; tests below hold them.
-    chain(error).any(|cause| cause.to_string() == "client error (Connect)")
+    source_of::<ResolveDnsError>(error).is_some()
+        || chain(error).any(|cause| cause.to_string() == "client error (Connect)")
 }
 
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -309,7 +312,7 @@ fn source_of<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> 
 }
 
 /// The chain of causes in one line, each cause once.
-fn causes(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in chain(error) {
         let text = cause.to_string();
