@@ -1,7 +1,7 @@
 //! The sandbox: the part of AWS that Trunkline's pipelines touch, on loopback, really executing.
 //!
 //! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Redshift Data, Step Functions, Lambda, SNS, SQS,
-//! EventBridge and STS. Whatever it accepts is
+//! EventBridge, Secrets Manager, Systems Manager's parameters and STS. Whatever it accepts is
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
 //! What lives here: the server ([`start`]), the services, the catalogue of accepted starts (the ledger), the
@@ -22,9 +22,11 @@ mod glue;
 mod lambda;
 mod ledger;
 mod mailbox;
+mod parameters;
 mod provision;
 mod redshift;
 mod s3;
+mod secrets;
 mod server;
 mod sns;
 mod sqs;

@@ -110,7 +110,7 @@ impl Lambda {
         let function = &call.function;
         command
             .env("AWS_ENDPOINT_URL", self.world.endpoint())
-            .env("AWS_ACCESS_KEY_ID", CREDENTIALS)
+            .env("AWS_ACCESS_KEY_ID", self.world.access_key())
             .env("AWS_SECRET_ACCESS_KEY", CREDENTIALS)
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")

@@ -56,7 +56,7 @@ struct Kind {
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 22] = [
     Kind {
         name: "AWS::S3::Bucket",
         name_property: &["BucketName"],
@@ -99,6 +99,42 @@ const KINDS: [Kind; 20] = [
             ("Groups", TEXTS),
             ("Roles", TEXTS),
             ("Users", TEXTS),
+        ],
+    },
+    Kind {
+        name: "AWS::SecretsManager::Secret",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("Description", Shape::Text),
+            ("KmsKeyId", Shape::Text),
+            ("SecretString", Shape::Text),
+            (
+                "GenerateSecretString",
+                Shape::Fields(&[
+                    ("ExcludeCharacters", Shape::Text),
+                    ("ExcludePunctuation", Shape::Flag),
+                    ("GenerateStringKey", Shape::Text),
+                    ("PasswordLength", Shape::Whole),
+                    ("SecretStringTemplate", Shape::Text),
+                ]),
+            ),
+            ("Tags", Shape::Any),
+        ],
+    },
+    // CloudFormation makes no parameters of type SecureString, so neither does this.
+    Kind {
+        name: "AWS::SSM::Parameter",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("AllowedPattern", Shape::Text),
+            ("DataType", Shape::Text),
+            ("Description", Shape::Text),
+            ("Tier", Shape::Text),
+            ("Type", Shape::Text),
+            ("Value", Shape::Text),
+            ("Tags", Shape::Any),
         ],
     },
     Kind {
@@ -427,6 +463,9 @@ pub(super) fn reference(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> R
         "AWS::SNS::Topic" => Ok(arn(evaluator, "sns", &name)),
         "AWS::StepFunctions::StateMachine" => Ok(state_machine_arn(evaluator, &name)),
         "AWS::SQS::Queue" => Ok(queue_url(evaluator, &name)),
+        "AWS::SecretsManager::Secret" => {
+            Ok(crate::secrets::arn(evaluator.region(), evaluator.account(), &name))
+        }
         "AWS::SNS::Subscription"
         | "AWS::IAM::Policy"
         | "AWS::Lambda::Permission"
@@ -460,10 +499,13 @@ pub(super) fn attribute(
         ("AWS::StepFunctions::StateMachine", "Arn") => Some(state_machine_arn(evaluator, &name)),
         ("AWS::StepFunctions::StateMachine", "Name") => Some(name),
         ("AWS::Lambda::Function", "Arn") => Some(arn(evaluator, "lambda", &format!("function:{name}"))),
+        ("AWS::SecretsManager::Secret", "Id") => {
+            Some(crate::secrets::arn(evaluator.region(), account, &name))
+        }
         ("AWS::SQS::Queue", "Arn") => Some(arn(evaluator, "sqs", &name)),
         ("AWS::SQS::Queue", "QueueName") => Some(name),
         ("AWS::SQS::Queue", "QueueUrl") => Some(queue_url(evaluator, &name)),
-        ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(&name)),
+        ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(account, &name)),
         ("AWS::Events::EventBus", "Name") => Some(name),
         ("AWS::RedshiftServerless::Workgroup", "Workgroup.WorkgroupName")
         | ("AWS::RedshiftServerless::Namespace", "Namespace.NamespaceName") => Some(name),

@@ -43,7 +43,7 @@ pub(super) async fn run(
     command
         .current_dir(&folder)
         .env("AWS_ENDPOINT_URL", world.endpoint())
-        .env("AWS_ACCESS_KEY_ID", CREDENTIALS)
+        .env("AWS_ACCESS_KEY_ID", world.access_key())
         .env("AWS_SECRET_ACCESS_KEY", CREDENTIALS)
         .env("AWS_DEFAULT_REGION", crate::world::REGION)
         .env("AWS_REGION", crate::world::REGION)
