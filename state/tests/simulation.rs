@@ -89,6 +89,7 @@ fn pipeline(chance: &mut Chance) -> Pipeline {
         params: indexmap::IndexMap::new(),
         vars: indexmap::IndexMap::new(),
         connections: indexmap::IndexMap::new(),
+        secrets: indexmap::IndexMap::new(),
         tasks,
         on_success: vec![notice.clone()],
         on_failure: vec![notice],

@@ -82,6 +82,8 @@ pub struct Scope {
     pub vars: IndexMap<String, Value>,
     /// Its connections.
     pub connections: IndexMap<String, Value>,
+    /// Where its secrets lie.
+    pub secrets: IndexMap<String, Value>,
     /// The names that each environment knows, this one included.
     pub environments: Vec<EnvironmentNames>,
     /// The project's `defaults`.
@@ -101,6 +103,8 @@ pub struct EnvironmentNames {
     pub vars: Vec<String>,
     /// Its connections.
     pub connections: Vec<String>,
+    /// Its secrets.
+    pub secrets: Vec<String>,
 }
 
 /// Where a pipeline file lies.
@@ -209,7 +213,8 @@ impl Lowering<'_> {
         let on_failure = own_or(failure, &self.scope.on_failure);
         let tasks = arranged(tasks, &graph);
         let (description, owner, tags) = described;
-        let connections = self.used_connections(&tasks, on_success.iter().chain(&on_failure));
+        let secrets = self.used_secrets(&tasks);
+        let connections = self.used_connections(&tasks, on_success.iter().chain(&on_failure), &secrets);
         let pipeline = Pipeline {
             name,
             description,
@@ -227,6 +232,7 @@ impl Lowering<'_> {
             params,
             vars: self.scope.vars.clone(),
             connections,
+            secrets,
             tasks,
             on_success,
             on_failure,
@@ -406,14 +412,34 @@ impl Lowering<'_> {
         }
     }
 
+    /// The secrets that the tasks name, for the same reason. A secret more than is named does
+    /// no harm, so a text is not taken apart for it.
+    fn used_secrets(&self, tasks: &[trunkline_state::pipeline::Task]) -> IndexMap<String, Value> {
+        fn names(value: &Value, secret: &str) -> bool {
+            match value {
+                Value::String(text) => text.contains("secrets") && text.contains(secret),
+                Value::Array(items) => items.iter().any(|item| names(item, secret)),
+                Value::Object(entries) => entries.values().any(|entry| names(entry, secret)),
+                _ => false,
+            }
+        }
+        let known = self.scope.secrets.iter();
+        known
+            .filter(|(name, _)| tasks.iter().any(|task| names(&task.settings, name)))
+            .map(|(name, source)| (name.clone(), source.clone()))
+            .collect()
+    }
+
     /// The connections that the pipeline uses: a change of another one is no new version.
     fn used_connections<'n>(
         &self,
         tasks: &[trunkline_state::pipeline::Task],
         notices: impl Iterator<Item = &'n Notice>,
+        secrets: &IndexMap<String, Value>,
     ) -> IndexMap<String, Value> {
         let mut used: Vec<&str> = tasks.iter().map(|task| task.connection.as_str()).collect();
         used.extend(notices.map(|notice| notice.connection.as_str()));
+        used.extend(secrets.values().filter_map(|source| source.get("connection")?.as_str()));
         used.sort_unstable();
         used.dedup();
         self.scope

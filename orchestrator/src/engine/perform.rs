@@ -74,7 +74,7 @@ pub(super) fn admit_later(shared: &Arc<Shared>, run: RunId, fence: i64) {
 
 fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, number: u32) {
     let id = run.id;
-    let request = match prepare::request(shared, run, task, number) {
+    let mut request = match prepare::request(shared, run, task, number) {
         Ok(request) => request,
         Err(failure) => {
             shared.report(id, fence, Event::PrepareFailed { task, number, failure });
@@ -88,14 +88,20 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
         let Some(operator) = shared.registry.get(&operator) else { return };
         loop {
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
-            match operator.baseline(&clients, &request).await {
+            let pinned = clients.pin_secrets(&mut request).await;
+            let looked = match pinned {
+                Ok(()) => operator.baseline(&clients, &request).await,
+                Err(failure) => Err(failure),
+            };
+            match looked {
                 Ok(baseline) => {
                     let (request, baseline) = (Document::of(&request), Document::of(&baseline));
                     shared.report(id, fence, Event::Prepared { task, number, request, baseline });
                     return;
                 }
-                // Being slowed down uses up no retry and fails no task.
-                Err(failure) if failure.class == ErrorClass::Throttled => {
+                // Being slowed down, or credentials that have just ended, use up no retry and
+                // fail no task.
+                Err(failure) if failure.only_delays() => {
                     pace::pause(shared.timing.look_retry).await;
                 }
                 Err(failure) => {
