@@ -10,6 +10,7 @@ use s3s::Body;
 use serde_json::{Value, json};
 
 use crate::provision;
+use crate::server::accounts::Accounts;
 use crate::server::dispatch::{Services, read};
 use crate::wire::query::Form;
 use crate::wire::{ApiError, CallContext};
@@ -19,11 +20,11 @@ const BODY_MAX: usize = 4 * 1024 * 1024;
 
 /// Answers one of the sandbox's own paths.
 pub(crate) async fn answer(
-    services: &Services,
+    accounts: &Accounts,
     request: Request<Incoming>,
     now: Timestamp,
 ) -> Response<Body> {
-    match route(services, request, now).await {
+    match route(accounts, request, now).await {
         Ok(value) => reply(200, &value),
         Err(error) => {
             reply(error.status, &json!({ "error": { "code": error.code, "message": error.message } }))
@@ -31,7 +32,8 @@ pub(crate) async fn answer(
     }
 }
 
-async fn route(services: &Services, request: Request<Incoming>, now: Timestamp) -> Result<Value, ApiError> {
+async fn route(accounts: &Accounts, request: Request<Incoming>, now: Timestamp) -> Result<Value, ApiError> {
+    let services = accounts.first();
     if !is_loopback(&request) {
         return Err(ApiError::new(403, "AccessDenied", "these paths answer on 127.0.0.1 and localhost only"));
     }
@@ -63,9 +65,12 @@ async fn route(services: &Services, request: Request<Incoming>, now: Timestamp) 
         }
         (Method::POST, "/_sandbox/provision") => {
             let body = read(request, BODY_MAX).await?;
-            let wish = parse(&body)?;
-            let cx = CallContext::internal(world.new_uuid().to_string(), provision::CALLER, now);
-            provision::provision(services, &cx, wish).await
+            let wish: provision::Wish = parse(&body)?;
+            let services = accounts.of(wish.account()).await?;
+            let account = &services.world().account;
+            let id = world.new_uuid().to_string();
+            let cx = CallContext::internal(id, provision::CALLER, account, now);
+            provision::provision(&services, &cx, wish).await
         }
         (method, path) => {
             Err(ApiError::new(404, "NotFound", format!("there is no {method} {path} in the sandbox")))

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::Accepted;
 use crate::wire::{ApiError, CallContext, epoch_seconds};
-use crate::world::{ACCOUNT, REGION, World};
+use crate::world::{REGION, World};
 use crate::{SandboxError, files};
 
 /// Buses of an account, as on AWS.
@@ -129,7 +129,7 @@ impl Events {
             "id": id,
             "detail-type": kind,
             "source": source,
-            "account": cx.account,
+            "account": &*cx.account,
             "time": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             "region": cx.region,
             "resources": entry.get("Resources").cloned().unwrap_or_else(|| json!([])),
@@ -169,7 +169,7 @@ impl Events {
         let description = text(body, "Description").map(str::to_owned);
         buses.insert(name.to_owned(), Bus { created: cx.now, description: description.clone() });
         self.keep(&buses)?;
-        let mut told = json!({ "EventBusArn": arn(name) });
+        let mut told = json!({ "EventBusArn": arn(&self.world.account, name) });
         if let Some(description) = description {
             told["Description"] = json!(description);
         }
@@ -195,7 +195,7 @@ impl Events {
         if known.is_none() && name != DEFAULT_BUS {
             return Err(refused("ResourceNotFoundException", format!("Event bus {name} does not exist.")));
         }
-        Ok(shown(name, known.as_ref()))
+        Ok(shown(&self.world.account, name, known.as_ref()))
     }
 
     fn list_event_buses(&self, body: &Value) -> Value {
@@ -203,8 +203,10 @@ impl Events {
         let buses = self.lock();
         let all = std::iter::once((DEFAULT_BUS, None))
             .chain(buses.iter().map(|(name, bus)| (name.as_str(), Some(bus))));
-        let shown: Vec<Value> =
-            all.filter(|(name, _)| name.starts_with(prefix)).map(|(name, bus)| shown(name, bus)).collect();
+        let shown: Vec<Value> = all
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, bus)| shown(&self.world.account, name, bus))
+            .collect();
         json!({ "EventBuses": shown })
     }
 
@@ -227,8 +229,8 @@ impl Events {
 }
 
 /// A bus's ARN.
-pub(crate) fn arn(bus: &str) -> String {
-    format!("arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{bus}")
+pub(crate) fn arn(account: &str, bus: &str) -> String {
+    format!("arn:aws:events:{REGION}:{account}:event-bus/{bus}")
 }
 
 /// A bus's name, from its name or its ARN.
@@ -236,8 +238,8 @@ fn name_of(named: &str) -> &str {
     named.rsplit_once("event-bus/").map_or(named, |(_, name)| name)
 }
 
-fn shown(name: &str, bus: Option<&Bus>) -> Value {
-    let mut told = json!({ "Name": name, "Arn": arn(name) });
+fn shown(account: &str, name: &str, bus: Option<&Bus>) -> Value {
+    let mut told = json!({ "Name": name, "Arn": arn(account, name) });
     if let Some(bus) = bus {
         told["CreationTime"] = epoch_seconds(bus.created);
         told["LastModifiedTime"] = epoch_seconds(bus.created);
@@ -282,7 +284,7 @@ mod tests {
     #[test]
     fn buses_have_two_names() {
         assert_eq!(name_of("orders"), "orders");
-        assert_eq!(name_of(&arn("orders")), "orders");
+        assert_eq!(name_of(&arn("000000000000", "orders")), "orders");
     }
 
     #[test]

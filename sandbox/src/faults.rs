@@ -58,7 +58,9 @@ pub(crate) struct Rule {
     /// For `unknown_state`: the state to report.
     #[serde(default)]
     pub state: Option<String>,
-    /// For `refuse_old_signature`: real milliseconds of age at which a signature is refused.
+    /// For `refuse_old_signature`: real milliseconds of age at which a signature is refused. For
+    /// `short_session`: the life of the credentials that are given out. For `expire_sessions`: the age at
+    /// which they are refused, whatever was said when they were given out.
     #[serde(default)]
     pub max_age_ms: u64,
     /// For the errors: HTTP status instead of the usual one.
@@ -89,6 +91,10 @@ pub(crate) enum Kind {
     UnknownState,
     /// Signatures of a lower age than usual are refused.
     RefuseOldSignature,
+    /// A role's credentials end sooner than was asked, and say so.
+    ShortSession,
+    /// A role's credentials end sooner than they say.
+    ExpireSessions,
 }
 
 /// What the server must do to one call.
@@ -106,6 +112,8 @@ pub(crate) struct Plan {
     pub drop_answer: bool,
     /// A lower age limit for this call's signature.
     pub signature_age_max: Option<Duration>,
+    /// An age limit for the session that signed this call.
+    pub session_age_max: Option<Duration>,
 }
 
 /// The script with its counts.
@@ -155,7 +163,8 @@ impl Faults {
     /// What happens to this call.
     pub(crate) fn plan(&self, service: &str, operation: &str, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
-        let of_the_wire = |kind: Kind| !matches!(kind, Kind::ListLag | Kind::UnknownState);
+        let of_the_wire =
+            |kind: Kind| !matches!(kind, Kind::ListLag | Kind::UnknownState | Kind::ShortSession);
         self.apply(service, operation, now, of_the_wire, |rule| match rule.kind {
             Kind::Throttle => plan.refuse = Some(rule.throttled(service)),
             Kind::ErrorBefore => plan.refuse = Some(rule.failed(service)),
@@ -166,7 +175,8 @@ impl Faults {
             Kind::RefuseOldSignature => {
                 plan.signature_age_max = Some(Duration::from_millis(rule.max_age_ms));
             }
-            Kind::ListLag | Kind::UnknownState => {}
+            Kind::ExpireSessions => plan.session_age_max = Some(Duration::from_millis(rule.max_age_ms)),
+            Kind::ListLag | Kind::UnknownState | Kind::ShortSession => {}
         });
         plan
     }
@@ -184,6 +194,19 @@ impl Faults {
             },
         );
         lag
+    }
+
+    /// The life of the credentials that this call gives out, if the script shortens it.
+    pub(crate) fn session_life(&self, service: &str, operation: &str, now: Timestamp) -> Option<Duration> {
+        let mut life = None;
+        self.apply(
+            service,
+            operation,
+            now,
+            |kind| kind == Kind::ShortSession,
+            |rule| life = Some(Duration::from_millis(rule.max_age_ms)),
+        );
+        life
     }
 
     /// The state to report in place of the true one, if any.
@@ -270,6 +293,8 @@ impl Rule {
         let code = match service {
             "glue" => "InternalServiceException",
             "athena" | "redshift-data" => "InternalServerException",
+            "ssm" => "InternalServerError",
+            "secretsmanager" => "InternalServiceError",
             "s3" => "InternalError",
             "lambda" => "ServiceException",
             "ecs" | "batch" => "ServerException",

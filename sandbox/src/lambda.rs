@@ -127,8 +127,8 @@ impl Lambda {
             (found, version) => {
                 let region = found.as_ref().map_or(crate::world::REGION, |function| function.region.as_str());
                 let version = version.map(|version| format!(":{version}")).unwrap_or_default();
-                let arn =
-                    format!("arn:aws:lambda:{region}:{}:function:{name}{version}", crate::world::ACCOUNT);
+                let account = &self.world.account;
+                let arn = format!("arn:aws:lambda:{region}:{account}:function:{name}{version}");
                 Err(ApiError::new(404, "ResourceNotFoundException", format!("Function not found: {arn}")))
             }
         }

@@ -46,10 +46,21 @@ pub(crate) struct Entry {
     pub id: String,
     /// Access key of the caller.
     pub caller: String,
+    /// The account that the caller belongs to, which owns what was started.
+    #[serde(default = "first_account")]
+    pub account: String,
+    /// ARN of the assumed role, where the caller had the credentials of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The date that the caller signed.
     pub signed_at: Option<Timestamp>,
     /// Request id of the answer.
     pub request_id: String,
+}
+
+/// The account of lines that were written before there were others.
+fn first_account() -> String {
+    crate::world::ACCOUNT.to_owned()
 }
 
 /// The append-only file and the counters.
@@ -98,6 +109,8 @@ impl Ledger {
             marker: what.marker,
             id: what.id.to_owned(),
             caller: cx.caller.clone(),
+            account: cx.account.to_string(),
+            session: cx.session.clone(),
             signed_at: cx.signed_at,
             request_id: cx.request_id.clone(),
         };

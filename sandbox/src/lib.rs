@@ -1,7 +1,8 @@
 //! The sandbox: the part of AWS that Trunkline's pipelines touch, on loopback, really executing.
 //!
 //! One HTTP server speaks the AWS wire protocols of S3, Glue, Athena, Redshift Data, Step Functions, Lambda, ECS, Batch,
-//! EMR Serverless, CloudWatch Logs, SNS, SQS, EventBridge and STS. Whatever it accepts is
+//! EMR Serverless, CloudWatch Logs, SNS, SQS, EventBridge, Secrets Manager, Systems Manager's parameters, IAM's
+//! simulation and STS. Whatever it accepts is
 //! durable below one folder, so a killed sandbox goes on where it was when it is started again.
 //!
 //! What lives here: the server ([`start`]), the services, the catalogue of accepted starts (the ledger), the
@@ -29,11 +30,13 @@ mod lambda;
 mod ledger;
 mod logs;
 mod mailbox;
+mod parameters;
 mod process;
 mod provision;
 mod records;
 mod redshift;
 mod s3;
+mod secrets;
 mod server;
 mod sns;
 mod sqs;

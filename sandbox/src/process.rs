@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::World;
 
-/// The credentials of the programs; the sandbox takes any.
+/// The secret of the programs' credentials; the sandbox takes any.
 const CREDENTIALS: &str = "sandbox";
 
 /// The file that names the process group of a program under way.
@@ -78,7 +78,7 @@ pub(crate) async fn run(world: &World, program: Program) -> io::Result<ExitStatu
         .args(arguments)
         .current_dir(&program.current)
         .env("AWS_ENDPOINT_URL", world.endpoint())
-        .env("AWS_ACCESS_KEY_ID", CREDENTIALS)
+        .env("AWS_ACCESS_KEY_ID", world.access_key())
         .env("AWS_SECRET_ACCESS_KEY", CREDENTIALS)
         .env("AWS_DEFAULT_REGION", crate::world::REGION)
         .env("AWS_REGION", crate::world::REGION)

@@ -48,6 +48,16 @@ pub(crate) struct Wish {
     /// The stack's name; the folder's name if absent.
     #[serde(default)]
     stack: Option<String>,
+    /// The account to make everything in; the sandbox's first one if absent.
+    #[serde(default)]
+    account: Option<String>,
+}
+
+impl Wish {
+    /// The account to make everything in.
+    pub(crate) fn account(&self) -> &str {
+        self.account.as_deref().unwrap_or(crate::world::ACCOUNT)
+    }
 }
 
 /// One thing that is wrong with a template.

@@ -1,6 +1,7 @@
 //! The HTTP server: accepts connections on loopback, finds out which service a request is for, applies the
 //! fault script around it, answers.
 
+pub(crate) mod accounts;
 pub(crate) mod dispatch;
 
 use std::io;
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::dispatch::Services;
+use self::accounts::Accounts;
 use crate::world::World;
 use crate::{Options, SandboxError, files};
 
@@ -42,7 +43,7 @@ pub(crate) struct Listener {
 /// A server that answers.
 #[derive(Debug)]
 pub(crate) struct Server {
-    services: Arc<Services>,
+    accounts: Arc<Accounts>,
     stop: CancellationToken,
     accepting: JoinHandle<()>,
 }
@@ -73,10 +74,10 @@ impl Listener {
         let remembered = world.root.join("port");
         files::replace_json(&remembered, &self.address.port())
             .map_err(|error| SandboxError::files("write", &remembered, error))?;
-        let services = Arc::new(Services::open(world).await?);
+        let accounts = Arc::new(Accounts::open(world).await?);
         let stop = CancellationToken::new();
-        let accepting = tokio::spawn(accept(self.socket, Arc::clone(&services), stop.clone()));
-        Ok(Server { services, stop, accepting })
+        let accepting = tokio::spawn(accept(self.socket, Arc::clone(&accounts), stop.clone()));
+        Ok(Server { accounts, stop, accepting })
     }
 }
 
@@ -87,7 +88,7 @@ impl Server {
         if let Err(error) = self.accepting.await {
             tracing::warn!(%error, "the sandbox's server ended badly");
         }
-        self.services.shutdown().await;
+        self.accounts.shutdown().await;
     }
 }
 
@@ -95,7 +96,7 @@ async fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
-async fn accept(socket: TcpListener, services: Arc<Services>, stop: CancellationToken) {
+async fn accept(socket: TcpListener, accounts: Arc<Accounts>, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -110,13 +111,13 @@ async fn accept(socket: TcpListener, services: Arc<Services>, stop: Cancellation
                 Err(error) => {
                     // Out of file handles, most likely: give connections in progress time to end.
                     tracing::warn!(%error, "cannot accept a connection");
-                    services.world().pause(Duration::from_millis(50)).await;
+                    accounts.first().world().pause(Duration::from_millis(50)).await;
                     continue;
                 }
             },
             () = stop.cancelled() => break,
         };
-        let connection = graceful.watch(connection(stream, Arc::clone(&services)));
+        let connection = graceful.watch(connection(stream, Arc::clone(&accounts)));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
@@ -132,16 +133,16 @@ async fn accept(socket: TcpListener, services: Arc<Services>, stop: Cancellation
 
 fn connection(
     stream: TcpStream,
-    services: Arc<Services>,
+    accounts: Arc<Accounts>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     // Small answers must not wait for more to come.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set nodelay");
     }
     let service = service_fn(move |request| {
-        let services = Arc::clone(&services);
+        let accounts = Arc::clone(&accounts);
         // A connection that breaks must not leave a call half done: the call runs to its end in any case.
-        async move { tokio::spawn(dispatch::answer(services, request)).await.map_err(io::Error::other)? }
+        async move { tokio::spawn(dispatch::answer(accounts, request)).await.map_err(io::Error::other)? }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

@@ -192,7 +192,7 @@ impl Sns {
                 arn: fresh.clone(),
                 protocol: protocol.to_owned(),
                 endpoint: endpoint.to_owned(),
-                owner: cx.account.to_owned(),
+                owner: cx.account.to_string(),
                 raw,
             });
             Ok(fresh)

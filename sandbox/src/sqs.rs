@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use self::queue::{Message, Queue};
 use crate::wire::{ApiError, CallContext};
-use crate::world::{ACCOUNT, REGION, World};
+use crate::world::{REGION, World};
 use crate::{SandboxError, catalog, files};
 
 /// The service.
@@ -98,13 +98,13 @@ impl Sqs {
     }
 
     fn url(&self, queue: &str) -> String {
-        format!("{}/{ACCOUNT}/{queue}", self.world.endpoint())
+        format!("{}/{}/{queue}", self.world.endpoint(), self.world.account)
     }
 }
 
 /// A queue's ARN. Queues of all regions are one space of names here.
-pub(crate) fn arn(queue: &str) -> String {
-    format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}")
+pub(crate) fn arn(account: &str, queue: &str) -> String {
+    format!("arn:aws:sqs:{REGION}:{account}:{queue}")
 }
 
 /// A queue's name from its ARN.
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn arns_name_queues() {
-        assert_eq!(name_of_arn(&arn("orders.fifo")), Some("orders.fifo"));
+        assert_eq!(name_of_arn(&arn("000000000000", "orders.fifo")), Some("orders.fifo"));
         assert_eq!(name_of_arn("arn:aws:sns:us-east-1:000000000000:t"), None);
         assert_eq!(name_of_arn("orders"), None);
     }

@@ -8,10 +8,12 @@ pub(crate) mod signature;
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+#[cfg(test)]
 use crate::world::ACCOUNT;
 
 /// One call, as every service sees it.
@@ -29,8 +31,10 @@ pub(crate) struct CallContext {
     pub signed_at: Option<Timestamp>,
     /// Region of the credential scope.
     pub region: String,
-    /// The sandbox's account.
-    pub account: &'static str,
+    /// The account that the caller belongs to.
+    pub account: Arc<str>,
+    /// ARN of the assumed role, where the caller has the credentials of one.
+    pub session: Option<String>,
     /// When the call arrived; one value for the whole call.
     pub now: Timestamp,
 }
@@ -51,13 +55,14 @@ impl CallContext {
             caller: "AKIATEST".to_owned(),
             signed_at: Some(Timestamp::UNIX_EPOCH),
             region: "us-east-1".to_owned(),
-            account: ACCOUNT,
+            account: ACCOUNT.into(),
+            session: None,
             now: Timestamp::UNIX_EPOCH,
         }
     }
 
     /// The context of a call that the sandbox makes to itself.
-    pub(crate) fn internal(request_id: String, caller: &str, now: Timestamp) -> Self {
+    pub(crate) fn internal(request_id: String, caller: &str, account: &Arc<str>, now: Timestamp) -> Self {
         Self {
             service: String::new(),
             operation: String::new(),
@@ -65,7 +70,8 @@ impl CallContext {
             caller: caller.to_owned(),
             signed_at: None,
             region: crate::world::REGION.to_owned(),
-            account: ACCOUNT,
+            account: Arc::clone(account),
+            session: None,
             now,
         }
     }

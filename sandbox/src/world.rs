@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,8 +18,11 @@ use crate::mailbox::Mailbox;
 use crate::s3::Store;
 use crate::{Options, SandboxError};
 
-/// The account that owns everything in a sandbox. Twelve zeros cannot be mistaken for a real account.
+/// The account of everybody who names no other. Twelve zeros cannot be mistaken for a real account.
 pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// Where the folders of other accounts lie, below the sandbox's own.
+pub(crate) const ACCOUNTS_FOLDER: &str = "accounts";
 
 /// The region of resources that are made without a signed request (by provisioning).
 pub(crate) const REGION: &str = "us-east-1";
@@ -48,25 +52,28 @@ impl Clock {
 /// Everything the services share.
 #[derive(Debug)]
 pub(crate) struct World {
-    /// The sandbox's folder.
+    /// The folder of the account: the sandbox's own for [`ACCOUNT`].
     pub root: PathBuf,
+    /// The account whose things these are.
+    pub account: Arc<str>,
     /// The wall clock.
     pub clock: Clock,
     /// Fixed settings.
     pub settings: Settings,
     /// Accepted starts and the count of calls.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// The fault script.
-    pub faults: Faults,
-    /// The objects of all buckets.
-    pub s3: Store,
+    pub faults: Arc<Faults>,
+    /// The objects of all buckets: their names are one space for all accounts, as on AWS, and every account
+    /// reads every bucket.
+    pub s3: Arc<Store>,
     /// What CloudWatch Logs holds.
     pub logs: logs::Store,
     /// Delivered mail.
-    pub mailbox: Mailbox,
+    pub mailbox: Arc<Mailbox>,
     endpoint: String,
     /// Held as long as the world exists; the kernel releases it when the process dies, however it dies.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl World {
@@ -82,11 +89,12 @@ impl World {
         let lock = take_lock(&root)?;
         let clock = Clock;
         Ok(Self {
-            ledger: Ledger::open(&root.join("ledger.jsonl"))?,
-            faults: Faults::open(&root.join("faults.json"))?,
-            s3: Store::open(&root)?,
+            account: ACCOUNT.into(),
+            ledger: Arc::new(Ledger::open(&root.join("ledger.jsonl"))?),
+            faults: Arc::new(Faults::open(&root.join("faults.json"))?),
+            s3: Arc::new(Store::open(&root)?),
             logs: logs::Store::open(root.join("cloudwatch"))?,
-            mailbox: Mailbox::open(&root.join("mailbox"))?,
+            mailbox: Arc::new(Mailbox::open(&root.join("mailbox"))?),
             settings: Settings {
                 time_scale: options.time_scale,
                 signature_age_max: options.signature_age_max,
@@ -94,8 +102,33 @@ impl World {
             clock,
             root,
             endpoint,
-            _lock: lock,
+            _lock: Arc::new(lock),
         })
+    }
+
+    /// The same sandbox as another account sees it: what is common to all is shared, the rest lies in a folder
+    /// of the account's own.
+    pub(crate) fn of_account(&self, account: &str) -> Result<Self, SandboxError> {
+        let root = self.root.join(ACCOUNTS_FOLDER).join(account);
+        std::fs::create_dir_all(&root).map_err(|error| SandboxError::files("make", &root, error))?;
+        Ok(Self {
+            root,
+            account: account.into(),
+            clock: self.clock,
+            settings: self.settings.clone(),
+            ledger: Arc::clone(&self.ledger),
+            faults: Arc::clone(&self.faults),
+            s3: Arc::clone(&self.s3),
+            logs: logs::Store::open(root.join("cloudwatch"))?,
+            mailbox: Arc::clone(&self.mailbox),
+            endpoint: self.endpoint.clone(),
+            _lock: Arc::clone(&self._lock),
+        })
+    }
+
+    /// The access key with which programs that the sandbox starts belong to the account.
+    pub(crate) fn access_key(&self) -> &str {
+        if &*self.account == ACCOUNT { "sandbox" } else { &self.account }
     }
 
     /// The URL of this sandbox, for subprocesses and presigned links.

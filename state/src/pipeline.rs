@@ -62,6 +62,9 @@ pub struct Pipeline {
     /// The environment's connections by name, as `tasks` reads them; never secrets.
     #[serde(default)]
     pub connections: IndexMap<String, Value>,
+    /// Where the secrets that its tasks name lie, as `tasks` reads it: references, never values.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub secrets: IndexMap<String, Value>,
     /// The tasks, upstream before downstream.
     pub tasks: Vec<Task>,
     /// Sent when a run succeeded.

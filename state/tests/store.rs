@@ -59,6 +59,7 @@ fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Option<&str>)
         params: indexmap::IndexMap::new(),
         vars: indexmap::IndexMap::new(),
         connections: indexmap::IndexMap::new(),
+        secrets: indexmap::IndexMap::new(),
         tasks,
         on_success: vec![],
         on_failure: vec![],

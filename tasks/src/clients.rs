@@ -8,21 +8,27 @@
 //! risks: a [`Purpose::Start`] client tries once and never repeats by itself, since a repeated
 //! start without a token is a second job; a [`Purpose::Read`] client repeats patiently.
 
+mod credentials;
+mod json_call;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::{
+    rt::sleep::{SharedAsyncSleep, TokioSleep},
+    time::SharedTimeSource,
+};
 use aws_smithy_http_client::{
     Builder as HttpBuilder, Connector, ConnectorBuilder,
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -32,7 +38,9 @@ use tokio::sync::OnceCell;
 use crate::{
     operator::{ErrorClass, Failure},
     pipelines::Pipelines,
+    secrets::{Secrets, Variables, source::SecretSource},
 };
+use credentials::{Kept, Noticing};
 
 /// The longest that one start ordinarily takes, with everything: the engine starts nothing
 /// unless it still owns the run for longer than this. An operator whose call is the whole job
@@ -99,7 +107,7 @@ pub enum Purpose {
     Read,
 }
 
-/// Every connection of one environment, with the clients made so far.
+/// Every connection and secret of one environment, with the clients made so far.
 #[derive(Debug, Default)]
 pub struct Clients {
     connections: IndexMap<String, Connection>,
@@ -107,12 +115,15 @@ pub struct Clients {
     plain: [OnceLock<Connector>; 2],
     /// Trunkline itself, for tasks that start or wait for runs of other pipelines.
     pipelines: Option<Arc<dyn Pipelines>>,
+    secrets: Secrets,
 }
 
 /// One connection; each part is made when it is first needed.
 struct Connection {
     config: ConnectionConfig,
     base: OnceCell<SdkConfig>,
+    kept: OnceCell<Kept>,
+    connector: OnceCell<SharedHttpConnector>,
     glue: PerPurpose<aws_sdk_glue::Client>,
     athena: PerPurpose<aws_sdk_athena::Client>,
     step_functions: PerPurpose<aws_sdk_sfn::Client>,
@@ -166,6 +177,24 @@ impl Clients {
             let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
             connector(local, Some(settings), Some(SharedAsyncSleep::new(TokioSleep::new())))
         })
+    }
+
+    /// The same with secrets that lie in these places; `variables` looks up the environment of
+    /// this process.
+    #[must_use]
+    pub fn with_secrets(self, sources: IndexMap<String, SecretSource>, variables: Variables) -> Self {
+        Self { secrets: Secrets::new(sources, variables), ..self }
+    }
+
+    /// The secrets of the environment.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Pins every secret that a request names to the version that it has now. Before the
+    /// request is stored; a request without secrets stays as it is.
+    pub async fn pin_secrets(&self, request: &mut crate::operator::Request) -> Result<(), Failure> {
+        self.secrets.pin(self, request).await
     }
 
     /// The region that a connection's calls go to.
@@ -382,6 +411,8 @@ impl Connection {
         Self {
             config,
             base: OnceCell::new(),
+            kept: OnceCell::new(),
+            connector: OnceCell::new(),
             glue: PerPurpose::new(),
             athena: PerPurpose::new(),
             step_functions: PerPurpose::new(),
@@ -407,8 +438,8 @@ impl Connection {
 
     /// The access key of a sandbox on this machine; `None` where real credentials are needed.
     fn sandbox_key(&self) -> Option<&str> {
-        let ConnectionConfig::Aws { profile, role_arn, endpoint, access_key, .. } = &self.config;
-        let sandbox = endpoint.as_deref().is_some_and(is_loopback) && profile.is_none() && role_arn.is_none();
+        let ConnectionConfig::Aws { profile, endpoint, access_key, .. } = &self.config;
+        let sandbox = endpoint.as_deref().is_some_and(is_loopback) && profile.is_none();
         sandbox.then(|| access_key.as_deref().unwrap_or(SANDBOX_SECRET))
     }
 
@@ -445,10 +476,20 @@ impl Connection {
             loader = loader.credentials_provider(credentials);
         }
         let sdk = with_region(loader.load().await, name)?;
-        Ok(match role_arn {
-            Some(role) => assume(&sdk, role, external_id.as_deref()).await,
-            None => sdk,
-        })
+        let source = match role_arn {
+            Some(role) => Some(assume(&sdk, role, external_id.as_deref()).await),
+            None => sdk.credentials_provider(),
+        };
+        let Some(source) = source else { return Ok(sdk) };
+        let time = sdk.time_source().unwrap_or_else(SharedTimeSource::default);
+        let kept = self.kept.get_or_init(|| async { Kept::new(source, time) }).await;
+        // What is kept is kept here, once for all clients; the SDK keeps nothing beside it.
+        Ok(sdk
+            .to_builder()
+            .http_client(Noticing::new(http_client(local), kept.clone()))
+            .credentials_provider(SharedCredentialsProvider::new(kept.clone()))
+            .identity_cache(IdentityCache::no_cache())
+            .build())
     }
 }
 
@@ -460,7 +501,7 @@ impl fmt::Debug for Connection {
 
 /// One pool of connections and one set of trusted roots for all clients of a connection. A
 /// proxy is meant for the way out, never for this machine.
-fn http_client(local: bool) -> aws_smithy_runtime_api::client::http::SharedHttpClient {
+fn http_client(local: bool) -> SharedHttpClient {
     HttpBuilder::new().build_with_connector_fn(move |settings, components| {
         let sleep = components.and_then(|components| components.sleep_impl());
         connector(local, settings.cloned(), sleep)
@@ -492,13 +533,12 @@ fn with_region(sdk: SdkConfig, name: &str) -> Result<SdkConfig, Failure> {
     ))
 }
 
-async fn assume(sdk: &SdkConfig, role: &str, external_id: Option<&str>) -> SdkConfig {
+async fn assume(sdk: &SdkConfig, role: &str, external_id: Option<&str>) -> SharedCredentialsProvider {
     let mut builder = AssumeRoleProvider::builder(role).session_name(ROLE_SESSION).configure(sdk);
     if let Some(id) = external_id {
         builder = builder.external_id(id);
     }
-    let provider = SharedCredentialsProvider::new(builder.build().await);
-    sdk.to_builder().credentials_provider(provider).build()
+    SharedCredentialsProvider::new(builder.build().await)
 }
 
 fn for_purpose(base: &SdkConfig, purpose: Purpose) -> SdkConfig {

@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::Command as Process,
     time::timeout,
 };
@@ -52,7 +52,7 @@ mod tests;
 
 pub use supervise::supervise;
 
-use folder::{Abandoned, Child, Ended, Folder, How, Launch};
+use folder::{Abandoned, Child, Ended, Folder, How, Launch, Secret};
 
 /// How long a new supervisor may take until it says that it runs the command.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -81,7 +81,9 @@ pub struct Command {
 pub struct CommandConfig {
     /// A program with its arguments as a list, or a line for `/bin/sh`.
     pub command: CommandLine,
-    /// Environment variables, laid over those of the orchestrator.
+    /// Environment variables, laid over those of the orchestrator. Here, and not in `command`,
+    /// is the place of `{{ secrets.… }}`: arguments are shown to everybody on the machine. What
+    /// the command prints is searched for them.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(with = "BTreeMap<String, Scalar>")]
     pub env: IndexMap<String, Scalar>,
@@ -177,19 +179,28 @@ impl Command {
         let request = intent.request;
         let folder = self.folder(&request.token);
         fs::create_dir_all(folder.path())?;
-        folder.write("command.json", &launch(clients, intent))?;
+        let (launch, secret) = launch(clients, intent);
+        folder.write("command.json", &launch)?;
         let mut process = Process::new(&self.supervisor);
         process
             .arg("__supervise")
             .arg(folder.path())
-            .stdin(Stdio::null())
+            .stdin(if launch.secret { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(fs::File::create(folder.path().join("supervisor.log"))?)
             .kill_on_drop(false);
         for name in WITHHELD {
             process.env_remove(name);
         }
-        process.spawn()
+        let mut supervisor = process.spawn()?;
+        if let Some(mut pipe) = supervisor.stdin.take() {
+            let secret = serde_json::to_vec(&secret)?;
+            tokio::spawn(async move {
+                // One that does not read it has ended, or has nothing to start.
+                let _ = pipe.write_all(&secret).await;
+            });
+        }
+        Ok(supervisor)
     }
 
     /// Waits until the command was started or cannot have been.
@@ -277,6 +288,7 @@ command: [python3, jobs/check.py, --date, \"2026-11-19\"]
 env: { MODE: strict }
 timeout: 10m
 ";
+    const SECRETS: &'static [&'static str] = &["env"];
     const GUARANTEE: &'static str = "A supervisor process with a folder for each attempt runs the command at \
          most once and outlives the orchestrator, on the same machine.";
     type Config = CommandConfig;
@@ -367,19 +379,33 @@ timeout: 10m
     }
 }
 
-fn launch(clients: &Clients, intent: &Intent<'_>) -> Launch {
+/// What the folder tells the supervisor, and what only a pipe tells it.
+fn launch(clients: &Clients, intent: &Intent<'_>) -> (Launch, Secret) {
     let body = &intent.request.body;
     let mut env: IndexMap<String, String> = clients.environment(&intent.request.connection);
     env.insert("TRUNKLINE_ATTEMPT".to_owned(), intent.request.token.clone());
     let own: IndexMap<String, String> = serde_json::from_value(body["env"].clone()).unwrap_or_default();
-    env.extend(own);
-    Launch {
+    let mut secret = Secret::default();
+    for (name, value) in own {
+        let values = clients.secrets().values_in(&value);
+        if values.is_empty() {
+            env.insert(name, value);
+        } else {
+            // A variable of this name from elsewhere must not stand beside it.
+            env.shift_remove(&name);
+            secret.env.insert(name, value);
+            secret.mask.extend(values);
+        }
+    }
+    let launch = Launch {
+        secret: !secret.env.is_empty(),
         argv: serde_json::from_value(body["argv"].clone()).unwrap_or_default(),
         env,
         cwd: body["cwd"].as_str().map(PathBuf::from),
         timeout_milliseconds: body["timeout_milliseconds"].as_u64().unwrap_or(0),
         intent_at: intent.intent_at,
-    }
+    };
+    (launch, secret)
 }
 
 fn broken(error: &io::Error) -> Failure {

@@ -158,6 +158,7 @@ qualifier: live
 payload: { day: '2026-11-19', format: pdf }
 idempotent: true
 ";
+    const SECRETS: &'static [&'static str] = &["payload"];
     const GUARANTEE: &'static str = "At most one call per attempt: Lambda cannot be asked whether a call \
          arrived, so one whose answer was lost ends as `lost`. With `idempotent: true` or a \
          `durable_name` it is repeated.";

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `operator.rs` | the contract and the values that cross it |
 //! | `registry.rs` | from a word in YAML to an operator; keys that all tasks share |
-//! | `clients.rs` | connections and the SDK's clients behind them |
+//! | `clients.rs`, `clients/` | connections, their credentials, and the SDK's clients behind them |
+//! | `secrets.rs`, `secrets/` | secrets by reference: marks in what is stored, values in a call, masks |
 //! | `aws/` | what all AWS operators share: error classes, exact requests, times |
 //! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
 //! | `access.rs` | what requests need: permissions, and things that must exist; is it so |
@@ -44,6 +45,7 @@ pub mod pipelines;
 pub mod registry;
 mod released;
 pub mod scalar;
+pub mod secrets;
 
 pub use clients::{Clients, ConnectionConfig};
 pub use registry::{COMMON_KEYS, ErasedOperator, Options, Registry};

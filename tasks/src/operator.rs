@@ -59,7 +59,7 @@ pub struct Request {
     pub token: String,
     /// The connection that the request goes through.
     pub connection: String,
-    /// The call in the service's own words, without secrets.
+    /// The call in the service's own words; marks in the places of secrets.
     pub body: Value,
 }
 
@@ -272,6 +272,12 @@ pub trait Operator: Send + Sync + 'static {
     const EXAMPLE: &'static str;
     /// One sentence: how a start is made safe at this service.
     const GUARANTEE: &'static str;
+    /// The settings in which `{{ secrets.… }}` may stand, by their first key. In `prepare` they
+    /// hold marks; in `send`, and in `poll` and `cancel` where the handle's detail holds what
+    /// `send` got, they hold the values: [`crate::secrets`] sees to that, and takes them out of
+    /// everything that comes back. Only settings that reach the service and are written down
+    /// nowhere on the way belong here.
+    const SECRETS: &'static [&'static str] = &[];
     /// The task's own settings: a serde struct with `deny_unknown_fields`.
     type Config: DeserializeOwned + Serialize + JsonSchema + Send + Sync;
 
@@ -407,6 +413,12 @@ impl Failure {
             message.push('…');
         }
         Self { class, code: None, message, request_id: None, cost: Cost::default() }
+    }
+
+    /// Whether the same call is to be made again after a while and nothing is wrong with the
+    /// task: the service asked us to slow down, or the credentials have ended and are renewed.
+    pub fn only_delays(&self) -> bool {
+        self.class == ErrorClass::Throttled || crate::aws::error::is_stale(self)
     }
 
     /// The same with the service's code.

@@ -3,6 +3,8 @@
 //! Here live [`Registry`], [`ErasedOperator`] and the keys that every task has. The list of
 //! operators stands in `lib.rs`; what an operator does, in its own file.
 
+mod around;
+
 use std::{fmt, path::PathBuf, time::Duration};
 
 use futures::future::BoxFuture;
@@ -63,6 +65,8 @@ pub trait ErasedOperator: Send + Sync {
     fn example(&self) -> &'static str;
     /// How a start is made safe.
     fn guarantee(&self) -> &'static str;
+    /// See [`Operator::SECRETS`].
+    fn secret_settings(&self) -> &'static [&'static str];
     /// JSON Schema of the task's own settings, without [`COMMON_KEYS`].
     fn schema(&self) -> Schema;
     /// The limit of one attempt where the task names none.
@@ -184,6 +188,10 @@ impl<O: Operator> ErasedOperator for Erased<O> {
         O::GUARANTEE
     }
 
+    fn secret_settings(&self) -> &'static [&'static str] {
+        O::SECRETS
+    }
+
     fn schema(&self) -> Schema {
         schemars::generate::SchemaSettings::draft2020_12()
             .with(|settings| settings.inline_subschemas = true)
@@ -214,7 +222,10 @@ impl<O: Operator> ErasedOperator for Erased<O> {
         clients: &'a Clients,
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Value, Failure>> {
-        Box::pin(self.0.baseline(clients, request))
+        Box::pin(async move {
+            let looked = self.0.baseline(clients, request).await;
+            looked.map_err(|failure| around::failure(clients, failure))
+        })
     }
 
     fn start_limit(&self, request: &Request) -> Duration {
@@ -234,29 +245,24 @@ impl<O: Operator> ErasedOperator for Erased<O> {
     }
 
     fn send<'a>(&'a self, clients: &'a Clients, intent: &'a Intent<'a>) -> BoxFuture<'a, Sent> {
-        Box::pin(self.0.send(clients, intent))
+        Box::pin(around::send(&self.0, clients, intent))
     }
 
     fn find<'a>(&'a self, clients: &'a Clients, intent: &'a Intent<'a>) -> BoxFuture<'a, Found> {
-        Box::pin(self.0.find(clients, intent))
+        Box::pin(around::find(&self.0, clients, intent))
     }
 
     fn poll<'a>(&'a self, clients: &'a Clients, handles: &'a [Handle]) -> BoxFuture<'a, Vec<Status>> {
         Box::pin(async move {
-            let mut statuses = self.0.poll(clients, handles).await;
+            let mut statuses = around::poll(&self.0, clients, handles).await;
             // An operator that answers too little must not shift answers onto other jobs.
-            statuses.resize_with(handles.len(), || {
-                Status::Unavailable(Failure::new(
-                    ErrorClass::System,
-                    "the operator gave no answer for this job",
-                ))
-            });
+            statuses.resize_with(handles.len(), no_answer);
             statuses
         })
     }
 
     fn cancel<'a>(&'a self, clients: &'a Clients, handle: &'a Handle) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.0.cancel(clients, handle))
+        Box::pin(around::cancel(&self.0, clients, handle))
     }
 
     fn batch_key(&self, handle: &Handle) -> String {
@@ -299,6 +305,11 @@ impl<O: Operator> ErasedOperator for Erased<O> {
     fn read_log<'a>(&'a self, handle: &'a Handle, offset: u64) -> BoxFuture<'a, Option<LogChunk>> {
         Box::pin(self.0.read_log(handle, offset))
     }
+}
+
+/// The status of a job that an operator was asked about and said nothing of.
+fn no_answer() -> Status {
+    Status::Unavailable(Failure::new(ErrorClass::System, "the operator gave no answer for this job"))
 }
 
 /// The failure for settings that do not fit, naming the one that is to blame: serde says what

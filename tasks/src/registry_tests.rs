@@ -140,3 +140,21 @@ fn type_of(property: &Value) -> String {
         _ => "any".to_owned(),
     }
 }
+
+#[test]
+fn the_page_about_secrets_lists_every_setting_that_takes_them() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/secrets.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let registry = Registry::standard(&Options::for_looking());
+    for word in registry.types() {
+        let operator = registry.get(word).unwrap();
+        let settings = operator.secret_settings();
+        let schema = operator.schema().to_value();
+        for setting in settings {
+            assert!(schema["properties"].get(setting).is_some(), "{word} has no setting `{setting}`");
+        }
+        let named: Vec<String> = settings.iter().map(|setting| format!("`{setting}`")).collect();
+        let row = format!("| `{word}` | {} |", named.join(", "));
+        assert_eq!(page.contains(&row), !settings.is_empty(), "docs/secrets.md: {row}");
+    }
+}

@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use trunkline_state::store::{Role, Store};
+use serde_json::Value;
+use trunkline_state::{
+    pipeline::Pipeline,
+    store::{Role, Store},
+};
 use trunkline_tasks::{Registry, registry::QUARANTINE};
 
 use super::{
@@ -25,10 +29,10 @@ use crate::{
         mutant,
     },
     keeper::{Attached, Needs, attach},
-    project::{Project, find_root, is_sandbox, load_pipelines},
+    project::{Project, account_of_role, find_root, is_sandbox, load_pipelines},
     service::{
         find::unknown_pipeline,
-        provision::{Provisioned, provision},
+        provision::{Provisioned, Template, provision},
     },
 };
 
@@ -231,11 +235,27 @@ impl Session {
             return Ok(());
         }
         let records = project.root.join(LOCAL_FOLDER).join("sandbox").join("provisioned");
-        let done = provision(&endpoint, &pipeline.folder, &project.environment.parameters, &records).await;
-        let done = done.with_context(|| format!("{} could not be provisioned", pipeline.pipeline.name))?;
-        if done == Provisioned::Applied {
-            cx.output.note(&format!("sandbox: applied {}'s aws.yaml", pipeline.pipeline.name));
+        let name = &pipeline.pipeline.name;
+        for template in templates(&pipeline.pipeline) {
+            let parameters = &project.environment.parameters;
+            let done = provision(&endpoint, &pipeline.folder, &template, parameters, &records).await;
+            let done = done.with_context(|| format!("{name} could not be provisioned"))?;
+            if done == Provisioned::Applied {
+                cx.output.note(&format!("sandbox: applied {name}'s {}", template.file()));
+            }
         }
         Ok(())
     }
+}
+
+/// The templates that a pipeline may have: its own, and one for each connection to the sandbox.
+fn templates(pipeline: &Pipeline) -> Vec<Template> {
+    let of_connection = |(name, config): (&String, &Value)| {
+        let account = config.get("role_arn").and_then(Value::as_str).and_then(account_of_role);
+        is_sandbox(config)
+            .then(|| Template { connection: Some(name.clone()), account: account.map(str::to_owned) })
+    };
+    let mut templates = vec![Template::default()];
+    templates.extend(pipeline.connections.iter().filter_map(of_connection));
+    templates
 }

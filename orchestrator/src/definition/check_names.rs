@@ -48,18 +48,24 @@ pub(super) fn check_sites(
         .iter()
         .map(|one| (one.name.as_str(), one.vars.iter().map(String::as_str).collect()))
         .collect();
-    let names = |place: Place| Names {
+    let secrets: Vec<(&str, Vec<&str>)> = scope
+        .environments
+        .iter()
+        .map(|one| (one.name.as_str(), one.secrets.iter().map(String::as_str).collect()))
+        .collect();
+    let names = |place: Place, may_name_secrets: bool| Names {
         data_interval: scope.data_interval,
         params: scope.params,
         environments: &environments,
+        secrets: may_name_secrets.then_some(secrets.as_slice()),
         place,
         shared: false,
     };
-    let of_task = names(Place::Task);
+    let of_task = [names(Place::Task, false), names(Place::Task, true)];
     let mut upstreams = Upstreams { tasks, graph, lost: scope.lost, above: None, positions: None };
     for (position, task) in tasks.iter().enumerate() {
         for site in &task.sites {
-            let checked = check(&site.text, &of_task);
+            let checked = check(&site.text, &of_task[usize::from(site.secrets)]);
             report_faults(reader, sources, site, checked.faults);
             for reference in checked.tasks {
                 upstreams.check(reader, sources, (position, task), site, &reference);
@@ -67,7 +73,7 @@ pub(super) fn check_sites(
         }
     }
     for (read, place) in notices.into_iter().zip([Place::OnSuccess, Place::OnFailure]) {
-        let of_notice = names(place);
+        let of_notice = names(place, false);
         for site in read.iter().flatten().flat_map(|one| &one.sites) {
             let checked = check(&site.text, &of_notice);
             report_faults(reader, sources, site, checked.faults);

@@ -83,6 +83,8 @@ pub struct Scope {
     pub vars: IndexMap<String, Value>,
     /// Its connections.
     pub connections: IndexMap<String, Value>,
+    /// Where its secrets lie.
+    pub secrets: IndexMap<String, Value>,
     /// The names that each environment knows, this one included.
     pub environments: Vec<EnvironmentNames>,
     /// The project's `defaults`.
@@ -102,6 +104,8 @@ pub struct EnvironmentNames {
     pub vars: Vec<String>,
     /// Its connections.
     pub connections: Vec<String>,
+    /// Its secrets.
+    pub secrets: Vec<String>,
 }
 
 /// Where a pipeline file lies.
@@ -213,7 +217,8 @@ impl Lowering<'_> {
         let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
         let tasks = arranged(tasks, &graph);
         let (description, owner, tags) = described;
-        let connections = self.used_connections(&tasks, on_success.iter().chain(&on_failure));
+        let secrets = self.used_secrets(&tasks);
+        let connections = self.used_connections(&tasks, on_success.iter().chain(&on_failure), &secrets);
         let pipeline = Pipeline {
             name,
             description,
@@ -231,6 +236,7 @@ impl Lowering<'_> {
             params,
             vars: self.scope.vars.clone(),
             connections,
+            secrets,
             tasks,
             on_success,
             on_failure,
@@ -410,14 +416,34 @@ impl Lowering<'_> {
         }
     }
 
+    /// The secrets that the tasks name, for the same reason. A secret more than is named does
+    /// no harm, so a text is not taken apart for it.
+    fn used_secrets(&self, tasks: &[trunkline_state::pipeline::Task]) -> IndexMap<String, Value> {
+        fn names(value: &Value, secret: &str) -> bool {
+            match value {
+                Value::String(text) => text.contains("secrets") && text.contains(secret),
+                Value::Array(items) => items.iter().any(|item| names(item, secret)),
+                Value::Object(entries) => entries.values().any(|entry| names(entry, secret)),
+                _ => false,
+            }
+        }
+        let known = self.scope.secrets.iter();
+        known
+            .filter(|(name, _)| tasks.iter().any(|task| names(&task.settings, name)))
+            .map(|(name, source)| (name.clone(), source.clone()))
+            .collect()
+    }
+
     /// The connections that the pipeline uses: a change of another one is no new version.
     fn used_connections<'n>(
         &self,
         tasks: &[trunkline_state::pipeline::Task],
         notices: impl Iterator<Item = &'n Notice>,
+        secrets: &IndexMap<String, Value>,
     ) -> IndexMap<String, Value> {
         let mut used: Vec<&str> = tasks.iter().map(|task| task.connection.as_str()).collect();
         used.extend(notices.map(|notice| notice.connection.as_str()));
+        used.extend(secrets.values().filter_map(|source| source.get("connection")?.as_str()));
         used.sort_unstable();
         used.dedup();
         self.scope

@@ -58,6 +58,7 @@ fn notice(reader: &mut Reader, node: &Node, of: &str, connection: Option<&str>) 
                 span: entry.value.span.clone(),
                 scalar: Some(scalar.clone()),
                 text: text.clone(),
+                secrets: false,
             });
         }
         Some(text)

@@ -26,6 +26,8 @@ pub struct OperatorInfo {
     pub default_timeout: Duration,
     /// Whether it talks to a service, and so needs a connection.
     pub remote: bool,
+    /// The settings in which secrets may stand.
+    pub secrets: &'static [&'static str],
 }
 
 impl<'a> Operators<'a> {
@@ -38,6 +40,7 @@ impl<'a> Operators<'a> {
                 schema: operator.schema().to_value(),
                 default_timeout: operator.default_timeout(),
                 remote: operator.rate(Call::Start).is_some(),
+                secrets: operator.secret_settings(),
             };
             by_type.insert(word.to_owned(), info);
         }

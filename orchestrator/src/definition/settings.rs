@@ -28,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) scalar: Option<Scalar>,
     /// The text, if it is a file's.
     pub(crate) text: String,
+    /// Whether a secret may stand here.
+    pub(crate) secrets: bool,
 }
 
 /// Reads settings.
@@ -229,6 +231,7 @@ impl<'a> Settings<'a> {
             span: node.span.clone(),
             scalar: Some(scalar.clone()),
             text: scalar.text.clone(),
+            secrets: false,
         });
     }
 

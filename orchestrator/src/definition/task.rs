@@ -167,6 +167,11 @@ fn settings(
     let common = |key: &str| trunkline_tasks::COMMON_KEYS.contains(&key);
     let mut value = settings.object(mapping, &operator.schema, (&owner, &entry.key_span), &common);
     let mut sites = settings.sites;
+    for inner in mapping.entries.iter().filter(|inner| operator.secrets.contains(&inner.key.as_str())) {
+        let place = &inner.value.span;
+        let inside = |site: &&mut Site| place.start <= site.span.start && site.span.end <= place.end;
+        sites.iter_mut().filter(inside).for_each(|site| site.secrets = true);
+    }
     if let Value::Object(object) = &mut value {
         for inner in &mapping.entries {
             let texts = match object.get_mut(&inner.key) {
@@ -176,7 +181,10 @@ fn settings(
             };
             for value in texts {
                 if let Value::String(text) = value {
+                    let before = sites.len();
                     inline(reader, inner, text, &mut sites, scope);
+                    let may = operator.secrets.contains(&inner.key.as_str());
+                    sites[before..].iter_mut().for_each(|site| site.secrets = may);
                 }
             }
         }
@@ -224,7 +232,8 @@ fn inline(
             let shown = format!("{}/{name}", scope.folder_name);
             if super::template::is_template(&content) {
                 let source = scope.sources.add(shown, path, content.as_str());
-                sites.push(Site { source, span: 0..content.len(), scalar: None, text: content.clone() });
+                let (span, text) = (0..content.len(), content.clone());
+                sites.push(Site { source, span, scalar: None, text, secrets: false });
             }
             *text = content;
         }

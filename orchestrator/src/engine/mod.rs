@@ -327,7 +327,7 @@ impl EngineHandle {
 
 impl Shared {
     fn new(
-        own: &Weak<Self>,
+        own: &std::sync::Weak<Self>,
         store: Store,
         options: EngineOptions,
         place: Place,
@@ -510,7 +510,7 @@ impl Shared {
         let parts = VersionParts {
             templates: Arc::new(Templates::for_pipeline(&definition.pipeline)),
             clients: Arc::new(
-                Clients::new(connections(&definition.pipeline, self.sandbox_endpoint.as_deref()))
+                clients_of(&definition.pipeline, self.sandbox_endpoint.as_deref())
                     .with_pipelines(Arc::new(pipelines::OwnPipelines::new(self.own.clone()))),
             ),
             usual: Arc::default(),
@@ -536,6 +536,16 @@ impl Shared {
     }
 }
 
+/// The connections and secrets of a version, for the operators.
+fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients {
+    let sources = pipeline
+        .secrets
+        .iter()
+        .filter_map(|(name, source)| Some((name.clone(), serde_json::from_value(source.clone()).ok()?)))
+        .collect();
+    Clients::new(connections(pipeline, sandbox)).with_secrets(sources, crate::config::variable)
+}
+
 /// The connections of a version as the operators take them: `sandbox: true` becomes the
 /// sandbox's endpoint; what cannot be read is left out, and tasks that name it say so.
 pub(crate) fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, ConnectionConfig> {
@@ -548,11 +558,12 @@ pub(crate) fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMa
 
 fn connection(settings: &Value, sandbox: Option<&str>) -> Option<ConnectionConfig> {
     if settings.get("sandbox").and_then(Value::as_bool) == Some(true) {
+        let text = |key: &str| settings.get(key).and_then(Value::as_str).map(str::to_owned);
         return Some(ConnectionConfig::Aws {
-            region: None,
+            region: text("region"),
             profile: None,
-            role_arn: None,
-            external_id: None,
+            role_arn: text("role_arn"),
+            external_id: text("external_id"),
             endpoint: sandbox.map(str::to_owned),
             access_key: None,
         });

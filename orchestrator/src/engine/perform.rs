@@ -91,21 +91,27 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
         let wants_previous = is_retry && operator.follows_previous();
         let previous =
             if wants_previous { previous_job(&shared, id, task, number, generation).await } else { None };
-        let request = match rendered.request(&shared, previous.as_ref()) {
+        let mut request = match rendered.request(&shared, previous.as_ref()) {
             Ok(request) => request,
             Err(failure) => return shared.report(id, fence, failed(failure)),
         };
         loop {
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
-            match operator.baseline(&clients, &request).await {
+            let pinned = clients.pin_secrets(&mut request).await;
+            let looked = match pinned {
+                Ok(()) => operator.baseline(&clients, &request).await,
+                Err(failure) => Err(failure),
+            };
+            match looked {
                 Ok(baseline) => {
                     let baseline = if mutant::is_planted("no_baseline") { Value::Null } else { baseline };
                     let (request, baseline) = (Document::of(&request), Document::of(&baseline));
                     shared.report(id, fence, Event::Prepared { task, number, request, baseline });
                     return;
                 }
-                // Being slowed down uses up no retry and fails no task.
-                Err(failure) if failure.class == ErrorClass::Throttled => {
+                // Being slowed down, or credentials that have just ended, use up no retry and
+                // fail no task.
+                Err(failure) if failure.only_delays() => {
                     pace::pause(shared.timing.look_retry).await;
                 }
                 Err(failure) => {

@@ -15,7 +15,7 @@ use trunkline_tasks::operator::{Handle, PrepareContext, Request};
 use uuid::Uuid;
 
 use super::{Shared, convert};
-use crate::definition::template::RenderContext;
+use crate::definition::template::{RenderContext, is_template};
 
 /// Prepares what the decision made ready, as far as that needs no look outside, and decides
 /// again, until nothing new is ready: intents then go into the same commit.
@@ -55,11 +55,26 @@ fn take_ready(shared: &Shared, run: &Run, delta: &mut Delta) -> Vec<(usize, u32)
     ready
 }
 
+/// Whether something outside must be asked before the request can be stored: the operator's
+/// baseline, or the versions of the secrets that the settings name.
 fn needs_look(shared: &Shared, run: &Run, task: usize) -> bool {
-    shared
-        .registry
-        .get(&run.definition.pipeline.tasks[task].operator)
-        .is_some_and(trunkline_tasks::registry::ErasedOperator::needs_baseline)
+    let task = &run.definition.pipeline.tasks[task];
+    let baseline = || {
+        shared
+            .registry
+            .get(&task.operator)
+            .is_some_and(trunkline_tasks::registry::ErasedOperator::needs_baseline)
+    };
+    baseline() || (!run.definition.pipeline.secrets.is_empty() && names_secrets(&task.settings))
+}
+
+fn names_secrets(settings: &Value) -> bool {
+    match settings {
+        Value::String(text) => is_template(text) && text.contains("secrets"),
+        Value::Array(items) => items.iter().any(names_secrets),
+        Value::Object(entries) => entries.values().any(names_secrets),
+        _ => false,
+    }
 }
 
 /// The event that preparing one attempt leads to, without a baseline.

@@ -1,11 +1,12 @@
-//! `environments`: store, connections, vars and template parameters of each.
+//! `environments`: store, connections, vars, secrets and template parameters of each.
+
+mod connections;
+mod secrets;
 
 use std::{fmt, ops::Range};
 
 use indexmap::IndexMap;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use trunkline_tasks::ConnectionConfig;
 
 use super::{LOCAL, Lookup, PROJECT_FILE, interpolate::interpolate};
 use crate::definition::{
@@ -17,12 +18,12 @@ use crate::definition::{
     tree::{Entry, Kind, Mapping, Node},
 };
 
+pub use connections::account_of_role;
+
 /// The keys of an environment.
-pub const ENVIRONMENT_KEYS: [&str; 4] = ["store", "connections", "vars", "parameters"];
+pub const ENVIRONMENT_KEYS: [&str; 5] = ["store", "connections", "vars", "secrets", "parameters"];
 /// Keys that are planned.
-const LATER_KEYS: [&str; 4] = ["secrets", "pools", "retention", "url"];
-/// Connection types that are planned.
-const LATER_TYPES: [&str; 3] = ["redshift", "postgres", "http"];
+const LATER_KEYS: [&str; 3] = ["pools", "retention", "url"];
 
 /// A set of store, connections and vars for the same pipelines.
 #[derive(Clone, Default, PartialEq)]
@@ -35,6 +36,8 @@ pub struct Environment {
     pub connections: IndexMap<String, Value>,
     /// Values for `vars.…`.
     pub vars: IndexMap<String, Value>,
+    /// Where the secrets of `secrets.…` lie, as `tasks` reads it.
+    pub secrets: IndexMap<String, Value>,
     /// Parameters of the pipelines' `aws.yaml`.
     pub parameters: IndexMap<String, Value>,
 }
@@ -64,6 +67,7 @@ impl Environment {
             name: self.name.clone(),
             vars: self.vars.keys().cloned().collect(),
             connections: self.connections.keys().cloned().collect(),
+            secrets: self.secrets.keys().cloned().collect(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Environment {
             environment: self.name.clone(),
             vars: self.vars.clone(),
             connections: self.connections.clone(),
+            secrets: self.secrets.clone(),
             ..Scope::default()
         }
     }
@@ -168,6 +173,9 @@ fn environment(reader: &mut Reader, entry: &Entry, lookup: Option<Lookup<'_>>) -
     if let Some(connections) = mapping.get("connections") {
         environment.connections = values.connections(connections);
     }
+    if let Some(secrets) = mapping.get("secrets") {
+        environment.secrets = values.secrets(secrets);
+    }
     if environment.name == LOCAL && !environment.connections.contains_key(CONNECTION) {
         environment.connections.insert(CONNECTION.to_owned(), json!({ "sandbox": true }));
     }
@@ -233,86 +241,5 @@ impl Values<'_, '_> {
                 None
             }
         }
-    }
-
-    fn connections(&mut self, entry: &Entry) -> IndexMap<String, Value> {
-        let mut connections = IndexMap::new();
-        if entry.value.is_null() {
-            return connections;
-        }
-        let Some(mapping) = self.reader.mapping(&entry.value, "connections") else { return connections };
-        let schema = SchemaSettings::draft2020_12()
-            .with(|settings| settings.inline_subschemas = true)
-            .into_generator()
-            .into_root_schema_for::<ConnectionConfig>()
-            .to_value();
-        for inner in &mapping.entries {
-            let config = self.connection(inner, &schema).unwrap_or(Value::Null);
-            connections.insert(inner.key.clone(), config);
-        }
-        connections
-    }
-
-    fn connection(&mut self, entry: &Entry, schema: &Value) -> Option<Value> {
-        let mapping = self.reader.mapping(&entry.value, &entry.key)?;
-        if let Some(sandbox) = mapping.get("sandbox") {
-            self.reader.check_keys(
-                mapping,
-                Keys { of: "a connection to the sandbox", known: &["sandbox"], later: &[] },
-            );
-            let yes = self.reader.word(sandbox, &[("true", true), ("false", false)])?;
-            if !yes {
-                let diagnostic = self
-                    .reader
-                    .error(&sandbox.value.span, "`sandbox: false` says nothing")
-                    .label("leave it out")
-                    .help("name a type instead: { type: aws, region: … }");
-                self.reader.report(diagnostic);
-                return None;
-            }
-            return Some(json!({ "sandbox": true }));
-        }
-        let Some(kind) = mapping.get("type") else {
-            let diagnostic = self
-                .reader
-                .error(&entry.key_span, format!("connection `{}` needs `type`", shorten(&entry.key)))
-                .label("`type` is missing")
-                .help("write { type: aws, region: … } or { sandbox: true }");
-            self.reader.report(diagnostic);
-            return None;
-        };
-        let word = self.reader.text(kind)?;
-        let variant = self.variant(kind, &word, schema)?;
-        let mut settings =
-            crate::definition::settings::Settings { reader: self.reader, schema, sites: Vec::new() };
-        let owner = format!("connection `{}`", entry.key);
-        settings.object(mapping, variant, (&owner, &entry.key_span), &|_| false);
-        for inner in &mapping.entries {
-            if inner.value.as_scalar().is_some_and(|scalar| is_template(&scalar.text)) {
-                self.reader.mismatch(&inner.value, &inner.key, "plain text");
-            }
-        }
-        self.value(&entry.value)
-    }
-
-    /// The part of the schema for this type.
-    fn variant<'s>(&mut self, kind: &Entry, word: &str, schema: &'s Value) -> Option<&'s Value> {
-        let variants = schema.get("oneOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let name = |variant: &'s Value| variant.pointer("/properties/type/const").and_then(Value::as_str);
-        if let Some(found) = variants.iter().find(|variant| name(variant) == Some(word)) {
-            return Some(found);
-        }
-        let span = &kind.value.span;
-        let diagnostic = if LATER_TYPES.contains(&word) {
-            self.reader
-                .error(span, format!("connections of type `{word}` are not supported yet"))
-                .label("not yet")
-        } else {
-            let help = did_you_mean(word, variants.iter().filter_map(name), "the types are");
-            let message = format!("there is no connection type `{}`", shorten(word));
-            self.reader.error(span, message).label("unknown type").help_maybe(help)
-        };
-        self.reader.report(diagnostic);
-        None
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use trunkline_state::pipeline::Notice;
 use trunkline_tasks::Registry;
 
-pub use environment::{ENVIRONMENT_KEYS, Environment, is_sandbox};
+pub use environment::{ENVIRONMENT_KEYS, Environment, account_of_role, is_sandbox};
 
 use crate::definition::{
     Diagnostic, Diagnostics, EnvironmentNames, Loaded, Operators, Scope,
@@ -43,7 +43,7 @@ pub const LOCAL: &str = "local";
 pub const PROJECT_KEYS: [&str; 6] =
     ["pipelines", "defaults", "on_success", "on_failure", "environments", "$schema"];
 /// Keys that are planned.
-const LATER_KEYS: [&str; 4] = ["retention", "pools", "secrets", "name"];
+const LATER_KEYS: [&str; 3] = ["retention", "pools", "name"];
 /// A project lies at most so many folders above the one that a command is called in.
 const PARENTS_MAX: usize = 64;
 
@@ -232,7 +232,8 @@ fn check_notices(
         .iter()
         .map(|one| (one.name.as_str(), one.vars.iter().map(String::as_str).collect()))
         .collect();
-    let names = Names { data_interval: true, params: &[], environments: &vars, place, shared: true };
+    let names =
+        Names { data_interval: true, params: &[], environments: &vars, secrets: None, place, shared: true };
     for one in &read {
         for site in &one.sites {
             let checked = check(&site.text, &names);

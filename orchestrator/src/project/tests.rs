@@ -71,7 +71,7 @@ on_failure: { sns: "{{ vars.topik }} {{ params.x }}" }
 environments:
   local:
     vars: { topic: t }
-    connections: { aws: { sandbox: true, region: x } }
+    connections: { aws: { sandbox: true, profile: x } }
   prod:
     store: "${DATABASE}"
     connections:
@@ -91,4 +91,77 @@ environments:
 fn the_root_is_found_upwards() {
     let root = folder(&[("trunkline.yaml", ""), ("pipelines/a/sql/x.sql", "")]);
     assert_eq!(find_root(&root.path().join("pipelines/a/sql")), root.path());
+}
+
+#[test]
+fn connections_and_secrets_are_checked() {
+    let broken = r#"
+environments:
+  local:
+    connections:
+      aws: { sandbox: true, role_arn: "arn:aws:iam::111111111111:role/r", external_id: e, region: eu-west-1 }
+      a: { sandbox: true, external_id: e }
+      b: { type: aws, role_arn: reader }
+      c: { type: aws, role_arn: "arn:aws:iam::111:role/reader" }
+      d: { type: aws, role_arn: "${ROLE:-arn:aws:iam::111111111111:role/x}" }
+    secrets:
+      good: { secretsmanager: prod/db, key: password, version: 7 }
+      parameter: { ssm: "/${NAME:-prod}/token", version: 3 }
+      variable: { env: TOKEN }
+      mounted: { file: /run/secrets/x }
+      Wrong-Name: { env: X }
+      plain: hunter2-is-the-canary
+      interpolated: "${PASSWORD}"
+      nowhere: { key: x }
+      two: { ssm: a, env: B }
+      relative: { file: secrets/x }
+      versioned: { env: A, version: 3 }
+      latest: { ssm: a, version: newest }
+      vault: { vault: x }
+"#;
+    let root = folder(&[("trunkline.yaml", broken)]);
+    let (project, found) = Project::load(root.path(), LOCAL, &lookup);
+    let said = found.render(false);
+    // The line of the file is shown with a mistake; what stands in it is the author's own.
+    insta::assert_snapshot!(said);
+    let good = &project.environment.secrets["good"];
+    assert_eq!(
+        good,
+        &json!({"secretsmanager": "prod/db", "key": "password", "version": "7", "connection": "aws"})
+    );
+    assert_eq!(project.environment.secrets["parameter"]["ssm"], "/prod/token");
+    assert_eq!(project.environment.secrets["variable"], json!({"env": "TOKEN"}));
+    let role = &project.environment.connections["d"]["role_arn"];
+    assert_eq!(account_of_role(role.as_str().unwrap()), Some("111111111111"));
+}
+
+#[test]
+fn secrets_stand_only_where_nothing_writes_them_down() {
+    let project = "environments:\n  local: { secrets: { token: { env: TOKEN } } }\n  prod: { connections: { aws: { type: aws, region: us-east-1 } } }\n";
+    let pipeline = r#"
+name: a
+data_interval: none
+tasks:
+  good: { type: command, command: ["true"], env: { A: "Bearer {{ secrets.token }}" } }
+  argument: { type: command, command: ["x", "{{ secrets.token }}"] }
+  job: { type: glue_job, job: j, arguments: { --t: "{{ secrets.token }}" } }
+  unknown: { type: command, command: ["true"], env: { A: "{{ secrets.tokn }}" } }
+on_success: { sns: t, message: "{{ secrets.token }}" }
+"#;
+    let root = folder(&[("trunkline.yaml", project), ("pipelines/a/pipeline.yaml", pipeline)]);
+    let registry = Registry::standard(&Options::for_looking());
+    let (_, loaded) = load(root.path(), LOCAL, &lookup, &registry);
+    insta::assert_snapshot!(loaded.diagnostics.render(false));
+}
+
+#[test]
+fn a_version_holds_the_secrets_that_it_names() {
+    let project = "environments:\n  local: { secrets: { token: { env: TOKEN }, other: { env: OTHER } } }\n";
+    let pipeline = "name: a\ndata_interval: none\ntasks: { x: { type: command, command: [\"true\"], env: { A: \"{{ secrets.token }}\" } } }\n";
+    let root = folder(&[("trunkline.yaml", project), ("pipelines/a/pipeline.yaml", pipeline)]);
+    let registry = Registry::standard(&Options::for_looking());
+    let (_, loaded) = load(root.path(), LOCAL, &lookup, &registry);
+    assert_eq!(loaded.diagnostics.render(false), "");
+    let secrets = &loaded.pipelines[0].pipeline.secrets;
+    assert_eq!(secrets.keys().collect::<Vec<_>>(), ["token"]);
 }

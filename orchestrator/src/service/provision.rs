@@ -1,5 +1,8 @@
 //! What a pipeline needs in the sandbox: its `aws.yaml`, applied when it or a file beside it
 //! changed. On an account the same template goes through CloudFormation, never from here.
+//!
+//! A pipeline that reaches into several accounts has a template for each: `aws.yaml` for the
+//! account of its own, `aws.events.yaml` for the account of connection `events`.
 
 use std::{
     fs, io,
@@ -35,15 +38,35 @@ pub enum Provisioned {
     Applied,
 }
 
-/// Applies the template in `folder` to the sandbox, unless `records` says that exactly this
+/// One template of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// The connection that it is for; `None` for the account of the pipeline's own.
+    pub connection: Option<String>,
+    /// The account that it is made in; `None` for the sandbox's first.
+    pub account: Option<String>,
+}
+
+impl Template {
+    /// Its file in the pipeline's folder.
+    pub fn file(&self) -> String {
+        match &self.connection {
+            Some(connection) => format!("aws.{connection}.yaml"),
+            None => TEMPLATE_FILE.to_owned(),
+        }
+    }
+}
+
+/// Applies a template in `folder` to the sandbox, unless `records` says that exactly this
 /// was applied before. `records` lies beside the sandbox's own data, so that both go together.
 pub async fn provision(
     endpoint: &str,
     folder: &Path,
+    wanted: &Template,
     parameters: &IndexMap<String, Value>,
     records: &Path,
 ) -> Result<Provisioned, SandboxCallError> {
-    let template = folder.join(TEMPLATE_FILE);
+    let template = folder.join(wanted.file());
     let text = match fs::read_to_string(&template) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Provisioned::NoTemplate),
@@ -51,12 +74,24 @@ pub async fn provision(
     };
     let folder = folder.canonicalize().map_err(|source| unreadable(folder, source))?;
     let print = fingerprint(&folder, parameters).map_err(|source| unreadable(&folder, source))?;
-    let record = records
-        .join(format!("{}.sha256", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..8])));
+    let mut place = Sha256::new();
+    place.update(folder.as_os_str().as_encoded_bytes());
+    for part in [&wanted.connection, &wanted.account].into_iter().flatten() {
+        place.update([0]);
+        place.update(part);
+    }
+    let record = records.join(format!("{}.sha256", hex::encode(&place.finalize()[..8])));
     if fs::read_to_string(&record).is_ok_and(|known| known == print) {
         return Ok(Provisioned::Unchanged);
     }
-    let wish = json!({ "template": text, "parameters": parameters, "folder": folder });
+    let mut wish = json!({ "template": text, "parameters": parameters, "folder": folder });
+    if let Some(connection) = &wanted.connection {
+        let own = folder.file_name().unwrap_or_default().to_string_lossy();
+        wish["stack"] = json!(format!("{own}-{connection}"));
+    }
+    if let Some(account) = &wanted.account {
+        wish["account"] = json!(account);
+    }
     call(endpoint, "POST", "/_sandbox/provision", Some(&wish)).await?;
     // Without the record the next run applies the same template again, which changes nothing.
     let _ = fs::create_dir_all(records).and_then(|()| fs::write(&record, print));
@@ -125,7 +160,14 @@ mod tests {
     #[tokio::test]
     async fn a_folder_without_template_needs_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let done = provision("http://127.0.0.1:1", folder.path(), &IndexMap::new(), folder.path()).await;
+        let done = provision(
+            "http://127.0.0.1:1",
+            folder.path(),
+            &Template::default(),
+            &IndexMap::new(),
+            folder.path(),
+        )
+        .await;
         assert_eq!(done.unwrap(), Provisioned::NoTemplate);
     }
 }

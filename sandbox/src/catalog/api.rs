@@ -199,7 +199,7 @@ fn database_shape(database: &DatabaseRecord, cx: &CallContext) -> Value {
     let mut shape = database.input.clone();
     shape.insert("Name".into(), database.name.clone().into());
     shape.insert("CreateTime".into(), epoch_seconds(database.created));
-    shape.insert("CatalogId".into(), cx.account.into());
+    shape.insert("CatalogId".into(), (*cx.account).into());
     Value::Object(shape)
 }
 
@@ -216,7 +216,7 @@ fn table_shape(table: &TableRecord, cx: &CallContext) -> Value {
     shape.entry("Retention").or_insert_with(|| 0.into());
     shape.entry("PartitionKeys").or_insert_with(|| json!([]));
     shape.insert("IsRegisteredWithLakeFormation".into(), false.into());
-    shape.insert("CatalogId".into(), cx.account.into());
+    shape.insert("CatalogId".into(), (*cx.account).into());
     insert_some(&mut shape, "VersionId", Some(table.version.to_string()));
     Value::Object(shape)
 }

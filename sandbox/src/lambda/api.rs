@@ -75,7 +75,7 @@ impl Lambda {
         let function = Function {
             name: name.to_owned(),
             region: cx.region.clone(),
-            account: cx.account.to_owned(),
+            account: cx.account.to_string(),
             runtime: required(wish, "Runtime")?,
             handler: required(wish, "Handler")?,
             role: required(wish, "Role")?,

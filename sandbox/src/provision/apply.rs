@@ -42,7 +42,7 @@ pub(super) enum Change {
     Updated,
     /// It was there and the same.
     Unchanged,
-    /// It is known, and nothing in the sandbox depends on it (roles, policies).
+    /// It has no meaning in the sandbox (policies of services).
     Recorded,
 }
 
@@ -96,6 +96,9 @@ impl Maker<'_> {
     async fn make(&self) -> Result<Change, ApiError> {
         let change = match self.resource.kind {
             "AWS::S3::Bucket" => self.bucket(),
+            "AWS::IAM::Role" => self.role(),
+            "AWS::SecretsManager::Secret" => self.secret(),
+            "AWS::SSM::Parameter" => self.parameter(),
             "AWS::Glue::Database" => self.database().await,
             "AWS::Glue::Crawler" => self.crawler().await,
             "AWS::Glue::Job" => self.job().await,
@@ -107,10 +110,6 @@ impl Maker<'_> {
             "AWS::RedshiftServerless::Namespace"
             | "AWS::RedshiftServerless::Workgroup"
             | "AWS::Redshift::Cluster" => self.warehouse(),
-            "AWS::IAM::Role" => {
-                self.services.iam.put_role(&self.resource.name, &self.resource.properties)?;
-                Ok(Change::Recorded)
-            }
             "AWS::IAM::Policy" => self.policy(),
             "AWS::SNS::Topic" => self.topic(),
             "AWS::StepFunctions::StateMachine" => self.state_machine(),
@@ -144,6 +143,66 @@ impl Maker<'_> {
             .create_bucket(&self.resource.name)
             .map_err(|error| store_error(&error))?;
         Ok(if created { Change::Created } else { Change::Unchanged })
+    }
+
+    fn role(&self) -> Result<Change, ApiError> {
+        self.services.iam.put_role(&self.resource.name, &self.resource.properties)?;
+        let trust = self.resource.properties.get("AssumeRolePolicyDocument").cloned().unwrap_or_default();
+        let changed = self.services.sts.put_role(&self.cx.account, &self.resource.name, &trust)?;
+        Ok(match (changed, self.same) {
+            (false, _) => Change::Unchanged,
+            (true, false) => Change::Created,
+            (true, true) => Change::Updated,
+        })
+    }
+
+    /// A generated secret is drawn once; a text is put again when the template changes it.
+    fn secret(&self) -> Result<Change, ApiError> {
+        let (secrets, name) = (&self.services.secrets, &self.resource.name);
+        let call = |operation: &str, body: Value| {
+            secrets.call(&self.cx.with_operation("secretsmanager", operation), &body)
+        };
+        let text = |property: &str| self.resource.properties.get(property).cloned();
+        let value = match (text("SecretString"), text("GenerateSecretString")) {
+            (Some(value), None) => Some(value),
+            (None, Some(wish)) => Some(secrets.generate(&wish)?.into()),
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                let message = "give either SecretString or GenerateSecretString";
+                return Err(ApiError::new(400, "ValidationError", message));
+            }
+        };
+        if !secrets.has(name) {
+            let mut wish = json!({ "Name": name });
+            if let Some(value) = value {
+                wish["SecretString"] = value;
+            }
+            for property in ["Description", "KmsKeyId"] {
+                if let Some(value) = text(property) {
+                    wish[property] = value;
+                }
+            }
+            return call("CreateSecret", wish).map(|_| Change::Created);
+        }
+        match text("SecretString").filter(|_| !self.same) {
+            Some(value) => {
+                call("PutSecretValue", json!({ "SecretId": name, "SecretString": value }))?;
+                Ok(Change::Updated)
+            }
+            None => Ok(Change::Unchanged),
+        }
+    }
+
+    fn parameter(&self) -> Result<Change, ApiError> {
+        let (parameters, name) = (&self.services.parameters, &self.resource.name);
+        let exists = parameters.has(name);
+        if exists && self.same {
+            return Ok(Change::Unchanged);
+        }
+        let mut wish = Value::Object(self.named("Name"));
+        wish["Overwrite"] = exists.into();
+        parameters.call(&self.cx.with_operation("ssm", "PutParameter"), &wish)?;
+        Ok(if exists { Change::Updated } else { Change::Created })
     }
 
     /// Puts files that changed, and files that are gone.

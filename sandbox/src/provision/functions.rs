@@ -48,7 +48,7 @@ impl<'a> Evaluator<'a> {
 
     /// The account in which things are made.
     pub(super) fn account(&self) -> &str {
-        self.cx.account
+        &self.cx.account
     }
 
     /// A node with all functions in it replaced by their values.

@@ -100,6 +100,9 @@ pub(super) fn reference(evaluator: &Evaluator<'_>, resource: &Resource<'_>) -> R
         "AWS::Batch::JobQueue" => Ok(arn(evaluator, "batch", &format!("job-queue/{name}"))),
         "AWS::Batch::JobDefinition" => Ok(arn(evaluator, "batch", &format!("job-definition/{name}"))),
         "AWS::EMRServerless::Application" => Ok(crate::emr::application_id(&name)),
+        "AWS::SecretsManager::Secret" => {
+            Ok(crate::secrets::arn(evaluator.region(), evaluator.account(), &name))
+        }
         "AWS::SNS::Subscription"
         | "AWS::IAM::Policy"
         | "AWS::Lambda::Permission"
@@ -133,10 +136,13 @@ pub(super) fn attribute(
         ("AWS::StepFunctions::StateMachine", "Arn") => Some(state_machine_arn(evaluator, &name)),
         ("AWS::StepFunctions::StateMachine", "Name") => Some(name),
         ("AWS::Lambda::Function", "Arn") => Some(arn(evaluator, "lambda", &format!("function:{name}"))),
+        ("AWS::SecretsManager::Secret", "Id") => {
+            Some(crate::secrets::arn(evaluator.region(), account, &name))
+        }
         ("AWS::SQS::Queue", "Arn") => Some(arn(evaluator, "sqs", &name)),
         ("AWS::SQS::Queue", "QueueName") => Some(name),
         ("AWS::SQS::Queue", "QueueUrl") => Some(queue_url(evaluator, &name)),
-        ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(&name)),
+        ("AWS::Events::EventBus", "Arn") => Some(crate::events::arn(account, &name)),
         ("AWS::Events::EventBus", "Name") => Some(name),
         ("AWS::Logs::LogGroup", "Arn") => Some(arn(evaluator, "logs", &format!("log-group:{name}:*"))),
         ("AWS::ECS::Cluster", "Arn") => Some(arn(evaluator, "ecs", &format!("cluster/{name}"))),

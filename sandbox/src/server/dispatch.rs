@@ -12,20 +12,23 @@ use s3s::Body;
 
 use crate::faults::Plan;
 use crate::iam::Iam;
+use crate::parameters::Parameters;
 use crate::s3::{Front, operation_name};
+use crate::secrets::Secrets;
+use crate::server::accounts::Accounts;
 use crate::sns::Sns;
 use crate::states::States;
-use crate::sts::Sts;
+use crate::sts::{Caller, CredentialTrouble, Sts};
 use crate::wire::query::Form;
 use crate::wire::signature::{self, Signature};
 use crate::wire::{ApiError, CallContext, json, query, rest};
-use crate::world::{ACCOUNT, REGION, World};
+use crate::world::{REGION, World};
 use crate::{
     SandboxError, admin, athena::Athena, batch::Batch, ecs::Ecs, emr::Emr, events::Events, glue::Glue,
     lambda, lambda::Lambda, logs, redshift::Redshift, sqs::Sqs, states,
 };
 
-/// All services of a sandbox.
+/// All services of one account.
 pub(crate) struct Services {
     world: Arc<World>,
     s3: Front,
@@ -53,7 +56,12 @@ pub(crate) struct Services {
     pub events: Events,
     /// IAM, also for provisioning.
     pub iam: Iam,
-    sts: Sts,
+    /// Secrets Manager, also for provisioning.
+    pub secrets: Secrets,
+    /// Parameters of Systems Manager, also for provisioning.
+    pub parameters: Parameters,
+    /// Sessions and roles of all accounts.
+    pub sts: Arc<Sts>,
     /// Held by the one provisioning at a time.
     pub provisioning: tokio::sync::Mutex<()>,
 }
@@ -66,7 +74,7 @@ impl std::fmt::Debug for Services {
 
 impl Services {
     /// Reads what each service left at its last end, and continues what was running.
-    pub(super) async fn open(world: Arc<World>) -> Result<Self, SandboxError> {
+    pub(super) async fn open(world: Arc<World>, sts: Arc<Sts>) -> Result<Self, SandboxError> {
         let glue = Glue::open(Arc::clone(&world))?;
         let athena = Athena::open(Arc::clone(&world), Arc::clone(&glue)).await?;
         let sqs = Arc::new(Sqs::open(Arc::clone(&world))?);
@@ -85,7 +93,9 @@ impl Services {
             events: Events::open(Arc::clone(&world))?,
             sqs,
             iam: Iam::open(&world)?,
-            sts: Sts::open(Arc::clone(&world))?,
+            secrets: Secrets::open(Arc::clone(&world))?,
+            parameters: Parameters::open(Arc::clone(&world))?,
+            sts,
             redshift: Redshift::open(Arc::clone(&world))?,
             provisioning: tokio::sync::Mutex::new(()),
             glue,
@@ -135,44 +145,47 @@ enum Protocol {
 
 /// Answers one request. An error closes the connection without an answer.
 pub(super) async fn answer(
-    services: Arc<Services>,
+    accounts: Arc<Accounts>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, io::Error> {
-    let now = services.world.clock.now();
+    let world = accounts.first().world();
+    let now = world.clock.now();
     let query = Form::parse(request.uri().query().unwrap_or_default());
     let signature = signature::read(request.headers(), &query);
-    let request_id = services.world.new_uuid().to_string();
-    match identify(&request, &query, signature.as_ref()) {
-        Call::Admin => Ok(admin::answer(&services, request, now).await),
+    let request_id = world.new_uuid().to_string();
+    let call = identify(&request, &query, signature.as_ref());
+    if matches!(call, Call::Admin) {
+        return Ok(admin::answer(&accounts, request, now).await);
+    }
+    let caller = accounts.caller(signature.as_ref().map(|signature| signature.caller.as_str()));
+    let services = accounts.of(&caller.account).await.map_err(io::Error::other)?;
+    let sender = Sender { signature, caller, request_id, now };
+    match call {
         Call::Json { service, operation } => {
-            let cx = context(service, &operation, request_id, signature.as_ref(), now);
-            json_call(&services, cx, request).await
+            json_call(&services, &sender, service, &operation, request).await
         }
-        Call::Query => query_call(&services, request, signature.as_ref(), request_id, now).await,
-        Call::Lambda => {
-            let signature = signature.as_ref();
-            lambda_call(&services, request, &query, signature, request_id, now).await
-        }
+        Call::Query => query_call(&services, &sender, request).await,
+        Call::Lambda => lambda_call(&services, &sender, request, &query).await,
         Call::Batch => {
-            let operation = Batch::route(request.method(), request.uri().path());
-            let cx = context("batch", operation, request_id, signature.as_ref(), now);
-            let batch = &services.batch;
-            rest_call(&services.world, &cx, request, |body| batch.call(&cx, body)).await
+            let cx = sender.context("batch", Batch::route(request.method(), request.uri().path()));
+            rest_call(&services.world, &sender, &cx, request, |body| services.batch.call(&cx, body)).await
         }
         Call::Emr => {
             let route = Emr::route(request.method(), request.uri().path());
-            let cx = context("emr-serverless", route.operation, request_id, signature.as_ref(), now);
-            let emr = &services.emr;
-            rest_call(&services.world, &cx, request, |body| emr.call(&cx, &route, &query, body)).await
+            let cx = sender.context("emr-serverless", route.operation);
+            let act = |body| services.emr.call(&cx, &route, &query, body);
+            rest_call(&services.world, &sender, &cx, request, act).await
         }
-        Call::S3 { operation } => {
-            let cx = context("s3", operation, request_id, signature.as_ref(), now);
-            let front = &services.s3;
+        Call::Admin | Call::S3 { .. } => {
+            let operation = if let Call::S3 { operation } = call { operation } else { "Unknown" };
+            let cx = sender.context("s3", operation);
+            let (front, now) = (&services.s3, sender.now);
+            let signature = sender.signature.as_ref();
             let request = request.map(Body::from);
-            around(&services.world, &cx, Protocol::S3, async {
-                front.answer(request, signature.as_ref(), &query, &cx.request_id, now).await.map_err(
-                    |error| io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error)),
-                )
+            around(&services.world, &cx, &sender.caller, Protocol::S3, async {
+                front.answer(request, signature, &query, &cx.request_id, now).await.map_err(|error| {
+                    io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error))
+                })
             })
             .await
         }
@@ -211,32 +224,41 @@ fn identify(request: &Request<Incoming>, query: &Form, signature: Option<&Signat
     Call::S3 { operation }
 }
 
-fn context(
-    service: &str,
-    operation: &str,
+/// Who sent a request, and when it came.
+struct Sender {
+    signature: Option<Signature>,
+    caller: Caller,
     request_id: String,
-    signature: Option<&Signature>,
     now: Timestamp,
-) -> CallContext {
-    CallContext {
-        service: service.to_owned(),
-        operation: operation.to_owned(),
-        request_id,
-        caller: signature.map_or_else(|| "anonymous".to_owned(), |it| it.caller.clone()),
-        signed_at: signature.and_then(|signature| signature.signed_at),
-        region: signature.map_or_else(|| REGION.to_owned(), |signature| signature.region.clone()),
-        account: ACCOUNT,
-        now,
+}
+
+impl Sender {
+    fn context(&self, service: &str, operation: &str) -> CallContext {
+        let signature = self.signature.as_ref();
+        CallContext {
+            service: service.to_owned(),
+            operation: operation.to_owned(),
+            request_id: self.request_id.clone(),
+            caller: signature.map_or_else(|| "anonymous".to_owned(), |it| it.caller.clone()),
+            signed_at: signature.and_then(|signature| signature.signed_at),
+            region: signature.map_or_else(|| REGION.to_owned(), |signature| signature.region.clone()),
+            account: Arc::clone(&self.caller.account),
+            session: self.caller.session.as_ref().map(|session| session.arn.clone()),
+            now: self.now,
+        }
     }
 }
 
 async fn json_call(
     services: &Services,
-    cx: CallContext,
+    sender: &Sender,
+    service: &str,
+    operation: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, io::Error> {
+    let cx = sender.context(service, operation);
     let body = read(request, json::BODY_MAX).await;
-    around(&services.world, &cx, Protocol::Json, async {
+    around(&services.world, &cx, &sender.caller, Protocol::Json, async {
         let result = match body.and_then(|body| json::parse_body(&body)) {
             Ok(body) => match cx.service.as_str() {
                 "glue" => services.glue.call(&cx, &cx.operation, body),
@@ -246,6 +268,8 @@ async fn json_call(
                 "events" => services.events.call(&cx, &body),
                 "ecs" => services.ecs.call(&cx, body),
                 "logs" => logs::call(&services.world, &cx, body),
+                "secretsmanager" => services.secrets.call(&cx, &body),
+                "ssm" => services.parameters.call(&cx, &body),
                 _ => services.athena.call(&cx, &cx.operation, body).await,
             },
             Err(error) => Err(error),
@@ -257,17 +281,15 @@ async fn json_call(
 
 async fn lambda_call(
     services: &Services,
+    sender: &Sender,
     request: Request<Incoming>,
     query: &Form,
-    signature: Option<&Signature>,
-    request_id: String,
-    now: Timestamp,
 ) -> Result<Response<Body>, io::Error> {
     let route = Lambda::route(request.method(), request.uri().path());
     let headers = lambda::Headers::read(request.headers(), query);
-    let cx = context("lambda", route.operation, request_id, signature, now);
+    let cx = sender.context("lambda", route.operation);
     let body = read(request, lambda::BODY_MAX).await;
-    around(&services.world, &cx, Protocol::Rest, async {
+    around(&services.world, &cx, &sender.caller, Protocol::Rest, async {
         let result = match body {
             Ok(body) => services.lambda.call(&cx, &route, &headers, &body).await,
             Err(error) => Err(error),
@@ -280,12 +302,13 @@ async fn lambda_call(
 /// A call whose path and method name the operation, and whose body is JSON both ways.
 async fn rest_call(
     world: &World,
+    sender: &Sender,
     cx: &CallContext,
     request: Request<Incoming>,
     act: impl FnOnce(serde_json::Value) -> Result<serde_json::Value, ApiError>,
 ) -> Result<Response<Body>, io::Error> {
     let body = read(request, json::BODY_MAX).await;
-    around(world, cx, Protocol::Rest, async {
+    around(world, cx, &sender.caller, Protocol::Rest, async {
         let result = body.and_then(|body| json::parse_body(&body)).and_then(act);
         Ok(rest::answer(result.map(|value| rest::Answer::json(200, &value)), &cx.request_id))
     })
@@ -294,27 +317,25 @@ async fn rest_call(
 
 async fn query_call(
     services: &Services,
+    sender: &Sender,
     request: Request<Incoming>,
-    signature: Option<&Signature>,
-    request_id: String,
-    now: Timestamp,
 ) -> Result<Response<Body>, io::Error> {
     let form = match read(request, query::BODY_MAX).await {
         Ok(body) => Form::parse(&String::from_utf8_lossy(&body)),
         Err(error) => {
-            let cx = context("sns", "Unknown", request_id, signature, now);
+            let cx = sender.context("sns", "Unknown");
             return Ok(query::answer(Err(error), &cx));
         }
     };
     let operation = form.get("Action").unwrap_or("Unknown").to_owned();
-    let service = match signature.map(|signature| signature.service.as_str()) {
+    let service = match sender.signature.as_ref().map(|signature| signature.service.as_str()) {
         Some(service @ ("sts" | "iam")) => service,
         // Web identity and SAML logins are not signed.
         None if form.get("Version") == Some("2011-06-15") => "sts",
         _ => "sns",
     };
-    let cx = context(service, &operation, request_id, signature, now);
-    around(&services.world, &cx, Protocol::Query, async {
+    let cx = sender.context(service, &operation);
+    around(&services.world, &cx, &sender.caller, Protocol::Query, async {
         let result = match service {
             "sts" => services.sts.call(&cx, &form),
             "iam" => services.iam.call(&cx, &form),
@@ -329,6 +350,7 @@ async fn query_call(
 async fn around(
     world: &World,
     cx: &CallContext,
+    caller: &Caller,
     protocol: Protocol,
     service: impl Future<Output = Result<Response<Body>, io::Error>>,
 ) -> Result<Response<Body>, io::Error> {
@@ -337,7 +359,7 @@ async fn around(
     if !plan.delay_before.is_zero() {
         world.pause(plan.delay_before).await;
     }
-    if let Some(refusal) = refused(world, cx, protocol, &plan) {
+    if let Some(refusal) = refused(world, cx, caller, protocol, &plan) {
         return Ok(worded(protocol, cx, refusal));
     }
     let answered = service.await;
@@ -353,9 +375,18 @@ async fn around(
     }
 }
 
-fn refused(world: &World, cx: &CallContext, protocol: Protocol, plan: &Plan) -> Option<ApiError> {
+fn refused(
+    world: &World,
+    cx: &CallContext,
+    caller: &Caller,
+    protocol: Protocol,
+    plan: &Plan,
+) -> Option<ApiError> {
     if let Some(refusal) = &plan.refuse {
         return Some(refusal.clone());
+    }
+    if let Some(trouble) = caller.trouble(world.clock.now(), plan.session_age_max) {
+        return Some(expired(protocol, trouble));
     }
     let age_max = plan.signature_age_max.unwrap_or(world.settings.signature_age_max);
     let (status, code) = match protocol {
@@ -368,6 +399,36 @@ fn refused(world: &World, cx: &CallContext, protocol: Protocol, plan: &Plan) -> 
     // The delay before counts: the request reaches the service only now.
     let now = world.clock.now();
     signature::check_age(cx.signed_at?, now, age_max, code, status).err()
+}
+
+/// What each protocol calls credentials that have ended, and such as never were.
+fn expired(protocol: Protocol, trouble: CredentialTrouble) -> ApiError {
+    let text = "The security token included in the request is";
+    match (trouble, protocol) {
+        (CredentialTrouble::Ended, Protocol::Json) => {
+            ApiError::new(400, "ExpiredTokenException", format!("{text} expired"))
+        }
+        (CredentialTrouble::Ended, Protocol::Rest) => {
+            ApiError::new(403, "ExpiredTokenException", format!("{text} expired"))
+        }
+        (CredentialTrouble::Ended, Protocol::Query) => {
+            ApiError::new(403, "ExpiredToken", format!("{text} expired"))
+        }
+        (CredentialTrouble::Ended, Protocol::S3) => {
+            ApiError::new(400, "ExpiredToken", "The provided token has expired.")
+        }
+        (CredentialTrouble::Unknown, Protocol::Json | Protocol::Rest) => {
+            ApiError::new(400, "UnrecognizedClientException", format!("{text} invalid."))
+        }
+        (CredentialTrouble::Unknown, Protocol::Query) => {
+            ApiError::new(403, "InvalidClientTokenId", format!("{text} invalid."))
+        }
+        (CredentialTrouble::Unknown, Protocol::S3) => ApiError::new(
+            403,
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
+        ),
+    }
 }
 
 fn worded(protocol: Protocol, cx: &CallContext, error: ApiError) -> Response<Body> {

@@ -22,7 +22,7 @@ impl Sqs {
         check_name(name, attributes.get("FifoQueue").is_some_and(|value| value == "true"))?;
         let mut queues = self.lock();
         if let Some(known) = queues.get(name) {
-            let known = known.shown(cx.now);
+            let known = known.shown(&cx.account, cx.now);
             if let Some((differs, _)) =
                 attributes.iter().find(|(name, value)| known.get(*name) != Some(value))
             {
@@ -94,7 +94,7 @@ impl Sqs {
     pub(super) fn get_queue_attributes(&self, cx: &CallContext, body: &Value) -> Result<Value, ApiError> {
         let queues = self.lock();
         let queue = queues.get(named(body)?).ok_or_else(no_queue)?;
-        let mut shown = queue.shown(cx.now);
+        let mut shown = queue.shown(&cx.account, cx.now);
         let wanted: Vec<&str> = body
             .get("AttributeNames")
             .and_then(Value::as_array)

@@ -111,13 +111,13 @@ impl Queue {
     }
 
     /// Every attribute as it is shown.
-    pub(super) fn shown(&self, now: jiff::Timestamp) -> BTreeMap<String, String> {
+    pub(super) fn shown(&self, account: &str, now: jiff::Timestamp) -> BTreeMap<String, String> {
         let mut shown = self.attributes.clone();
         for (name, .., default) in NUMBERS {
             shown.entry(name.to_owned()).or_insert_with(|| default.to_string());
         }
         let counts = self.counts(now);
-        shown.insert("QueueArn".to_owned(), super::arn(&self.name));
+        shown.insert("QueueArn".to_owned(), super::arn(account, &self.name));
         shown.insert("CreatedTimestamp".to_owned(), self.created.as_second().to_string());
         shown.insert("LastModifiedTimestamp".to_owned(), self.modified.as_second().to_string());
         shown.insert("ApproximateNumberOfMessages".to_owned(), counts.visible.to_string());
@@ -142,7 +142,10 @@ mod tests {
         assert_eq!(read("Colour", "red").unwrap_err().code, "InvalidAttributeName");
         assert!(read("DeduplicationScope", "messageGroup").is_err());
         let policy = |most: &str| {
-            format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":{most}}}"#, super::super::arn("d"))
+            format!(
+                r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":{most}}}"#,
+                super::super::arn("000000000000", "d")
+            )
         };
         assert!(read("RedrivePolicy", &policy("3")).is_ok());
         assert!(read("RedrivePolicy", &policy("\"3\"")).is_ok());

@@ -215,7 +215,7 @@ impl Sqs {
                     number: moved,
                     visible_at: now,
                     receipt: None,
-                    dead_letter_source: Some(super::arn(name)),
+                    dead_letter_source: Some(super::arn(&self.world.account, name)),
                     ..message
                 };
                 self.keep_message(&target.name, &message)?;

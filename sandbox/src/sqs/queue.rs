@@ -227,7 +227,10 @@ mod tests {
 
     #[test]
     fn what_is_received_too_often_is_moved() {
-        let policy = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":1}}"#, super::super::arn("d"));
+        let policy = format!(
+            r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":1}}"#,
+            super::super::arn("000000000000", "d")
+        );
         let mut queue = queue(&[("RedrivePolicy", &policy)], &[""]);
         queue.deliver(1, "r", Duration::ZERO, at(1)).unwrap();
         assert_eq!(queue.find(10, at(1)), Found { dead: vec![1], ..Found::default() });

@@ -123,7 +123,12 @@ impl Backend {
     }
 
     fn context(&self, service: Service, operation: &str, request_id: Uuid, region: &str) -> CallContext {
-        let cx = CallContext::internal(request_id.to_string(), CALLER, self.world.clock.now());
+        let cx = CallContext::internal(
+            request_id.to_string(),
+            CALLER,
+            &self.world.account,
+            self.world.clock.now(),
+        );
         CallContext { region: region.to_owned(), ..cx.with_operation(service.name(), operation) }
     }
 

@@ -21,6 +21,8 @@ pub(crate) fn parse_target(target: &str) -> Option<(&'static str, &str)> {
         "RedshiftData" => "redshift-data",
         "AmazonEC2ContainerServiceV20141113" => "ecs",
         "Logs_20140328" => "logs",
+        "secretsmanager" => "secretsmanager",
+        "AmazonSSM" => "ssm",
         _ => return None,
     };
     Some((service, operation))
@@ -103,7 +105,8 @@ mod tests {
         assert_eq!(parse_target("AmazonSQS.SendMessage"), Some(("sqs", "SendMessage")));
         assert_eq!(parse_target("AWSEvents.PutEvents"), Some(("events", "PutEvents")));
         assert_eq!(parse_target("RedshiftData.ListStatements"), Some(("redshift-data", "ListStatements")));
-        assert_eq!(parse_target("AmazonSSM.GetParameter"), None);
+        assert_eq!(parse_target("AmazonSSM.GetParameter"), Some(("ssm", "GetParameter")));
+        assert_eq!(parse_target("AmazonEC2.RunInstances"), None);
         assert_eq!(parse_target("nonsense"), None);
     }
 

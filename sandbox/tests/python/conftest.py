@@ -72,6 +72,7 @@ class Sandbox:
             region_name="us-east-1",
             aws_access_key_id=config.pop("access_key", "AKIASANDBOXTEST"),
             aws_secret_access_key="secret",
+            aws_session_token=config.pop("session_token", None),
             config=botocore.config.Config(
                 retries={"total_max_attempts": config.pop("attempts", 1), "mode": "standard"}, **config
             ),

@@ -80,6 +80,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
         params: indexmap::IndexMap::new(),
         vars: indexmap::IndexMap::new(),
         connections: indexmap::IndexMap::new(),
+        secrets: indexmap::IndexMap::new(),
         tasks,
         on_success: vec![notice.clone()],
         on_failure: vec![notice],

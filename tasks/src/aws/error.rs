@@ -7,6 +7,7 @@
 use std::error::Error as StdError;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::{
     client::{dns::ResolveDnsError, orchestrator::HttpResponse, result::SdkError},
     http::Headers,
@@ -35,8 +36,19 @@ pub(crate) struct Trouble {
     /// The service's text, or the chain of causes where no answer came.
     pub(crate) message: String,
     request_id: Option<String>,
-    /// Credentials could not be found at all: waiting does not help.
-    no_credentials: bool,
+    /// Why waiting does not help although nothing was answered.
+    hopeless: Option<Hopeless>,
+}
+
+/// What keeps a call from being made at all, until somebody changes the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hopeless {
+    /// Credentials could not be found at all.
+    NoCredentials,
+    /// The connection's role may not be assumed.
+    Role,
+    /// The connection itself is wrong.
+    Connection,
 }
 
 /// The service asks us to slow down.
@@ -146,9 +158,58 @@ impl Trouble {
             (None, _) => causes(error),
         };
         let request_id = raw.and_then(|raw| request_id(raw.headers()));
-        let no_credentials = source_of::<CredentialsError>(error)
-            .is_some_and(|cause| matches!(cause, CredentialsError::CredentialsNotLoaded(_)));
-        Self { reach, code, message, request_id, no_credentials }
+        let trouble = Self { reach, code, message, request_id, hopeless: None };
+        trouble.with_credentials_of(error)
+    }
+
+    /// What the credentials say, where they are what failed: the words of STS are worth more
+    /// than "an error occurred while loading credentials".
+    fn with_credentials_of(mut self, error: &(dyn StdError + 'static)) -> Self {
+        let Some(cause) = source_of::<CredentialsError>(error) else { return self };
+        if matches!(cause, CredentialsError::CredentialsNotLoaded(_)) {
+            self.hopeless = Some(Hopeless::NoCredentials);
+        } else if let Some(refusal) = source_of::<SdkError<AssumeRoleError, HttpResponse>>(cause)
+            && let Some(service) = refusal.as_service_error()
+        {
+            let status = refusal.raw_response().map_or(500, |raw| raw.status().as_u16());
+            let code = service.meta().code().unwrap_or_default();
+            let message = service.meta().message().unwrap_or("no text").to_owned();
+            let request_id = refusal.raw_response().and_then(|raw| request_id(raw.headers()));
+            let answered = Self::answered(status, code, &message, request_id);
+            if answered.class() == ErrorClass::Config {
+                self.hopeless = Some(Hopeless::Role);
+            }
+            // Nothing was sent to the service itself, whatever STS answered.
+            self = Self { reach: Reach::NotSent, hopeless: self.hopeless, ..answered };
+        }
+        self
+    }
+
+    /// An answer that says no.
+    pub(crate) fn answered(status: u16, code: &str, message: &str, request_id: Option<String>) -> Self {
+        Self {
+            reach: Reach::Answered(status),
+            code: (!code.is_empty()).then(|| code.to_owned()),
+            message: message.to_owned(),
+            request_id,
+            hopeless: None,
+        }
+    }
+
+    /// No answer, for a reason that an error tells.
+    pub(crate) fn unanswered(reach: Reach, error: &(dyn StdError + 'static)) -> Self {
+        let trouble = Self { reach, ..Self::empty(&causes(error)) };
+        trouble.with_credentials_of(error)
+    }
+
+    /// A call that cannot be made with this connection.
+    pub(crate) fn hopeless(failure: Failure) -> Self {
+        Self { reach: Reach::NotSent, hopeless: Some(Hopeless::Connection), ..Self::empty(&failure.message) }
+    }
+
+    /// Whether the same call may well be answered a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.class() == ErrorClass::System
     }
 
     /// An answer that came and lacks what it should hold.
@@ -158,7 +219,7 @@ impl Trouble {
             code: None,
             message: message.to_owned(),
             request_id: None,
-            no_credentials: false,
+            hopeless: None,
         }
     }
 
@@ -207,7 +268,7 @@ impl Trouble {
 
     /// Its class.
     pub(crate) fn class(&self) -> ErrorClass {
-        if self.no_credentials {
+        if self.hopeless.is_some() {
             ErrorClass::Config
         } else if self.is_throttled() {
             ErrorClass::Throttled
@@ -223,13 +284,16 @@ impl Trouble {
     /// As a failure in the service's own words.
     pub(crate) fn into_failure(self) -> Failure {
         let class = self.class();
-        let message = if self.no_credentials {
-            format!(
+        let message = match self.hopeless {
+            Some(Hopeless::NoCredentials) => format!(
                 "no AWS credentials were found (set a profile, a role or AWS_ACCESS_KEY_ID): {}",
                 self.message
-            )
-        } else {
-            self.message
+            ),
+            Some(Hopeless::Role) => format!(
+                "the role of this connection cannot be assumed: {}\ncheck `role_arn` and `external_id` of the connection in trunkline.yaml, and whom the role's trust policy lets assume it",
+                self.message
+            ),
+            Some(Hopeless::Connection) | None => self.message,
         };
         let mut failure = Failure::new(class, message);
         failure.code = self.code;
@@ -262,6 +326,12 @@ impl Trouble {
     }
 }
 
+/// Whether a failure says only that credentials or a signature have ended: the same call with
+/// fresh ones may be made at once, and nothing is wrong with the task.
+pub(crate) fn is_stale(failure: &Failure) -> bool {
+    failure.code.as_deref().is_some_and(|code| STALE.contains(&code))
+}
+
 /// What a start means whose call was answered with a 200 and whose one entry was not taken, as
 /// batches report it: a code and a text, no status.
 pub(crate) fn entry_sent(code: &str, message: &str) -> Sent {
@@ -272,7 +342,7 @@ pub(crate) fn entry_sent(code: &str, message: &str) -> Sent {
         code: Some(code.to_owned()),
         message: message.to_owned(),
         request_id: None,
-        no_credentials: false,
+        hopeless: None,
     }
     .into_sent()
 }
@@ -323,7 +393,7 @@ pub(crate) fn causes(error: &(dyn StdError + 'static)) -> String {
     parts.join(": ")
 }
 
-fn request_id(headers: &Headers) -> Option<String> {
+pub(crate) fn request_id(headers: &Headers) -> Option<String> {
     ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
         .iter()
         .find_map(|name| headers.get(*name))
@@ -443,6 +513,41 @@ mod tests {
         let gone = glue.get_job_run().job_name("j").run_id("r").send().await.unwrap_err();
         assert!(matches!(Trouble::from(gone).into_status(), Status::Gone(_)));
         assert_eq!(double.received().len(), 3, "the 500 is repeated by the SDK, a refusal is not");
+    }
+
+    #[tokio::test]
+    async fn the_words_of_sts_are_told_where_a_role_is_refused() {
+        let refusal = |code: &str, message: &str| {
+            let xml = format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+                 <RequestId>sts-1</RequestId></ErrorResponse>"
+            );
+            Answer::Headed(403, vec![("content-type", "text/xml".to_owned())], xml)
+        };
+        let double = Double::start([
+            refusal("AccessDenied", "User: u is not authorized to perform: sts:AssumeRole on resource: r"),
+            refusal("ExpiredToken", "The security token included in the request is expired"),
+        ])
+        .await;
+        let config = crate::clients::ConnectionConfig::Aws {
+            region: Some("us-east-1".into()),
+            profile: None,
+            role_arn: Some("arn:aws:iam::111111111111:role/r".into()),
+            external_id: Some("e".into()),
+            endpoint: Some(double.endpoint.clone()),
+            access_key: None,
+        };
+        let clients = Clients::new(indexmap::IndexMap::from([("aws".to_owned(), config)]));
+        let Sent::Refused(failure) = start(&clients).await.into_sent() else { panic!() };
+        assert_eq!((failure.class, failure.code.as_deref()), (ErrorClass::Config, Some("AccessDenied")));
+        insta::assert_snapshot!(failure.message);
+        assert!(
+            double.received()[0].text.contains("RoleSessionName=trunkline&"),
+            "one name for all sessions"
+        );
+        // The credentials that the role is assumed with have ended: they are renewed, nothing failed.
+        let Sent::Throttled(failure) = start(&clients).await.into_sent() else { panic!() };
+        assert!(failure.only_delays(), "{failure:?}");
     }
 
     #[tokio::test]

@@ -36,6 +36,19 @@ pub(super) struct Launch {
     pub(super) cwd: Option<PathBuf>,
     pub(super) timeout_milliseconds: u64,
     pub(super) intent_at: Timestamp,
+    /// Whether a [`Secret`] comes through the supervisor's standard input: without it the
+    /// command is not started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) secret: bool,
+}
+
+/// What is never written into the folder.
+#[derive(Default, Deserialize, Serialize)]
+pub(super) struct Secret {
+    /// Variables with secrets in them.
+    pub(super) env: IndexMap<String, String>,
+    /// The secrets, to be masked in what the command prints.
+    pub(super) mask: Vec<String>,
 }
 
 /// The mark that intents up to a time were given up.

@@ -23,10 +23,13 @@ use tokio::{
 };
 
 use super::{
-    folder::{Abandoned, Child, Ended, Folder, How, Launch, born},
+    folder::{Abandoned, Child, Ended, Folder, How, Launch, Secret, born},
     output::Writer,
 };
-use crate::operator::Outputs;
+use crate::{
+    operator::Outputs,
+    secrets::mask::{Mask, Stream},
+};
 
 /// What the supervisor says on its standard output when the command is about to be run.
 pub(super) const STARTED: &str = "started";
@@ -40,6 +43,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// How often the supervisor looks for a request to stop.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The longest that secrets are waited for, and the most that is read of them. Who starts a
+/// supervisor writes them at once.
+const SECRET_WAIT: Duration = Duration::from_secs(10);
+const SECRET_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The longest last line that is read as outputs.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -76,9 +84,12 @@ async fn run(folder: &Folder) -> io::Result<bool> {
     if given_up || folder.has("started.json") {
         return Ok(false);
     }
+    // Before the mark that the command was started: whoever died while writing them has started
+    // nothing, and another supervisor may come.
+    let secret = if launch.secret { read_secret().await? } else { Secret::default() };
     folder.write("started.json", &json!({ "supervisor": std::process::id() }))?;
     announce();
-    let ended = match run_command(folder, &launch).await {
+    let ended = match run_command(folder, &launch, &secret).await {
         Ok(ended) => ended,
         Err(error) => Ended {
             how: How::NotRun,
@@ -98,12 +109,13 @@ fn announce() {
     let _ = writeln!(out, "{STARTED}").and_then(|()| out.flush());
 }
 
-async fn run_command(folder: &Folder, launch: &Launch) -> io::Result<Ended> {
+async fn run_command(folder: &Folder, launch: &Launch, secret: &Secret) -> io::Result<Ended> {
     let (program, arguments) = launch.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command
         .args(arguments)
         .envs(&launch.env)
+        .envs(&secret.env)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -116,8 +128,10 @@ async fn run_command(folder: &Folder, launch: &Launch) -> io::Result<Ended> {
     let mut child = command.spawn()?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
     folder.write("child.json", &Child { pid, born: born(pid) })?;
-    let stdout = child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, Arc::clone(&writer))));
-    let stderr = child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, writer)));
+    let mask = Mask::of(&secret.mask);
+    let stdout =
+        child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, mask.clone(), Arc::clone(&writer))));
+    let stderr = child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, mask, writer)));
 
     let limit = Duration::from_millis(launch.timeout_milliseconds);
     let (how, status) = tokio::select! {
@@ -173,19 +187,31 @@ pub(super) fn signal_group(pid: i32, signal: Signal) {
     }
 }
 
-/// Copies a pipe to the output and gives its last line.
-async fn copy(mut pipe: impl AsyncRead + Unpin, writer: Arc<Mutex<Writer>>) -> Vec<u8> {
+/// Reads the secrets from the pipe that this process was started with.
+async fn read_secret() -> io::Result<Secret> {
+    let mut bytes = Vec::new();
+    let mut pipe = tokio::io::stdin().take(SECRET_BYTES_MAX);
+    timeout(SECRET_WAIT, pipe.read_to_end(&mut bytes)).await??;
+    // Without the reader's words, which may quote them.
+    serde_json::from_slice(&bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the secrets of the command did not come"))
+}
+
+/// Copies a pipe to the output, masked, and gives its last line.
+async fn copy(mut pipe: impl AsyncRead + Unpin, mask: Mask, writer: Arc<Mutex<Writer>>) -> Vec<u8> {
     let mut lines = LastLine::default();
+    let mut stream = Stream::new(mask);
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count) = pipe.read(&mut buffer).await {
-        if count == 0 {
-            break;
-        }
-        lines.push(&buffer[..count]);
+    loop {
+        let count = pipe.read(&mut buffer).await.unwrap_or_default();
+        let piece = if count == 0 { stream.finish() } else { stream.push(&buffer[..count]) };
+        lines.push(&piece);
         // A full disk must not stop the command: its output is lost, its result is not.
-        let _ = writer.lock().unwrap_or_else(PoisonError::into_inner).write(&buffer[..count]);
+        let _ = writer.lock().unwrap_or_else(PoisonError::into_inner).write(&piece);
+        if count == 0 {
+            return lines.last();
+        }
     }
-    lines.last()
 }
 
 async fn drained(copying: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {

@@ -31,6 +31,8 @@ pub struct Names<'a> {
     pub params: &'a [&'a str],
     /// Each environment with its vars.
     pub environments: &'a [(&'a str, Vec<&'a str>)],
+    /// Each environment with its secrets; `None` where no secret may stand.
+    pub secrets: Option<&'a [(&'a str, Vec<&'a str>)]>,
     /// What the template belongs to.
     pub place: Place,
     /// Whether the template is shared by all pipelines, so that `params` and `tasks` mean nothing.
@@ -116,7 +118,11 @@ impl<'a> Walk<'a> {
     fn statement(&mut self, statement: &Stmt<'a>) {
         match statement {
             Stmt::Template(template) => self.body(&template.children),
-            Stmt::EmitExpr(emit) => self.expression(&emit.expr),
+            Stmt::EmitExpr(emit) => {
+                if !self.secret(&emit.expr) {
+                    self.expression(&emit.expr);
+                }
+            }
             Stmt::EmitRaw(_) => {}
             Stmt::ForLoop(each) => {
                 self.expression(&each.iter);
@@ -346,6 +352,7 @@ impl<'a> Walk<'a> {
             "error" => self.member(first, &ERROR_FIELDS, "field of `error`", ""),
             "links" => self.member(first, &LINK_FIELDS, "field of `links`", ""),
             "tasks" => self.task(span, steps, literal),
+            "secrets" => self.misused_secret(span),
             "data_interval_start" | "data_interval_end" if !self.names.data_interval => {
                 let help = "set `data_interval` (e.g. day), or use `logical_date`".to_owned();
                 let message = format!("`{root}` has no value: the pipeline has `data_interval: none`");
@@ -391,6 +398,50 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// `{{ secrets.name }}`, the one form in which a secret may stand; `false` for anything else.
+    fn secret(&mut self, expression: &Expr<'a>) -> bool {
+        let (base, name, span) = match expression {
+            Expr::GetAttr(attribute) => (
+                &attribute.expr,
+                attribute.name.to_owned(),
+                self.last(range(attribute.span()), attribute.name),
+            ),
+            Expr::GetItem(item) => {
+                let key = item.subscript_expr.as_const();
+                let Some(key) = key.as_ref().and_then(|key| key.as_str()) else { return false };
+                (&item.expr, key.to_owned(), range(item.subscript_expr.span()))
+            }
+            _ => return false,
+        };
+        let Some(environments) = self.names.secrets else { return false };
+        if !matches!(base, Expr::Var(root) if root.id == "secrets") || self.bound("secrets") {
+            return false;
+        }
+        for (environment, secrets) in environments.iter().filter(|(_, all)| !all.contains(&name.as_str())) {
+            let help =
+                nearest(&name, secrets.iter().copied()).map(|secret| format!("did you mean `{secret}`?"));
+            let add = format!("add it under `environments.{environment}.secrets` in trunkline.yaml");
+            let message = format!("environment `{environment}` has no secret `{name}`");
+            self.fault(span.clone(), message, "unknown", Some(help.unwrap_or(add)));
+        }
+        true
+    }
+
+    fn misused_secret(&mut self, span: &Range<usize>) {
+        let (message, help) = match (self.names.secrets, self.names.place) {
+            (Some(_), _) => (
+                "a secret stands alone, as {{ secrets.<name> }}: its value is put in when the call is made",
+                "write text before or behind it: Bearer {{ secrets.token }}",
+            ),
+            (None, Place::Task) => (
+                "no secret may stand in this setting: the service, or Trunkline, would write it down",
+                "docs/secrets.md lists the settings for secrets; or let the job read its secret itself",
+            ),
+            (None, _) => ("no secret may stand in a notice: mails are read by many", "leave it out"),
+        };
+        self.fault(span.clone(), message.to_owned(), "not here", Some(help.to_owned()));
+    }
+
     fn task(&mut self, root: &Range<usize>, steps: &[(String, Range<usize>)], literal: bool) {
         let form = "write tasks.<task>.outputs.<name>".to_owned();
         let Some((task, span)) = steps.first() else {
@@ -412,13 +463,7 @@ impl<'a> Walk<'a> {
     fn unknown(&mut self, name: &str, span: Range<usize>) {
         let foreign = FOREIGN.iter().find(|(theirs, _)| *theirs == name);
         if name == "secrets" {
-            let message = "`secrets` is not supported yet".to_owned();
-            return self.fault(
-                span,
-                message,
-                "not yet",
-                Some("let the service read its secret itself".to_owned()),
-            );
+            return self.misused_secret(&span);
         }
         let elsewhere = match name {
             "error" => Some("`error` is known only in `on_failure`"),

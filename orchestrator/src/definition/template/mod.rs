@@ -23,6 +23,7 @@ use minijinja::{
 };
 use serde_json::{Map, Value};
 use trunkline_state::pipeline::Pipeline;
+use trunkline_tasks::secrets::mark::{Mark, neutralise};
 
 /// Instructions that one template may use: a loop over ten thousand partitions fits.
 const FUEL: u64 = 200_000;
@@ -52,6 +53,21 @@ pub struct RenderContext {
     pub error: Option<Value>,
     /// `links.…` in notices: [`vocabulary::LINK_FIELDS`].
     pub links: Option<Value>,
+}
+
+impl RenderContext {
+    /// Without anything in the run's own values that could pass for the mark of a secret: only
+    /// the pipeline's author says where one goes.
+    fn without_marks(mut self) -> Self {
+        for value in self.params.values_mut().chain(self.outputs.values_mut()).chain(self.run.values_mut()) {
+            neutralise(value);
+        }
+        neutralise(&mut self.trigger);
+        for value in self.error.iter_mut().chain(self.links.iter_mut()) {
+            neutralise(value);
+        }
+        self
+    }
 }
 
 /// Why a value could not be rendered.
@@ -112,7 +128,7 @@ impl Templates {
         if !holds_template(settings) {
             return Ok(settings.clone());
         }
-        let root = Template::from_object(Root(cx()));
+        let root = Template::from_object(Root(cx().without_marks()));
         let mut path = Vec::new();
         self.value(settings, &root, &mut path)
     }
@@ -316,6 +332,7 @@ impl Object for Root {
             "run" => Template::from(Serde(&cx.run)),
             "tasks" => Template::from_object(Tasks(self.clone())),
             "trigger" => Template::from(Serde(&cx.trigger)),
+            "secrets" => Template::from_object(Marks),
             "error" => Template::from(Serde(cx.error.as_ref()?)),
             "links" => Template::from(Serde(links(cx.links.as_ref()?))),
             _ => return None,
@@ -327,6 +344,16 @@ impl Object for Root {
 fn links(given: &Value) -> Value {
     let console = given.get("console").or_else(|| given.as_object()?.values().next());
     serde_json::json!({ "console": console.and_then(Value::as_str).unwrap_or_default() })
+}
+
+/// `secrets.<name>`: the mark that stands for it until the call is made.
+#[derive(Debug)]
+struct Marks;
+
+impl Object for Marks {
+    fn get_value(self: &Arc<Self>, key: &Template) -> Option<Template> {
+        Some(Template::from(Mark::of(key.as_str()?).to_string()))
+    }
 }
 
 /// `tasks.<task>.outputs`.

@@ -141,7 +141,7 @@ impl Place {
     /// The names that are known here beside [`NAMES`].
     pub(super) fn further_names(self) -> &'static [&'static str] {
         match self {
-            Self::Task => &[],
+            Self::Task => &["secrets"],
             Self::OnSuccess => &["links"],
             Self::OnFailure => &["error", "links"],
         }

@@ -35,7 +35,7 @@ async fn owner() -> Owner {
     let place = Place { host: "test".into(), pid: 1, machine: String::new(), version: String::new() };
     let (to_owner, inbox) = mpsc::unbounded_channel();
     let (to_poller, _) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared::new(store, options, place, to_owner, to_poller));
+    let shared = Arc::new_cyclic(|own| Shared::new(own, store, options, place, to_owner, to_poller));
     let installation = Installation { id: uuid::Uuid::nil(), incarnation: 1 };
     Owner::new(shared, installation, inbox)
 }

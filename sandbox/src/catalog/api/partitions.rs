@@ -287,6 +287,6 @@ fn shape(partition: &PartitionRecord, place: &Place, cx: &CallContext) -> Value 
     shape.insert("DatabaseName".into(), place.database_name.clone().into());
     shape.insert("TableName".into(), place.table_name.clone().into());
     shape.insert("CreationTime".into(), epoch_seconds(partition.created));
-    shape.insert("CatalogId".into(), cx.account.into());
+    shape.insert("CatalogId".into(), (*cx.account).into());
     Value::Object(shape)
 }

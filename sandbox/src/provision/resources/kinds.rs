@@ -53,7 +53,7 @@ const BATCH_CONTAINER: Shape = Shape::Fields(&[
     ("Vcpus", Shape::Whole),
 ]);
 
-pub(super) const KINDS: [Kind; 27] = [
+pub(super) const KINDS: [Kind; 29] = [
     Kind {
         name: "AWS::S3::Bucket",
         name_property: &["BucketName"],
@@ -96,6 +96,42 @@ pub(super) const KINDS: [Kind; 27] = [
             ("Groups", TEXTS),
             ("Roles", TEXTS),
             ("Users", TEXTS),
+        ],
+    },
+    Kind {
+        name: "AWS::SecretsManager::Secret",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("Description", Shape::Text),
+            ("KmsKeyId", Shape::Text),
+            ("SecretString", Shape::Text),
+            (
+                "GenerateSecretString",
+                Shape::Fields(&[
+                    ("ExcludeCharacters", Shape::Text),
+                    ("ExcludePunctuation", Shape::Flag),
+                    ("GenerateStringKey", Shape::Text),
+                    ("PasswordLength", Shape::Whole),
+                    ("SecretStringTemplate", Shape::Text),
+                ]),
+            ),
+            ("Tags", Shape::Any),
+        ],
+    },
+    // CloudFormation makes no parameters of type SecureString, so neither does this.
+    Kind {
+        name: "AWS::SSM::Parameter",
+        name_property: &["Name"],
+        properties: &[
+            ("Name", Shape::Text),
+            ("AllowedPattern", Shape::Text),
+            ("DataType", Shape::Text),
+            ("Description", Shape::Text),
+            ("Tier", Shape::Text),
+            ("Type", Shape::Text),
+            ("Value", Shape::Text),
+            ("Tags", Shape::Any),
         ],
     },
     Kind {

@@ -7,6 +7,7 @@ fn messages(text: &str) -> Vec<String> {
         data_interval: true,
         params: &["workers", "day"],
         environments: &[("local", vec!["bucket"]), ("prod", vec!["bucket", "role"])],
+        secrets: Some(&[("local", vec!["token"]), ("prod", vec!["token", "key"])]),
         place: Place::Task,
         shared: false,
     };
@@ -25,6 +26,7 @@ fn what_exists_passes() {
         "{{ data_interval_start.strftime('%Y') }} {{ logical_date.year }} {{ ds.add(days=1) }}",
         "{% for x in range(3) %}{{ x }}{{ loop.index }}{% endfor %}{% set y = ds %}{{ y.foo }}",
         "{% if params.day is defined and ds > '2026' %}{{ run.id }}{% else %}{{ trigger.type }}{% endif %}",
+        "Bearer {{ secrets.token }}{{ secrets['token'] }}",
         "{{ params.day.add('1d').strftime('%F') }} {{ [1, 2] | join(',') }} {{ {'a': ds}['a'] }}",
     ] {
         assert_eq!(messages(text), Vec::<String>::new(), "{text}");
@@ -48,6 +50,13 @@ fn what_does_not_exist_is_named_with_its_place() {
             "{{ tasks.a.output }}",
             "{{ error.message }}",
             "{{ secrets.x }}",
+            "{{ secrets.key }}",
+            "{{ secrets.token | upper }}",
+            "{{ 'Bearer ' ~ secrets.token }}",
+            "{% if secrets.token %}x{% endif %}",
+            "{% set t = secrets.token %}{{ t }}",
+            "{{ secrets }}",
+            "{{ secrets[ds] }}",
             "{{ ds.year }}",
             "{{ ds ",
             "{{ ds }} {% if %}",
@@ -79,8 +88,14 @@ fn every_listed_filter_and_test_exists() {
 
 #[test]
 fn tasks_that_are_read_are_returned() {
-    let names =
-        Names { data_interval: true, params: &[], environments: &[], place: Place::Task, shared: false };
+    let names = Names {
+        data_interval: true,
+        params: &[],
+        environments: &[],
+        secrets: None,
+        place: Place::Task,
+        shared: false,
+    };
     let text = "{{ tasks.convert.outputs.rows }} {{ tasks['crawl'].outputs }}";
     let tasks = check(text, &names).tasks;
     assert_eq!(tasks.iter().map(|found| found.task.as_str()).collect::<Vec<_>>(), ["convert", "crawl"]);
