@@ -86,7 +86,7 @@ Resources:
           Environment: [{ Name: MOOD, Value: none }]
           LogConfiguration:
             LogDriver: awslogs
-            Options: { awslogs-group: !Ref Log, awslogs-stream-prefix: export, awslogs-region: !Ref AWS::Region }
+            Options: { awslogs-group: !Ref Log, awslogs-stream-prefix: export, awslogs-region: us-east-1 }
     Metadata: { Trunkline: { Sandbox: { Script: jobs/export.py } } }
   Environment:
     Type: AWS::Batch::ComputeEnvironment
