@@ -15,6 +15,9 @@ use trunkline_tasks::operator::{Call, ErrorClass, Found, Intent, Request, Sent};
 
 use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch, prepare};
 
+/// How often a look before a start is repeated that failed for a reason that may pass.
+const LOOK_TRIES: u32 = 6;
+
 /// Starts an effect. Watching is not here: see [`watch`].
 pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
     let id = run.id;
@@ -86,6 +89,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let Some(operator) = shared.registry.get(&operator) else { return };
+        let mut tries = 0;
         loop {
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
             match operator.baseline(&clients, &request).await {
@@ -95,8 +99,13 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
                     shared.report(id, fence, Event::Prepared { task, number, request, baseline });
                     return;
                 }
-                // Being slowed down uses up no retry and fails no task.
-                Err(failure) if failure.class == ErrorClass::Throttled => {
+                // Being slowed down uses up no retry and fails no task; what passes (expired
+                // credentials, a service in trouble) is given some time to pass.
+                Err(failure)
+                    if failure.class == ErrorClass::Throttled
+                        || (failure.class == ErrorClass::System && tries < LOOK_TRIES) =>
+                {
+                    tries += u32::from(failure.class == ErrorClass::System);
                     pace::pause(shared.timing.look_retry).await;
                 }
                 Err(failure) => {

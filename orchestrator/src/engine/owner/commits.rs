@@ -83,7 +83,10 @@ impl Owner {
             self.suspects.remove(&flight.run);
             if !written.contains(&flight.run) && !mutant::is_planted("rows_unchecked") {
                 tracing::warn!(run.id = %flight.run, "lost run {} to another replica", flight.run);
-                self.evict(flight.run);
+                // Unless it was claimed again since: then only what was written under the old fence is lost.
+                if self.is_held_under(flight.run, flight.fence) {
+                    self.evict(flight.run);
+                }
                 for reply in flight.waiting {
                     let _ = reply.send(Asked::NotOwned);
                 }
@@ -91,6 +94,10 @@ impl Owner {
             }
             for reply in flight.waiting {
                 let _ = reply.send(Asked::Done);
+            }
+            if !self.is_held_under(flight.run, flight.fence) {
+                // Loaded anew: its effects were derived from what is stored.
+                continue;
             }
             self.begin_effects(flight.run, flight.fence, flight.effects);
             let clean = !self.dirty_set.contains(&flight.run);
@@ -103,6 +110,10 @@ impl Owner {
         if freed {
             self.shared.run_ended();
         }
+    }
+
+    fn is_held_under(&self, run: RunId, fence: i64) -> bool {
+        self.held.get(&run).is_some_and(|held| held.fence == fence)
     }
 
     /// A commit whose outcome is unknown, or that was rolled back: memory is not the truth any
