@@ -111,15 +111,16 @@ impl World {
     pub(crate) fn of_account(&self, account: &str) -> Result<Self, SandboxError> {
         let root = self.root.join(ACCOUNTS_FOLDER).join(account);
         std::fs::create_dir_all(&root).map_err(|error| SandboxError::files("make", &root, error))?;
+        let logs = logs::Store::open(root.join("cloudwatch"))?;
         Ok(Self {
             root,
+            logs,
             account: account.into(),
             clock: self.clock,
             settings: self.settings.clone(),
             ledger: Arc::clone(&self.ledger),
             faults: Arc::clone(&self.faults),
             s3: Arc::clone(&self.s3),
-            logs: logs::Store::open(root.join("cloudwatch"))?,
             mailbox: Arc::clone(&self.mailbox),
             endpoint: self.endpoint.clone(),
             _lock: Arc::clone(&self._lock),

@@ -212,7 +212,7 @@ fn a_missing_or_a_second_run_and_line_are_found() {
     assert_eq!(missing, ["I3: fan@2026-03-01 was accepted and has 0 runs"]);
     assert_eq!(broken(|evidence| evidence.fires = Some("tick")), ["I3: the fire of tick made 0 runs"]);
     assert!(broken(|evidence| evidence.audit.clear())[0].starts_with("I13"));
-    let doubled = broken(|evidence| drop(evidence.audit.insert("rig-1".to_owned(), (2, 2))));
+    let doubled = broken(|evidence| evidence.audit = HashMap::from([("rig-1".to_owned(), (2, 2))]));
     assert!(doubled[0].starts_with("I13: one action of rig-1 has 2 lines"), "{doubled:?}");
     assert!(broken(|evidence| evidence.miscounted.push("r".to_owned()))[0].starts_with("I11"));
 }

@@ -100,22 +100,7 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
                 plan.script.push(rule(start(dice), kind, dice.between(1, 3)));
             }
         }
-        Fault::F7 => {
-            let place = index(dice, plan.lives.len());
-            if dice.percent(20) {
-                let when = When::After(dice.between(100, 2_000));
-                plan.blows.push(Blow { when, deed: Deed::Freeze(place) });
-            } else {
-                plan.lives[place].stop = Some(if dice.percent(75) { inside(dice) } else { elsewhere(dice) });
-            }
-            plan.freeze_ms = dice.between(0, 1_200);
-        }
-        Fault::F8 => {
-            let place = index(dice, plan.lives.len());
-            let kind = ["glue_job", "glue_crawler"][index(dice, 2)];
-            plan.lives[place].stop = Some(Armed { spec: format!("after_intent@{kind}:1"), inside: true });
-            plan.freeze_ms = milliseconds(QUARANTINE_MS * ratio) + dice.between(300, 900);
-        }
+        Fault::F7 | Fault::F8 => frozen(plan, dice, ratio),
         Fault::F12 => {
             for _ in 0..dice.between(1, 3) {
                 let (place, ms) = (index(dice, plan.lives.len()), dice.between(200, 3_000));
@@ -124,15 +109,7 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
             }
         }
         Fault::F9 | Fault::F10 | Fault::F11 | Fault::F13 | Fault::F14 => of_the_store(plan, dice, ratio),
-        Fault::F17 => {
-            let place = index(dice, plan.lives.len());
-            let hour = i64::try_from(milliseconds(3_600_000.0 * ratio)).unwrap_or(i64::MAX);
-            let far = if dice.percent(50) { hour } else { hour / 12 };
-            let by = if dice.percent(50) { far } else { -far };
-            plan.lives[place].clock_jump = Some((by, dice.between(0, 1_500)));
-            plan.blows.push(Blow { when: When::After(4_000), deed: Deed::Kill(place) });
-            plan.restarts = vec![true];
-        }
+        Fault::F17 => misled(plan, dice, ratio),
         Fault::F21 => {
             plan.schedule_due = true;
             plan.runs.truncate(1);
@@ -152,6 +129,36 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
             }
         }
     }
+}
+
+/// A replica stands still around a start.
+fn frozen(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
+    let place = index(dice, plan.lives.len());
+    if plan.fault == Fault::F7 {
+        if dice.percent(20) {
+            let when = When::After(dice.between(100, 2_000));
+            plan.blows.push(Blow { when, deed: Deed::Freeze(place) });
+        } else {
+            plan.lives[place].stop = Some(if dice.percent(75) { inside(dice) } else { elsewhere(dice) });
+        }
+        plan.freeze_ms = dice.between(0, 1_200);
+    } else {
+        let kind = ["glue_job", "glue_crawler"][index(dice, 2)];
+        plan.lives[place].stop = Some(Armed { spec: format!("after_intent@{kind}:1"), inside: true });
+        plan.freeze_ms = milliseconds(QUARANTINE_MS * ratio) + dice.between(300, 900);
+    }
+}
+
+/// The clock of a replica jumps, until somebody puts it right.
+fn misled(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
+    let place = index(dice, plan.lives.len());
+    let hour = i64::try_from(milliseconds(3_600_000.0 * ratio)).unwrap_or(i64::MAX);
+    // What lies between two minutes and the life of a signature is not survived by crawls.
+    let far = if dice.percent(50) { hour } else { hour / 36 };
+    let by = if dice.percent(50) { far } else { -far };
+    plan.lives[place].clock_jump = Some((by, dice.between(0, 1_500)));
+    plan.blows.push(Blow { when: When::After(4_000), deed: Deed::Kill(place) });
+    plan.restarts = vec![true];
 }
 
 /// The sandbox holds an answer back, so that there is time to kill who waits for it.

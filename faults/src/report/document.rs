@@ -154,5 +154,5 @@ fn states(attempts: &str) -> &'static str {
 }
 
 fn percent(part: usize, whole: usize) -> String {
-    if whole == 0 { "0 %".to_owned() } else { format!("{} %", part * 100 / whole) }
+    format!("{} %", (part * 100).checked_div(whole).unwrap_or(0))
 }

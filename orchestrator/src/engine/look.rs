@@ -100,8 +100,10 @@ pub(super) async fn around(shared: Arc<Shared>) {
 
 /// One look. The time until the next one is due by itself.
 async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
-    claim_unheld(shared).await?;
     claim_dropped(shared).await?;
+    if claim_unheld(shared).await? {
+        claim_dropped(shared).await?;
+    }
     if shared.hint_due.swap(false, Ordering::Relaxed) {
         shared.store.hint().await?;
         pace::pause(HINT_EVERY).await;
@@ -139,10 +141,10 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
     Ok(until_fire.max(Duration::from_millis(50)).min(shared.timing.look_every))
 }
 
-/// Finds the runs that a claim without an answer gave to this replica.
-async fn claim_unheld(shared: &Arc<Shared>) -> Result<(), StoreError> {
+/// Finds the runs that a claim without an answer gave to this replica. Whether there was one.
+async fn claim_unheld(shared: &Arc<Shared>) -> Result<bool, StoreError> {
     if !shared.claims_unknown.load(Ordering::SeqCst) {
-        return Ok(());
+        return Ok(false);
     }
     let owned = shared.store.owned().await?;
     shared.claims_unknown.store(false, Ordering::SeqCst);
@@ -152,7 +154,7 @@ async fn claim_unheld(shared: &Arc<Shared>) -> Result<(), StoreError> {
             shared.claim_again(vec![run], true);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Claims runs again whose memory was dropped after a commit that failed.

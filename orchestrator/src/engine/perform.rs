@@ -18,6 +18,9 @@ use trunkline_tasks::{
 
 use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch, prepare};
 
+/// How often a look before a start is repeated that failed for a reason that may pass.
+const LOOK_TRIES: u32 = 6;
+
 /// Starts an effect. Watching is not here: see [`watch`].
 pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
     let id = run.id;
@@ -95,6 +98,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
             Ok(request) => request,
             Err(failure) => return shared.report(id, fence, failed(failure)),
         };
+        let mut tries = 0;
         loop {
             shared.budget(operator.rate(Call::Read), &clients, &request.connection).await;
             let pinned = clients.pin_secrets(&mut request).await;
@@ -109,9 +113,12 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
                     shared.report(id, fence, Event::Prepared { task, number, request, baseline });
                     return;
                 }
-                // Being slowed down, or credentials that have just ended, use up no retry and
-                // fail no task.
-                Err(failure) if failure.only_delays() => {
+                // Being slowed down, or credentials that have just ended, use up no retry and fail
+                // no task; a service in trouble is given some time.
+                Err(failure)
+                    if failure.only_delays() || (failure.class == ErrorClass::System && tries < LOOK_TRIES) =>
+                {
+                    tries += u32::from(!failure.only_delays());
                     pace::pause(shared.timing.look_retry).await;
                 }
                 Err(failure) => {

@@ -145,7 +145,7 @@ impl Ecs {
             if let Some(task) = self.shown(cx, short(&name)).filter(|task| task.cluster == cluster.name) {
                 tasks.push(task.shape());
             } else {
-                let (region, account) = (&cx.region, cx.account);
+                let (region, account) = (&cx.region, &cx.account);
                 let arn = format!("arn:aws:ecs:{region}:{account}:task/{}/{}", cluster.name, short(&name));
                 failures.push(json!({ "arn": arn, "reason": "MISSING" }));
             }

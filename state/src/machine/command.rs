@@ -35,6 +35,8 @@ impl Stepper<'_> {
             Command::Pause => ("paused", None),
             Command::Resume => ("resumed", None),
             Command::RetryNow { .. } => ("retried", None),
+            Command::Decide { approved: true, comment, .. } => ("approved", comment.as_deref()),
+            Command::Decide { approved: false, comment, .. } => ("rejected", comment.as_deref()),
             Command::Resolve { .. } => ("resolved", None),
         };
         let state = self.run.state.word().to_owned();

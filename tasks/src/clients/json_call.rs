@@ -56,7 +56,7 @@ impl Connection {
                     .read_timeout(READ_ATTEMPT_TIMEOUT)
                     .build();
                 let local = self.endpoint().is_some_and(super::is_loopback);
-                let plain = super::connector(local, Some(&settings), base.sleep_impl());
+                let plain = super::connector(local, Some(settings), base.sleep_impl());
                 match self.kept.get() {
                     Some(kept) => super::credentials::noticing(SharedHttpConnector::new(plain), kept),
                     None => SharedHttpConnector::new(plain),

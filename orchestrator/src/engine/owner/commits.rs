@@ -87,6 +87,7 @@ impl Owner {
             self.suspects.remove(&flight.run);
             if !written.contains(&flight.run) && !mutant::is_planted("rows_unchecked") {
                 tracing::warn!(run.id = %flight.run, "lost run {} to another replica", flight.run);
+                // Unless it was claimed again since: then only what was written under the old fence is lost.
                 if self.holds(flight.run, flight.fence) {
                     self.evict(flight.run);
                 }
@@ -99,6 +100,7 @@ impl Owner {
                 let _ = reply.send(Asked::Done);
             }
             if !self.holds(flight.run, flight.fence) {
+                // Loaded anew: its effects were derived from what is stored.
                 continue;
             }
             self.begin_effects(flight.run, flight.fence, flight.effects);
