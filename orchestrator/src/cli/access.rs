@@ -7,8 +7,8 @@ use super::{
     validate::counted,
 };
 use crate::{
-    engine,
-    project::{LoadedPipeline, Project},
+    definition::LoadedPipeline,
+    project::Project,
     service::{access, request::wanted},
 };
 use trunkline_tasks::{access::Verdict, clients::Clients};

@@ -173,7 +173,9 @@ fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, st
         return;
     }
     let stored = if mutant::is_planted("rendered_again") {
-        prepare::request(shared, run, key.task, key.number).ok()
+        prepare::Rendered::of(shared, run, key.task, key.number)
+            .and_then(|rendered| rendered.request(shared, None))
+            .ok()
     } else {
         convert::request(&attempt.request)
     };

@@ -18,6 +18,7 @@ use trunkline_state::{
 use trunkline_tasks::{
     clients::Clients,
     operator::{Call, Handle, Status},
+    registry::ErasedOperator,
 };
 
 use super::{Shared, convert, message::Message, pace};

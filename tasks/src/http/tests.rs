@@ -70,7 +70,7 @@ async fn each_answer_means_what_it_must() {
     // Status; a POST that may not be repeated; a GET.
     let table = [
         (200, "done", "done"),
-        (204, "done", "done"),
+        (201, "done", "done"),
         (302, "refused Config", "refused Config"),
         (400, "refused Config", "refused Config"),
         (403, "refused Config", "refused Config"),
