@@ -4,11 +4,11 @@ use super::{
     context::Context,
     exit::{Exit, refuse},
     output::bold,
-    validate::counted,
 };
 use crate::{
+    definition::LoadedPipeline,
     engine,
-    project::{LoadedPipeline, Project},
+    project::Project,
     service::{access, request::wanted},
 };
 use trunkline_tasks::{access::Verdict, clients::Clients};
