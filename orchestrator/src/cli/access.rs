@@ -4,10 +4,10 @@ use super::{
     context::Context,
     exit::{Exit, refuse},
     output::bold,
-    validate::counted,
 };
 use crate::{
     definition::LoadedPipeline,
+    engine,
     project::Project,
     service::{access, request::wanted},
 };
@@ -109,5 +109,5 @@ async fn clients(cx: &Context, project: &Project, entry: &LoadedPipeline) -> any
         session.provision(cx, project, entry).await?;
         endpoint = session.sandbox_endpoint();
     }
-    Ok(Clients::new(engine::connections(&entry.pipeline, endpoint.as_deref())))
+    Ok(engine::clients_of(&entry.pipeline, endpoint.as_deref()))
 }

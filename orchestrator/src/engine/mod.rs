@@ -537,7 +537,7 @@ impl Shared {
 }
 
 /// The connections and secrets of a version, for the operators.
-fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients {
+pub(crate) fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients {
     let sources = pipeline
         .secrets
         .iter()
@@ -548,7 +548,7 @@ fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients {
 
 /// The connections of a version as the operators take them: `sandbox: true` becomes the
 /// sandbox's endpoint; what cannot be read is left out, and tasks that name it say so.
-pub(crate) fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, ConnectionConfig> {
+fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, ConnectionConfig> {
     pipeline
         .connections
         .iter()
