@@ -15,7 +15,7 @@ use std::{fmt, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_smithy_async::{rt::sleep::SharedAsyncSleep, time::SharedTimeSource};
+use aws_smithy_async::rt::sleep::SharedAsyncSleep;
 use aws_smithy_http_client::{
     Builder as HttpBuilder, Connector, ConnectorBuilder,
     proxy::ProxyConfig,
@@ -385,7 +385,7 @@ impl Connection {
             None => sdk.credentials_provider(),
         };
         let Some(source) = source else { return Ok(sdk) };
-        let time = sdk.time_source().unwrap_or_else(SharedTimeSource::default);
+        let time = sdk.time_source().unwrap_or_default();
         let kept = self.kept.get_or_init(|| async { Kept::new(source, time) }).await;
         // What is kept is kept here, once for all clients; the SDK keeps nothing beside it.
         Ok(sdk
