@@ -73,7 +73,7 @@ pub(crate) struct World {
     pub mailbox: Arc<Mailbox>,
     endpoint: String,
     /// Held as long as the world exists; the kernel releases it when the process dies, however it dies.
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 impl World {
@@ -102,7 +102,7 @@ impl World {
             clock,
             root,
             endpoint,
-            _lock: Arc::new(lock),
+            lock: Arc::new(lock),
         })
     }
 
@@ -123,7 +123,7 @@ impl World {
             s3: Arc::clone(&self.s3),
             mailbox: Arc::clone(&self.mailbox),
             endpoint: self.endpoint.clone(),
-            _lock: Arc::clone(&self._lock),
+            lock: Arc::clone(&self.lock),
         })
     }
 

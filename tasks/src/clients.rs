@@ -19,10 +19,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_smithy_async::{
-    rt::sleep::{SharedAsyncSleep, TokioSleep},
-    time::SharedTimeSource,
-};
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::{
     Builder as HttpBuilder, Connector, ConnectorBuilder,
     proxy::ProxyConfig,
@@ -481,7 +478,7 @@ impl Connection {
             None => sdk.credentials_provider(),
         };
         let Some(source) = source else { return Ok(sdk) };
-        let time = sdk.time_source().unwrap_or_else(SharedTimeSource::default);
+        let time = sdk.time_source().unwrap_or_default();
         let kept = self.kept.get_or_init(|| async { Kept::new(source, time) }).await;
         // What is kept is kept here, once for all clients; the SDK keeps nothing beside it.
         Ok(sdk

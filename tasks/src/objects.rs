@@ -155,6 +155,18 @@ pub(crate) async fn look_at(s3: &Client, bucket: &str, key: &str) -> Result<Opti
             })?;
             Ok(None)
         }
+        // For the same reason ended credentials look like a bad request: a call whose refusal
+        // has a body says what is wrong. If it is answered, the next look will be too.
+        Err(trouble) if trouble.is_unexplained() => {
+            s3.list_objects_v2()
+                .bucket(bucket)
+                .prefix(key)
+                .max_keys(1)
+                .send()
+                .await
+                .map_err(|error| Trouble::from(error).into_failure())?;
+            Err(Failure { class: ErrorClass::System, ..trouble.into_failure() })
+        }
         Err(trouble) => Err(trouble.into_failure()),
     }
 }

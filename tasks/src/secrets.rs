@@ -24,7 +24,7 @@ pub mod mask;
 pub mod source;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -102,9 +102,9 @@ impl Secrets {
     pub(crate) async fn reveal(&self, clients: &Clients, value: &Value) -> Result<Value, Failure> {
         let mut values: HashMap<Mark, Arc<str>> = HashMap::new();
         for mark in mark::marks(value) {
-            if !values.contains_key(&mark) {
-                let value = self.value(clients, &mark).await?;
-                values.insert(mark, value);
+            if let Entry::Vacant(place) = values.entry(mark) {
+                let value = self.value(clients, place.key()).await?;
+                place.insert(value);
             }
         }
         let mut revealed = value.clone();

@@ -177,9 +177,10 @@ def everything_written(project, *said):
         )
         yield f"logs {task}", done.stdout + done.stderr
     for path in (project.folder / ".trunkline").rglob("*"):
-        # What the services themselves keep is AWS's side: there the secrets are at home.
-        parts = path.relative_to(project.folder).parts
-        if {"secretsmanager", "ssm"} & set(parts) or not path.is_file():
+        # What the services themselves keep is AWS's side: there the secrets are at home, and what a function
+        # prints goes to its own log.
+        parts = set(path.relative_to(project.folder).parts)
+        if {"secretsmanager", "ssm"} & parts or {"lambda", "logs"} <= parts or not path.is_file():
             continue
         try:
             content = path.read_bytes()

@@ -122,8 +122,26 @@ environments:
     let root = folder(&[("trunkline.yaml", broken)]);
     let (project, found) = Project::load(root.path(), LOCAL, &lookup);
     let said = found.render(false);
-    // The line of the file is shown with a mistake; what stands in it is the author's own.
-    insta::assert_snapshot!(said);
+    for wanted in [
+        "`external_id` means nothing without `role_arn`",
+        "`reader` is no role's ARN",
+        "`arn:aws:iam::111:role/reader` is no role's ARN",
+        "a role is written arn:aws:iam::<12 digits>:role/<name>",
+        "`Wrong-Name` cannot be the name of a secret",
+        "secret `plain` must say where it lies",
+        "secret `interpolated` must say where it lies",
+        "a variable is named, not written out: { env: NAME }",
+        "secret `nowhere` names no place, or more than one",
+        "secret `two` names no place, or more than one",
+        "give exactly one of `secretsmanager`, `ssm`, `env` and `file`",
+        "secret `relative` names the file `secrets/x`, which is no absolute path",
+        "secret `versioned` has a `version` or a `connection`, which variables and files have not",
+        "secret `latest` has a `version` that is no number",
+        "secret `vault` has no setting `vault`",
+    ] {
+        assert!(said.contains(wanted), "{wanted}:\n{said}");
+    }
+    assert_eq!(found.items.len(), 12, "{said}");
     let good = &project.environment.secrets["good"];
     assert_eq!(
         good,
@@ -151,7 +169,18 @@ on_success: { sns: t, message: "{{ secrets.token }}" }
     let root = folder(&[("trunkline.yaml", project), ("pipelines/a/pipeline.yaml", pipeline)]);
     let registry = Registry::standard(&Options::for_looking());
     let (_, loaded) = load(root.path(), LOCAL, &lookup, &registry);
-    insta::assert_snapshot!(loaded.diagnostics.render(false));
+    let said = loaded.diagnostics.render(false);
+    for wanted in [
+        "no secret may stand in this setting: the service, or Trunkline, would write it down",
+        "environment `local` has no secret `tokn`",
+        "did you mean `token`?",
+        // Every environment is checked, not only the chosen one.
+        "environment `prod` has no secret `token`",
+        "add it under `environments.prod.secrets` in trunkline.yaml",
+        "no secret may stand in a notice: mails are read by many",
+    ] {
+        assert!(said.contains(wanted), "{wanted}:\n{said}");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(crate) fn scope() -> Scope {
         name: name.to_owned(),
         vars: vars.iter().map(|var| (*var).to_owned()).collect(),
         connections: vec!["aws".to_owned(), "events".to_owned()],
+        secrets: Vec::new(),
     };
     let shared = ["raw_crawler", "processed_crawler", "etl_job", "topic", "raw_bucket", "processed_bucket"];
     let mut local = shared.to_vec();

@@ -247,6 +247,11 @@ impl Trouble {
         self.reach == Reach::Answered(404) || NOT_THERE.contains(&self.code())
     }
 
+    /// Whether the service refused and did not say why, as answers to HEAD cannot.
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.reach == Reach::Answered(400) && self.code().is_empty()
+    }
+
     fn is_stale(&self) -> bool {
         // The first exception to "never the wording": one code stands for a wrong secret key
         // and for a signature that is too old, or that a clock ahead of AWS's dated in the future.

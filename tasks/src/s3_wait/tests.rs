@@ -83,6 +83,23 @@ async fn a_refusal_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn credentials_that_end_during_a_wait_end_nothing() {
+    const EXPIRED: &str = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
+    let status = polled(vec![Answer::Text(400, EXPIRED)], &below()).await;
+    assert!(matches!(status, Status::Unavailable(_)), "{status:?}");
+    // HEAD tells no reason: another call is asked for it.
+    let one = prepared(json!({ "key": "s3://b/k" })).unwrap();
+    let answers = || vec![Answer::Text(400, ""), Answer::Text(400, EXPIRED)];
+    let status = polled(answers(), &one).await;
+    assert!(matches!(status, Status::Unavailable(_)), "{status:?}");
+    assert!(matches!(sent(answers(), &one).await, Sent::Throttled(_)));
+    let status = polled(vec![Answer::Text(400, ""), Answer::Text(200, NOTHING)], &one).await;
+    assert!(matches!(status, Status::Unavailable(_)), "{status:?}");
+    let status = polled(vec![Answer::Text(400, ""), Answer::Text(403, DENIED)], &one).await;
+    assert!(matches!(status, Status::Failed(_)), "{status:?}");
+}
+
+#[tokio::test]
 async fn a_wait_that_is_cut_short_says_so() {
     let operator = S3Wait::new(&Options::for_looking());
     let (clients, handle) = (Clients::default(), handle(&below()));

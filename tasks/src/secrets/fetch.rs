@@ -38,15 +38,15 @@ pub(super) async fn fetch(
     let read = match kind {
         Kind::SecretsManager(id) => secret_value(clients, connection, id, version).await,
         Kind::Parameter(name) => parameter(clients, connection, name, version).await,
-        Kind::Variable(name) => match variables(name) {
-            Some(value) => Ok(Read { value, version: None }),
-            None => {
+        Kind::Variable(name) => {
+            let value = variables(name).ok_or_else(|| {
                 let text = format!(
                     "the environment variable {name} is not set: set it where `trunkline` is started"
                 );
-                return Err(config(mark, &text));
-            }
-        },
+                config(mark, &text)
+            })?;
+            Ok(Read { value, version: None })
+        }
         Kind::File(path) => return keyed(file(path, mark)?, source, mark),
     };
     let read = read.map_err(|trouble| explained(trouble, source, mark, connection))?;
