@@ -14,6 +14,7 @@ PIPELINE = """
 name: report
 schedule: "0 9 * * *"
 start_date: 2026-11-01
+catchup: none
 data_interval: day
 params:
   value: { type: integer, default: 1 }
@@ -24,7 +25,7 @@ tasks:
     type: athena_query
     database: lake
     output_location: s3://report-lake/results/
-    query: SELECT {{ params.value }} AS a, day FROM (VALUES '{{ ds }}') AS t (day) WHERE {{ params.rows }} > 0
+    query: SELECT {{ params.value }} AS a, day FROM (VALUES ('{{ ds }}')) AS t (day) WHERE {{ params.rows }} > 0
     replace:
       table: days
       how: partition
@@ -158,7 +159,7 @@ def test_runs_killed_between_query_and_catalog_are_taken_up(project):
         process.send_signal(signal.SIGKILL)
         process.wait()
     faults(project)
-    serve = background(project, "serve", "--bind", "127.0.0.1:0")
+    serve = background(project, "serve")
     try:
         until(lambda: all(state(project, day) == "succeeded" for day in days), 180, "the runs to be taken up")
     finally:
@@ -178,4 +179,4 @@ def background(project, *arguments):
 
 
 def state(project, day):
-    return json.loads(project.call("show", f"report@{day}", "--json").stdout)["run"]["state"]
+    return json.loads(project.call("show", f"report@{day}", "--json").stdout)["state"]

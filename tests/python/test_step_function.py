@@ -23,6 +23,15 @@ tasks:
     command: [python3, -c, "import sys; print('counted', sys.argv[1])", "{{ tasks.check.outputs.output.rows }}"]
 """
 
+# Fails as long as there is no topic of that name.
+AGAIN = """
+name: again
+data_interval: none
+defaults: { connection: aws, poll_interval: 1s }
+tasks:
+  tell: { type: step_function, state_machine: again, redrive: true, retries: 2, retry_delay: 3s, retry_on: [failed] }
+"""
+
 TEMPLATE = """
 Resources:
   Role: {Type: AWS::IAM::Role}
@@ -43,6 +52,20 @@ Resources:
           Count: {Type: Pass, Parameters: {rows.$: $.rows, by.$: $$.StateMachine.Name}, End: true}
           Broken: {Type: Fail, Error: Quality.Bad, Cause: 12 rows are wrong}
           Slow: {Type: Wait, Seconds: 86400, End: true}
+  Again:
+    Type: AWS::StepFunctions::StateMachine
+    Properties:
+      StateMachineName: again
+      RoleArn: !GetAtt Role.Arn
+      Definition:
+        StartAt: First
+        States:
+          First: {Type: Pass, Next: Tell}
+          Tell:
+            Type: Task
+            Resource: arn:aws:states:::sns:publish
+            Parameters: {TopicArn: "arn:aws:sns:us-east-1:000000000000:late", Message: done}
+            End: true
   Fast:
     Type: AWS::StepFunctions::StateMachine
     Properties:
@@ -61,6 +84,8 @@ def project(binary, environment, tmp_path_factory):
     home.mkdir(parents=True)
     (home / "pipeline.yaml").write_text(PIPELINE)
     (home / "aws.yaml").write_text(TEMPLATE)
+    (folder / "pipelines" / "again").mkdir()
+    (folder / "pipelines" / "again" / "pipeline.yaml").write_text(AGAIN)
     made = Project(binary, environment, folder)
     yield made
     made.stop()
@@ -157,6 +182,32 @@ def test_express_machines_are_refused(project):
     finally:
         project.edit("pipelines/quality/pipeline.yaml", "state_machine: fast", "state_machine: quality")
     assert "`fast` is of type EXPRESS" in said and "idempotent: true" in said, said
+
+
+def test_a_retry_redrives_the_failed_execution(project):
+    run(project, "good")  # The template is the other pipeline's.
+    started, redriven = len(starts(project)), len(project.ledger("RedriveExecution"))
+    going = subprocess.Popen(
+        [str(project.binary), "run", "again"], cwd=project.folder, env=project.environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    try:
+        until(lambda: len(starts(project)) == started + 1, 120, "the start")
+        arn = starts(project)[-1]["id"]
+        until(lambda: status(project, arn) == "FAILED", 60, "the execution to fail")
+        # The answer to the redrive is lost; it is told by its count.
+        faults(project, {"service": "states", "operation": "RedriveExecution", "kind": "drop_answer", "times": 1})
+        project.client("sns").create_topic(Name="late")
+        said, _ = going.communicate(timeout=180)
+    finally:
+        going.kill()
+        faults(project)
+    assert going.returncode == 0, said
+    assert len(starts(project)) == started + 1, "no execution was started anew"
+    redrives = project.ledger("RedriveExecution")[redriven:]
+    assert [line["id"] for line in redrives] == [arn]
+    execution = project.client("stepfunctions").describe_execution(executionArn=arn)
+    assert (execution["status"], execution["redriveCount"]) == ("SUCCEEDED", 1)
 
 
 def start(project, mode):
