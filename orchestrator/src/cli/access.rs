@@ -46,7 +46,7 @@ pub(crate) async fn check(cx: &Context, args: &CheckArgs) -> anyhow::Result<Exit
         let wanted = wanted(&entry.pipeline, None, &[], now)?;
         let checked = access::check(&entry.pipeline, &wanted, &registry, &clients, now).await;
         if !cx.output.json() {
-            let mut text = format!("{}\n", bold(&entry.pipeline.name));
+            let mut text = format!("{}\n", bold(entry.pipeline.name.as_str()));
             for one in &checked {
                 let verdict = match one.verdict {
                     Verdict::Fine => "ok",

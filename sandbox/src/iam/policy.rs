@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(decided(&both, "s3:PutObject", "arn:aws:s3:::b/k"), Decision::Implicit);
         assert_eq!(decided(&[read], "s3:GetObject", "*"), Decision::Implicit);
         let all_but = json!({ "Statement": [{ "Effect": "Allow", "NotAction": "iam:*", "Resource": "*" }] });
-        assert_eq!(decided(&[all_but.clone()], "s3:GetObject", "x"), Decision::Allowed);
+        assert_eq!(decided(std::slice::from_ref(&all_but), "s3:GetObject", "x"), Decision::Allowed);
         assert_eq!(decided(&[all_but], "iam:PassRole", "x"), Decision::Implicit);
         let mut conditional = allow(&json!("*"), &json!("*"));
         conditional["Statement"][0]["Condition"] = json!({ "Bool": { "aws:SecureTransport": "true" } });

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde_json::Value;
 use trunkline_tasks::ConnectionConfig;
 
 use super::Values;
