@@ -32,7 +32,7 @@ const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01
 pub(crate) struct Secrets {
     world: Arc<World>,
     path: PathBuf,
-    secrets: Mutex<BTreeMap<String, Secret>>,
+    held: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl Secrets {
@@ -40,7 +40,7 @@ impl Secrets {
     pub(crate) fn open(world: Arc<World>) -> Result<Self, SandboxError> {
         let path = world.root.join("secretsmanager/secrets.json");
         let secrets = files::read_json(&path)?.unwrap_or_default();
-        Ok(Self { world, path, secrets: Mutex::new(secrets) })
+        Ok(Self { world, path, held: Mutex::new(secrets) })
     }
 
     /// Answers one call.
@@ -91,7 +91,7 @@ impl Secrets {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
-        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the secrets and makes the change durable before anyone sees it.

@@ -116,7 +116,8 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
                 // Being slowed down, or credentials that have just ended, use up no retry and fail
                 // no task; a service in trouble is given some time.
                 Err(failure)
-                    if failure.only_delays() || (failure.class == ErrorClass::System && tries < LOOK_TRIES) =>
+                    if failure.only_delays()
+                        || (failure.class == ErrorClass::System && tries < LOOK_TRIES) =>
                 {
                     tries += u32::from(!failure.only_delays());
                     pace::pause(shared.timing.look_retry).await;

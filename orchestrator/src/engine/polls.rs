@@ -200,7 +200,12 @@ async fn ask_batch(shared: &Arc<Shared>, batch: Vec<Watched>, calls: &tokio::syn
     Box::pin(ask_now(shared, batch, &clients, operator)).await;
 }
 
-async fn ask_now(shared: &Arc<Shared>, batch: Vec<Watched>, clients: &Arc<Clients>, operator: &dyn ErasedOperator) {
+async fn ask_now(
+    shared: &Arc<Shared>,
+    batch: Vec<Watched>,
+    clients: &Arc<Clients>,
+    operator: &dyn ErasedOperator,
+) {
     let handles: Vec<Handle> =
         batch.iter().filter_map(|watched| convert::handle(&watched.watch.handle)).collect();
     let Some(connection) = handles.first().map(|handle| handle.connection.clone()) else { return };

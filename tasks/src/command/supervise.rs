@@ -129,8 +129,7 @@ async fn run_command(folder: &Folder, launch: &Launch, secret: &Secret) -> io::R
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
     folder.write("child.json", &Child { pid, born: born(pid) })?;
     let mask = Mask::of(&secret.mask);
-    let stdout =
-        child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, mask.clone(), Arc::clone(&writer))));
+    let stdout = child.stdout.take().map(|pipe| tokio::spawn(copy(pipe, mask.clone(), Arc::clone(&writer))));
     let stderr = child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, mask, writer)));
 
     let limit = Duration::from_millis(launch.timeout_milliseconds);

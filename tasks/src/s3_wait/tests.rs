@@ -84,7 +84,8 @@ async fn a_refusal_is_said_at_once() {
 
 #[tokio::test]
 async fn credentials_that_end_during_a_wait_end_nothing() {
-    const EXPIRED: &str = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
+    const EXPIRED: &str =
+        "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
     let status = polled(vec![Answer::Text(400, EXPIRED)], &below()).await;
     assert!(matches!(status, Status::Unavailable(_)), "{status:?}");
     // HEAD tells no reason: another call is asked for it.
