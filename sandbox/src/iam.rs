@@ -167,7 +167,7 @@ impl Iam {
         }
         if let Some(unknown) = role.managed.first() {
             let text = format!("the sandbox does not know what the policy {unknown} of role {name} allows");
-            return Err(ApiError::new(501, "ServiceNotAvailable", text));
+            return Err(ApiError::new(500, "PolicyEvaluation", text));
         }
         let documents = role.policies.values().map(Document::read).collect::<Result<_, _>>();
         documents.map(Some).map_err(|reason| malformed(&reason))

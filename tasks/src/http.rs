@@ -243,6 +243,7 @@ timeout: 2h
     const GUARANTEE: &'static str = "`GET`, `HEAD`, `PUT` and `DELETE` are repeated after a lost answer. Others \
          only with `idempotency` (the same key again, after a `lookup` if there is one) or `idempotent: true`; \
          else an interrupted request ends as `lost`.";
+    const SECRETS: &'static [&'static str] = &["headers"];
     type Config = HttpConfig;
 
     fn default_timeout(&self) -> Duration {

@@ -57,11 +57,18 @@ Resources:
   Database:
     Type: AWS::Glue::Database
     Properties: {CatalogId: !Ref AWS::AccountId, DatabaseInput: {Name: lake}}
-  Role: {Type: AWS::IAM::Role, Properties: {RoleName: runner}}
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      RoleName: runner
+      AssumeRolePolicyDocument:
+        Statement: [{Effect: Allow, Action: "sts:AssumeRole", Principal: {AWS: "arn:aws:iam::000000000000:root"}}]
   Limited:
     Type: AWS::IAM::Role
     Properties:
       RoleName: limited
+      AssumeRolePolicyDocument:
+        Statement: [{Effect: Allow, Action: "sts:AssumeRole", Principal: {AWS: "arn:aws:iam::000000000000:root"}}]
       Policies:
         - PolicyName: most
           PolicyDocument:

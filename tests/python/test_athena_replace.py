@@ -16,6 +16,7 @@ schedule: "0 9 * * *"
 start_date: 2026-11-01
 catchup: none
 data_interval: day
+max_active_runs: 5
 params:
   value: { type: integer, default: 1 }
   rows: { type: integer, default: 1 }

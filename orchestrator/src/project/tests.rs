@@ -16,7 +16,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn lookup(name: &str) -> Option<String> {
-    (name == "DATABASE_URL").then(|| "postgres://u:secret@h/d".to_owned())
+    (name == "DATABASE_URL").then(|| "postgres://u:hunter2@h/d".to_owned())
 }
 
 const PROJECT: &str = r#"
@@ -52,9 +52,9 @@ fn an_environment_is_chosen_and_its_variables_are_filled_in() {
     let registry = Registry::standard(&Options::for_looking());
     let (project, loaded) = load(root.path(), "prod", &lookup, &registry);
     assert_eq!(loaded.diagnostics.render(false), "");
-    assert_eq!(project.environment.store.as_deref(), Some("postgres://u:secret@h/d"));
+    assert_eq!(project.environment.store.as_deref(), Some("postgres://u:hunter2@h/d"));
     assert_eq!(project.environment.vars["account"], json!("000000000001"));
-    assert!(!format!("{project:?}").contains("secret"));
+    assert!(!format!("{project:?}").contains("hunter2"));
     let pipeline = &loaded.pipelines[0].pipeline;
     assert_eq!((pipeline.tasks[0].retry.retries, pipeline.on_failure.len()), (3, 1));
     let (project, found) = Project::load(root.path(), LOCAL, &|_| None);

@@ -107,8 +107,7 @@ const FUNCTIONS: [&str; 84] = [
     "strpos",
 ];
 /// The list above, continued.
-const MORE_FUNCTIONS: [&str; 44] = [
-    "approx_percentile",
+const MORE_FUNCTIONS: [&str; 43] = [
     "array_join",
     "flatten",
     "from_iso8601_date",

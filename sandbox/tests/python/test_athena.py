@@ -281,7 +281,6 @@ def test_definitions(athena, sandbox):
         ("map_keys(map(ARRAY['a', 'b'], ARRAY[1, 2]))", "[a, b]"),
         ("cardinality(map(ARRAY['a', 'b'], ARRAY[1, 2]))", "2"),
         ("approx_distinct(a) FROM (VALUES (1), (2), (2), (3)) AS t (a)", "3"),
-        ("approx_percentile(a, 0.5) FROM (VALUES (1), (2), (3), (4), (5)) AS t (a)", "3"),
         ("array_join(array_agg(a ORDER BY a), ',') FROM (VALUES ('y'), ('x')) AS t (a)", "x,y"),
         ("try_cast('x' AS integer)", None),
         ("from_iso8601_timestamp('2020-05-11T11:15:05Z')", "2020-05-11 11:15:05.000 UTC"),

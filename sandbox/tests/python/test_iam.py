@@ -83,7 +83,7 @@ def code_of(call, **arguments):
 def test_refusals(iam):
     simulate = iam.simulate_principal_policy
     assert code_of(simulate, PolicySourceArn=arn("absent-role"), ActionNames=["s3:GetObject"]) == "NoSuchEntity"
-    assert code_of(simulate, PolicySourceArn=arn("other"), ActionNames=["s3:GetObject"]) == "ServiceNotAvailable"
+    assert code_of(simulate, PolicySourceArn=arn("other"), ActionNames=["s3:GetObject"]) == "PolicyEvaluation"
     assert code_of(simulate, PolicySourceArn=arn("reader"), ActionNames=["s3:*"]) == "InvalidInput"
     wrong = {"RoleName": "reader", "PolicyName": "p", "PolicyDocument": json.dumps({"Statement": [{"Effect": "Allow"}]})}
     assert code_of(iam.put_role_policy, **wrong) == "MalformedPolicyDocument"

@@ -37,7 +37,7 @@ pub(super) async fn fetch(
         let wanted = i32::try_from((limit - rows.len() + 2).min(PAGE)).unwrap_or(i32::MAX);
         let page = athena.get_query_results().query_execution_id(id).max_results(wanted);
         let page = page.set_next_token(token.take()).send().await;
-        let page = page.map_err(|error| Trouble::from(error).into_status())?;
+        let page = page.map_err(|error| unreadable(Trouble::from(error)))?;
         let set = page.result_set.unwrap_or_else(|| aws_sdk_athena::types::ResultSet::builder().build());
         let metadata = set.result_set_metadata.and_then(|metadata| metadata.column_info).unwrap_or_default();
         check_names(&metadata).map_err(wrong)?;
@@ -80,6 +80,14 @@ pub(super) async fn written(clients: &Clients, connection: &str, id: &str) -> Re
     let page = athena.get_query_results().query_execution_id(id).max_results(1).send().await;
     let page = page.map_err(|error| Trouble::from(error).into_failure())?;
     Ok(page.update_count.and_then(|count| u64::try_from(count).ok()))
+}
+
+/// The query has ended, so a refusal to show its rows is final, unlike one to tell its state.
+fn unreadable(trouble: Trouble) -> Status {
+    match trouble.into_status() {
+        Status::Unavailable(failure) if failure.class == ErrorClass::Config => Status::Failed(failure),
+        other => other,
+    }
 }
 
 fn wrong(message: String) -> Status {

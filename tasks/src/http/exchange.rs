@@ -130,8 +130,7 @@ async fn read(status: u16, body: SdkBody) -> Result<Vec<u8>, Silence> {
     Ok(bytes)
 }
 
-/// A stored header value as it is sent: the one place where a reference to a secret becomes
-/// its value.
+/// A header value as it is sent. Marks of secrets have become their values before the call.
 fn header_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

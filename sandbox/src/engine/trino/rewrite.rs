@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, VisitMut, VisitorMut,
+    CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, VisitMut, VisitorMut,
 };
 
 use crate::engine::EngineError;
@@ -26,6 +26,9 @@ impl VisitorMut for Rewrite {
     type Break = EngineError;
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<EngineError> {
+        if let Some(called) = substring(expr) {
+            *expr = called;
+        }
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let name = function.name.to_string().to_lowercase();
         let arguments = plain_arguments(function);
@@ -64,7 +67,6 @@ impl VisitorMut for Rewrite {
 /// Functions that only have another name in the engine.
 fn rename(function: &mut Function, name: &str) {
     let engine = match name {
-        "approx_percentile" => "approx_percentile_cont",
         "array_join" => "array_to_string",
         "arbitrary" => "first_value",
         "every" => "bool_and",
@@ -79,6 +81,30 @@ fn rename(function: &mut Function, name: &str) {
         _ => return,
     };
     function.name = ObjectName::from(vec![Ident::new(engine)]);
+}
+
+/// `substr` has a node of its own, for which the engine takes its own function, not the one
+/// that counts as Trino does.
+fn substring(expr: &Expr) -> Option<Expr> {
+    let Expr::Substring { expr: text, substring_from: Some(from), substring_for, .. } = expr else {
+        return None;
+    };
+    let arguments = [Some(text), Some(from), substring_for.as_ref()];
+    let args = arguments
+        .into_iter()
+        .flatten()
+        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr((**argument).clone())));
+    let list = FunctionArgumentList { duplicate_treatment: None, args: args.collect(), clauses: Vec::new() };
+    Some(Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("substr")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
 }
 
 fn one(arguments: Vec<Expr>) -> Option<Expr> {
