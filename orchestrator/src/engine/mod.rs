@@ -19,6 +19,7 @@
 //! | `look` | what an idle replica does: looks for work |
 //! | `cron` | due fires into runs |
 //! | `notices` | the outbox into mails |
+//! | `shared` | what all of these use |
 //! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
 //!
 //! Nothing here knows SQL, AWS or YAML; nothing here decides what may happen to a run.
@@ -38,47 +39,30 @@ mod perform;
 mod pipelines;
 mod polls;
 pub(crate) mod prepare;
+mod shared;
 pub mod timing;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use indexmap::IndexMap;
-use jiff::Timestamp;
-use serde_json::Value;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use trunkline_state::{
     ids::RunId,
-    machine::{AttemptKey, Command, Event},
-    pipeline::Pipeline,
-    run::Definition,
-    store::{Answer, BudgetRow, Created, Place, Role, Store},
+    machine::Command,
+    store::{Answer, Created, Place, Role, Store},
 };
-use trunkline_tasks::{
-    clients::{Clients, ConnectionConfig},
-    operator::Rate,
-    registry::Registry,
-};
+use trunkline_tasks::registry::Registry;
 
-use self::{
-    budget::Budgets,
-    message::{Asked, Message},
-    polls::{PollMessage, Watch, Watched},
-};
+use self::message::{Asked, Message};
+pub(crate) use self::shared::{Shared, clients_of};
 pub use self::{
     message::{AskError, EngineError, RunRequest},
     timing::Timing,
 };
-use crate::{
-    clock::{SharedClock, SharedIds},
-    definition::template::Templates,
-};
+use crate::clock::{SharedClock, SharedIds};
 
 /// How long somebody who left a letter for another replica waits for the answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -86,10 +70,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const ANSWER_EVERY: Duration = Duration::from_millis(100);
 /// How long a graceful end waits for starts that are under way: one start's limit and some.
 const DRAIN_WAIT: Duration = Duration::from_secs(30);
-/// Versions whose templates and clients are kept; more are made again.
-const VERSIONS_MAX: usize = 512;
-/// Runs over which usual durations are taken.
-const USUAL_SAMPLE: i64 = 10;
 
 /// What an engine needs.
 #[derive(Clone, Debug)]
@@ -122,61 +102,6 @@ pub struct Engine {
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
     shared: Arc<Shared>,
-}
-
-/// What all parts of one engine use.
-pub(crate) struct Shared {
-    pub(crate) store: Store,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) clock: SharedClock,
-    pub(crate) ids: SharedIds,
-    pub(crate) timing: Timing,
-    pub(crate) is_server: bool,
-    role: Role,
-    place: Place,
-    pub(crate) actor: String,
-    sandbox_endpoint: Option<String>,
-    owner: mpsc::UnboundedSender<Message>,
-    poller: mpsc::UnboundedSender<PollMessage>,
-    budgets: Mutex<Budgets>,
-    /// The budgets as the store was last told of them.
-    told_budgets: Mutex<Vec<BudgetRow>>,
-    /// Itself, for tasks that run other pipelines.
-    own: std::sync::Weak<Shared>,
-    replicas: AtomicU32,
-    /// Runs in hand, for people.
-    owned: AtomicUsize,
-    pulse: alive::Pulse,
-    versions: Mutex<VersionCache>,
-    /// Runs to be claimed again, one by one.
-    reclaim: Mutex<VecDeque<RunId>>,
-    /// A claim or a release was not answered: this replica may own runs that it does not hold,
-    /// and nobody else takes them as long as it lives.
-    claims_unknown: AtomicBool,
-    look_now: Notify,
-    hint_due: AtomicBool,
-    stopping: AtomicBool,
-    /// Held while notices are sent: one at a time, and never cut off by a graceful end.
-    sending: tokio::sync::Mutex<()>,
-}
-
-/// What is derived from a version once, by its identity in memory.
-#[derive(Default)]
-struct VersionCache {
-    known: HashMap<(String, i32), VersionParts>,
-}
-
-#[derive(Clone)]
-struct VersionParts {
-    templates: Arc<Templates>,
-    clients: Arc<Clients>,
-    usual: Arc<HashMap<String, Duration>>,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("replica", &self.store.replica()).finish_non_exhaustive()
-    }
 }
 
 impl Engine {
@@ -323,252 +248,6 @@ impl EngineHandle {
     pub async fn send_notices(&self) {
         notices::send_due(&self.shared).await;
     }
-}
-
-impl Shared {
-    fn new(
-        own: &std::sync::Weak<Self>,
-        store: Store,
-        options: EngineOptions,
-        place: Place,
-        owner: mpsc::UnboundedSender<Message>,
-        poller: mpsc::UnboundedSender<PollMessage>,
-    ) -> Self {
-        let replica = store.replica().0.simple().to_string();
-        Self {
-            store,
-            registry: options.registry,
-            clock: options.clock,
-            ids: options.ids,
-            timing: options.timing,
-            is_server: options.role == Role::Serve,
-            role: options.role,
-            place,
-            actor: format!("replica:{}", &replica[..8]),
-            sandbox_endpoint: options.sandbox_endpoint,
-            owner,
-            poller,
-            budgets: Mutex::default(),
-            told_budgets: Mutex::default(),
-            own: own.clone(),
-            replicas: AtomicU32::new(1),
-            owned: AtomicUsize::new(0),
-            pulse: alive::Pulse::default(),
-            versions: Mutex::default(),
-            reclaim: Mutex::default(),
-            claims_unknown: AtomicBool::new(false),
-            look_now: Notify::new(),
-            hint_due: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            sending: tokio::sync::Mutex::new(()),
-        }
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn send(&self, message: Message) {
-        // The owner only goes away at the very end, when nothing is to be told any more.
-        let _ = self.owner.send(message);
-    }
-
-    fn report(&self, run: RunId, fence: i64, event: Event) {
-        self.send(Message::Report { run, fence, event });
-    }
-
-    fn watch(&self, watch: Watch) {
-        let _ = self.poller.send(PollMessage::Watch(Box::new(watch)));
-    }
-
-    fn watch_again(&self, list: Vec<(Watched, Timestamp)>) {
-        let _ = self.poller.send(PollMessage::Again(list));
-    }
-
-    fn poll_soon(&self, run: RunId, fence: i64, attempt: AttemptKey) {
-        let _ = self.poller.send(PollMessage::Soon(run, fence, attempt));
-    }
-
-    async fn owns(&self, run: RunId) -> bool {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::IsOwned(run, reply));
-        answer.await.unwrap_or(false)
-    }
-
-    /// Whether a start may go out: only while this replica is certainly alive for the others.
-    async fn may_start(&self) -> bool {
-        if self.pulse.is_fresh(self.timing.start_gate()) {
-            return true;
-        }
-        look::beat(self).await;
-        self.pulse.is_fresh(self.timing.start_gate())
-    }
-
-    /// Runs whose memory was dropped: claimed again, one by one, as soon as the store answers.
-    fn claim_again(&self, runs: Vec<RunId>, store_is_gone: bool) {
-        self.reclaim.lock().unwrap_or_else(PoisonError::into_inner).extend(runs);
-        if !store_is_gone {
-            self.look_now.notify_one();
-        }
-    }
-
-    /// Nobody knows whether a claim or a release was carried out.
-    fn claim_was_lost(&self) {
-        self.claims_unknown.store(true, Ordering::SeqCst);
-    }
-
-    async fn claim_and_adopt(&self, run: RunId) -> Result<bool, trunkline_state::store::StoreError> {
-        let claimed = self.store.claim_one(run).await.inspect_err(|_| self.claim_was_lost())?;
-        let Some(owned) = claimed else { return Ok(false) };
-        self.load_usual(&owned.run.definition).await;
-        self.send(Message::Adopt(vec![owned]));
-        Ok(true)
-    }
-
-    /// A run ended and a place is free: others may want it.
-    fn run_ended(&self) {
-        self.hint_due.store(true, Ordering::Relaxed);
-        self.look_now.notify_one();
-    }
-
-    async fn budget(&self, rate: Option<Rate>, clients: &Clients, connection: &str) {
-        if let Some(rate) = rate {
-            pace::pause(self.take_budget(&rate, clients, connection).await).await;
-        }
-    }
-
-    async fn take_budget(&self, rate: &Rate, clients: &Clients, connection: &str) -> Duration {
-        let scope = self.scope(clients, connection).await;
-        let replicas = self.replicas.load(Ordering::Relaxed);
-        let now = self.now();
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now)
-    }
-
-    /// Keeps the token of a start that is put off for so long.
-    fn book(&self, run: RunId, attempt: AttemptKey, wait: Duration) {
-        let now = self.now();
-        let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).book(run, attempt, until, now);
-    }
-
-    fn use_booked(&self, run: RunId, attempt: AttemptKey) -> bool {
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).use_booked(run, attempt, self.now())
-    }
-
-    async fn budget_answered(&self, rate: &Rate, clients: &Clients, connection: &str, throttled: bool) {
-        let scope = self.scope(clients, connection).await;
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).answered(&scope, rate, throttled);
-    }
-
-    /// The budgets, if they changed since the store was told.
-    fn changed_budgets(&self) -> Option<Vec<BudgetRow>> {
-        let (replicas, now) = (self.replicas.load(Ordering::Relaxed), self.now());
-        let views = self.budgets.lock().unwrap_or_else(PoisonError::into_inner).views(replicas, now);
-        let told = self.told_budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        (*told != views).then_some(views)
-    }
-
-    /// The store knows these now.
-    fn told_budgets(&self, budgets: Option<Vec<BudgetRow>>) {
-        if let Some(budgets) = budgets {
-            *self.told_budgets.lock().unwrap_or_else(PoisonError::into_inner) = budgets;
-        }
-    }
-
-    /// What a budget belongs to: connections to one region through one name share it.
-    async fn scope(&self, clients: &Clients, connection: &str) -> String {
-        let region = clients.region_of(connection).await.unwrap_or_default();
-        format!("{connection}/{region}")
-    }
-
-    fn templates(&self, definition: &Definition) -> Arc<Templates> {
-        self.parts(definition).templates
-    }
-
-    pub(crate) fn clients(&self, definition: &Definition) -> Arc<Clients> {
-        self.parts(definition).clients
-    }
-
-    fn connections_of(&self, definition: &Definition) -> Arc<Clients> {
-        self.parts(definition).clients
-    }
-
-    fn usual(&self, definition: &Definition, task: usize) -> Option<Duration> {
-        let name = definition.pipeline.tasks[task].name.as_str();
-        self.parts(definition).usual.get(name).copied()
-    }
-
-    fn parts(&self, definition: &Definition) -> VersionParts {
-        let key = (definition.pipeline.name.to_string(), definition.version);
-        let mut cache = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(parts) = cache.known.get(&key) {
-            return parts.clone();
-        }
-        if cache.known.len() >= VERSIONS_MAX {
-            cache.known.clear();
-        }
-        let parts = VersionParts {
-            templates: Arc::new(Templates::for_pipeline(&definition.pipeline)),
-            clients: Arc::new(
-                clients_of(&definition.pipeline, self.sandbox_endpoint.as_deref())
-                    .with_pipelines(Arc::new(pipelines::OwnPipelines::new(self.own.clone()))),
-            ),
-            usual: Arc::default(),
-        };
-        cache.known.insert(key, parts.clone());
-        parts
-    }
-
-    /// Reads how long the tasks of a pipeline usually take, once per version. Only makes polls
-    /// cheaper: without it they follow the job's age.
-    async fn load_usual(&self, definition: &Definition) {
-        let known = self.parts(definition);
-        if !known.usual.is_empty() {
-            return;
-        }
-        let name = definition.pipeline.name.to_string();
-        let Ok(list) = self.store.usual_durations(&name, USUAL_SAMPLE).await else { return };
-        let mut usual: HashMap<String, Duration> = list.into_iter().collect();
-        // Marks the version as looked up even if nothing is known yet.
-        usual.entry(String::new()).or_default();
-        let mut cache = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.known.insert((name, definition.version), VersionParts { usual: Arc::new(usual), ..known });
-    }
-}
-
-/// The connections and secrets of a version, for the operators.
-pub(crate) fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients {
-    let sources = pipeline
-        .secrets
-        .iter()
-        .filter_map(|(name, source)| Some((name.clone(), serde_json::from_value(source.clone()).ok()?)))
-        .collect();
-    Clients::new(connections(pipeline, sandbox)).with_secrets(sources, crate::config::variable)
-}
-
-/// The connections of a version as the operators take them: `sandbox: true` becomes the
-/// sandbox's endpoint; what cannot be read is left out, and tasks that name it say so.
-fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, ConnectionConfig> {
-    pipeline
-        .connections
-        .iter()
-        .filter_map(|(name, settings)| Some((name.clone(), connection(settings, sandbox)?)))
-        .collect()
-}
-
-fn connection(settings: &Value, sandbox: Option<&str>) -> Option<ConnectionConfig> {
-    if settings.get("sandbox").and_then(Value::as_bool) == Some(true) {
-        let text = |key: &str| settings.get(key).and_then(Value::as_str).map(str::to_owned);
-        return Some(ConnectionConfig::Aws {
-            region: text("region"),
-            profile: None,
-            role_arn: text("role_arn"),
-            external_id: text("external_id"),
-            endpoint: sandbox.map(str::to_owned),
-            access_key: None,
-        });
-    }
-    serde_json::from_value(settings.clone()).ok()
 }
 
 /// An error with everything that caused it, in one line.
