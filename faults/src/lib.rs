@@ -67,8 +67,8 @@ pub struct Settings {
     pub mutant: Option<String>,
     /// How many trials go on at once, each with a Postgres and a sandbox of its own.
     pub jobs: usize,
-    /// End the series with the first trial that finds a violation.
-    pub until_caught: bool,
+    /// End the series with the first trial that finds this invariant violated.
+    pub until: Option<String>,
     /// Keep the folder with the processes' logs.
     pub keep: bool,
 }
@@ -131,9 +131,10 @@ async fn work(
             Ok(report) => {
                 let violated = !report.violations.is_empty();
                 keep |= violated && settings.mutant.is_none();
+                let caught = settings.until.as_ref().is_some_and(|invariant| report.violates(invariant));
                 // Whoever listened has gone only if the whole series has.
                 let _ = reports.send(report);
-                if settings.until_caught && violated {
+                if caught {
                     next.store(settings.trials, Ordering::Relaxed);
                 }
             }

@@ -68,7 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
         time_ratio: arguments.time_ratio,
         mutant: arguments.mutant,
         jobs: usize::from(arguments.jobs),
-        until_caught: false,
+        until: None,
         keep: arguments.keep,
     };
     let json = arguments.json;

@@ -49,6 +49,13 @@ pub struct TrialReport {
     pub violations: Vec<String>,
 }
 
+impl TrialReport {
+    /// Whether an invariant is among what was violated.
+    pub(crate) fn violates(&self, invariant: &str) -> bool {
+        self.violations.iter().any(|text| text.starts_with(&format!("{invariant}: ")))
+    }
+}
+
 /// A series of trials.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {

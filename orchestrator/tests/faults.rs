@@ -23,7 +23,7 @@ fn settings(trials: u64) -> Settings {
         time_ratio: TIME_RATIO,
         mutant: None,
         jobs: 2,
-        until_caught: false,
+        until: None,
         keep: false,
     }
 }
@@ -52,7 +52,7 @@ async fn every_planted_mistake_is_found() {
     for (mutant, invariant) in MUTANTS {
         let settings = Settings {
             mutant: Some(mutant.to_owned()),
-            until_caught: true,
+            until: Some(invariant.to_owned()),
             jobs: 1,
             ..settings(MUTANT_TRIALS)
         };

@@ -306,7 +306,11 @@ timeout: 10m
             CommandLine::Shell(line) => vec!["/bin/sh", "-c", line],
             CommandLine::Arguments(words) => words.iter().map(|word| word.0.as_str()).collect(),
         };
-        if argv.last().is_none_or(|last| last.trim().is_empty() && argv.len() != 2) || argv[0].is_empty() {
+        let is_blank = match &config.command {
+            CommandLine::Shell(line) => line.trim().is_empty(),
+            CommandLine::Arguments(words) => words.first().is_none_or(|word| word.0.trim().is_empty()),
+        };
+        if is_blank {
             return Err(Failure::new(ErrorClass::Config, "command: there is nothing to run"));
         }
         let zero = |text: &str| text.contains('\0');

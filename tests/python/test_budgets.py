@@ -150,7 +150,7 @@ def test_many_waiting_jobs_cost_a_call_per_batch(project):
               300, "everything to end")
     rows = states(project, "many@latest")
     assert len(rows) == tasks and all(row["attempts"] == 1 for row in rows)
-    assert project.call("sandbox", "ledger", "--duplicates").stdout.strip() == "nothing was accepted twice for one attempt"
+    assert "nothing was accepted twice for one attempt" in project.call("sandbox", "ledger", "--duplicates").stderr
 
 
 def test_a_storm_of_refusals_fails_nothing(project):
