@@ -49,11 +49,40 @@ const TRIED_ELSEWHERE: [&str; 4] = ["approval", "http", "pipeline_wait", "run_pi
 /// The id that the sandbox gives to an application named `spark`.
 const SPARK: &str = "0092f473809e5979";
 
+/// Programs that run in containers or on Spark.
+fn compute_cases() -> Vec<Case> {
+    let case = |operator, settings, start, law| Case { operator, settings, start, law };
+    vec![
+        case(
+            "ecs_task",
+            json!({ "cluster": "harness", "task_definition": "export", "container": "main" }),
+            ("ecs", "RunTask"),
+            Law::Token,
+        ),
+        case(
+            "batch_job",
+            json!({ "queue": "harness", "job_definition": "rows" }),
+            ("batch", "SubmitJob"),
+            Law::Mark,
+        ),
+        case(
+            "emr_serverless_job",
+            json!({
+                "application": SPARK,
+                "execution_role": "arn:aws:iam::000000000000:role/spark",
+                "entry_point": "s3://harness/job.py",
+            }),
+            ("emr-serverless", "StartJobRun"),
+            Law::Token,
+        ),
+    ]
+}
+
 /// In this order: the objects that one leaves behind are the next one's.
 fn cases() -> Vec<Case> {
     let case = |operator, settings, start, law| Case { operator, settings, start, law };
     let results = "s3://harness/results/";
-    vec![
+    let mut cases = vec![
         case("noop", json!({}), ("", ""), Law::Local),
         case("sleep", json!({ "for": "1s" }), ("", ""), Law::Local),
         case("command", json!({ "command": ["true"] }), ("", ""), Law::Local),
@@ -84,28 +113,6 @@ fn cases() -> Vec<Case> {
             Law::Unknowable,
         ),
         case(
-            "ecs_task",
-            json!({ "cluster": "harness", "task_definition": "export", "container": "main" }),
-            ("ecs", "RunTask"),
-            Law::Token,
-        ),
-        case(
-            "batch_job",
-            json!({ "queue": "harness", "job_definition": "rows" }),
-            ("batch", "SubmitJob"),
-            Law::Mark,
-        ),
-        case(
-            "emr_serverless_job",
-            json!({
-                "application": SPARK,
-                "execution_role": "arn:aws:iam::000000000000:role/spark",
-                "entry_point": "s3://harness/job.py",
-            }),
-            ("emr-serverless", "StartJobRun"),
-            Law::Token,
-        ),
-        case(
             "sqs_send",
             json!({ "queue": "reports", "body": "ready" }),
             ("sqs", "SendMessage"),
@@ -131,7 +138,9 @@ fn cases() -> Vec<Case> {
             ("s3", ""),
             Law::Local,
         ),
-    ]
+    ];
+    cases.extend(compute_cases());
+    cases
 }
 
 const TEMPLATE: &str = r#"
