@@ -180,7 +180,7 @@ def everything_written(project, *said):
         # What the services themselves keep is AWS's side: there the secrets are at home, and what a function
         # prints goes to its own log.
         parts = set(path.relative_to(project.folder).parts)
-        if {"secretsmanager", "ssm"} & parts or {"lambda", "logs"} <= parts or not path.is_file():
+        if {"secretsmanager", "ssm", "cloudwatch"} & parts or {"lambda", "logs"} <= parts or not path.is_file():
             continue
         try:
             content = path.read_bytes()
