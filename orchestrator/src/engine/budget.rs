@@ -31,15 +31,29 @@ const VIEWS_MAX: usize = 100;
 pub(super) struct Budgets {
     /// By account and region, and API.
     buckets: HashMap<(String, String), Bucket>,
-    /// Starts that were put off until their token is there, and when that is.
-    booked: HashMap<(RunId, AttemptKey), Timestamp>,
+    /// Starts that were put off until their token is there.
+    booked: HashMap<Start, Booking>,
     /// So many of them before those whose time is long over are thrown away.
     prune_at: usize,
+}
+
+/// The start of one attempt.
+pub(super) type Start = (RunId, AttemptKey);
+
+/// A token that a start took and cannot use yet.
+#[derive(Clone, Copy, Debug)]
+struct Booking {
+    /// Its number among all tokens that were taken from its bucket.
+    number: f64,
+    /// When it was expected to be there, at the rate of that time.
+    due: Timestamp,
 }
 
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
+    /// Tokens that were ever taken.
+    taken: f64,
     refilled_at: Timestamp,
     /// What throttles left of the nominal rate, 1 at best.
     share: f64,
@@ -55,10 +69,50 @@ impl Budgets {
     /// Takes one call's token, going into debt if there is none: the time to wait before the
     /// call, zero if it may go at once. `scope` is the account and region.
     pub(super) fn take(&mut self, scope: &str, rate: &Rate, replicas: u32, now: Timestamp) -> Duration {
+        let bucket = self.refilled(scope, rate, replicas, now);
+        bucket.calls += 1;
+        bucket.tokens -= 1.0;
+        bucket.taken += 1.0;
+        let wait = bucket.until(bucket.taken, rate, replicas);
+        if !wait.is_zero() {
+            bucket.booked_until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        }
+        wait
+    }
+
+    /// The same for a start, which is put off if its wait is longer than `longest`. It keeps its
+    /// token then: taking a second one when it comes again would put it off again and starve
+    /// everybody. Its wait is counted anew, because the rate may have changed meanwhile.
+    pub(super) fn turn(
+        &mut self,
+        start: Start,
+        scope: &str,
+        rate: &Rate,
+        replicas: u32,
+        now: Timestamp,
+        longest: Duration,
+    ) -> Duration {
+        let kept = self.booked.remove(&start).filter(|booking| now.duration_since(booking.due) < BOOKED_TIME);
+        let (number, wait) = if let Some(Booking { number, .. }) = kept {
+            let bucket = self.refilled(scope, rate, replicas, now);
+            (number, bucket.until(number, rate, replicas))
+        } else {
+            let wait = self.take(scope, rate, replicas, now);
+            (self.refilled(scope, rate, replicas, now).taken, wait)
+        };
+        if wait > longest {
+            let due = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+            self.book(start, Booking { number, due }, now);
+        }
+        wait
+    }
+
+    fn refilled(&mut self, scope: &str, rate: &Rate, replicas: u32, now: Timestamp) -> &mut Bucket {
         let replicas = f64::from(replicas.max(1));
         let key = (scope.to_owned(), rate.api.to_string());
         let bucket = self.buckets.entry(key).or_insert_with(|| Bucket {
             tokens: rate.burst / replicas,
+            taken: 0.0,
             refilled_at: now,
             share: 1.0,
             nominal: rate.per_second,
@@ -66,34 +120,20 @@ impl Budgets {
             throttles: 0,
             booked_until: now,
         });
-        bucket.calls += 1;
-        let per_second = (rate.per_second / replicas * bucket.share).max(f64::MIN_POSITIVE);
         let elapsed = now.duration_since(bucket.refilled_at).as_secs_f64().max(0.0);
+        let per_second = rate.per_second / replicas * bucket.share;
         bucket.tokens = (bucket.tokens + elapsed * per_second).min((rate.burst / replicas).max(1.0));
         bucket.refilled_at = now.max(bucket.refilled_at);
-        bucket.tokens -= 1.0;
-        if bucket.tokens >= 0.0 {
-            return Duration::ZERO;
-        }
-        let wait = Duration::try_from_secs_f64(-bucket.tokens / per_second).unwrap_or(Duration::MAX);
-        bucket.booked_until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        wait
+        bucket
     }
 
-    /// Keeps the token of a start that is put off until then: when it comes again it takes no
-    /// second one, which would put it off again and starve everybody.
-    pub(super) fn book(&mut self, run: RunId, attempt: AttemptKey, until: Timestamp, now: Timestamp) {
+    fn book(&mut self, start: Start, booking: Booking, now: Timestamp) {
         if self.booked.len() >= self.prune_at.max(BOOKED_KEPT) {
             // Those that never came again were cancelled.
-            self.booked.retain(|_, due| now.duration_since(*due) < BOOKED_TIME);
+            self.booked.retain(|_, kept| now.duration_since(kept.due) < BOOKED_TIME);
             self.prune_at = self.booked.len() * 2;
         }
-        self.booked.insert((run, attempt), until);
-    }
-
-    /// Whether a start holds its token already; it is then used up.
-    pub(super) fn use_booked(&mut self, run: RunId, attempt: AttemptKey, now: Timestamp) -> bool {
-        self.booked.remove(&(run, attempt)).is_some_and(|due| now.duration_since(due) < BOOKED_TIME)
+        self.booked.insert(start, booking);
     }
 
     /// What the buckets allow and what they did, the busiest first.
@@ -130,6 +170,15 @@ impl Budgets {
                 (bucket.share + INCREASE).min(1.0)
             };
         }
+    }
+}
+
+impl Bucket {
+    /// The time until the token of this number is there, at the present rate.
+    fn until(&self, number: f64, rate: &Rate, replicas: u32) -> Duration {
+        let per_second = rate.per_second / f64::from(replicas.max(1)) * self.share;
+        let missing = (number - (self.taken + self.tokens)).max(0.0);
+        Duration::try_from_secs_f64(missing / per_second.max(f64::MIN_POSITIVE)).unwrap_or(Duration::MAX)
     }
 }
 
@@ -180,18 +229,40 @@ mod tests {
     #[test]
     fn a_start_that_was_put_off_takes_one_token() {
         let mut budgets = Budgets::default();
-        let attempt = AttemptKey { task: 1, number: 1 };
-        let run = RunId(uuid::Uuid::nil());
-        assert!(!budgets.use_booked(run, attempt, at(0)));
-        budgets.book(run, attempt, at(9_000), at(0));
-        assert!(budgets.use_booked(run, attempt, at(9_000)));
-        assert!(!budgets.use_booked(run, attempt, at(9_000)));
-        budgets.book(run, attempt, at(9_000), at(0));
-        assert!(!budgets.use_booked(run, attempt, at(69_000)), "long over");
+        let second = Duration::from_secs(1);
+        let start = |task| (RunId(uuid::Uuid::nil()), AttemptKey { task, number: 1 });
+        let mut turn = |task, now| budgets.turn(start(task), "a", &rate(), 1, at(now), second);
+        let waits: Vec<Duration> = (0..60).map(|task| turn(task, 0)).collect();
+        assert_eq!([waits[19], waits[29], waits[59]], [Duration::ZERO, second, second * 4]);
+        // Whoever comes again waits for the rest, however often it asks, and so does everybody else.
+        assert_eq!([turn(59, 2_000), turn(59, 2_000), turn(49, 2_000)], [second * 2, second * 2, second]);
+        assert_eq!(turn(59, 4_000), Duration::ZERO);
+        assert_eq!(budgets.booked.len(), 28, "those that were told to wait no longer than a second are gone");
         for task in 0..5_000 {
-            budgets.book(run, AttemptKey { task, number: 2 }, at(9_000), at(80_000));
+            budgets.turn(start(task + 100), "b", &rate(), 1, at(0), Duration::ZERO);
         }
-        assert!(budgets.booked.len() <= BOOKED_KEPT, "{} that never came are kept", budgets.booked.len());
+        budgets.turn(start(9_999), "b", &rate(), 1, at(9_000_000), Duration::ZERO);
+        let late = budgets.turn(start(100 + 4_999), "b", &rate(), 1, at(9_000_000), second);
+        assert_eq!(late, Duration::ZERO, "a token that was not fetched in time is another one");
+    }
+
+    #[test]
+    fn a_start_that_was_put_off_goes_sooner_when_the_rate_recovers() {
+        let mut budgets = Budgets::default();
+        let (run, longest) = (RunId(uuid::Uuid::nil()), Duration::from_secs(20));
+        let rate = Rate { burst: 1.0, ..rate() };
+        for _ in 0..5 {
+            budgets.take("a", &rate, 1, at(0));
+            budgets.answered("a", &rate, true);
+        }
+        let start = |task| (run, AttemptKey { task, number: 1 });
+        let last = (0..50).map(|task| budgets.turn(start(task), "a", &rate, 1, at(0), longest)).last();
+        assert!(last.is_some_and(|wait| wait > Duration::from_secs(100)), "{last:?}");
+        for _ in 0..50 {
+            budgets.answered("a", &rate, false);
+        }
+        let then = budgets.turn(start(49), "a", &rate, 1, at(1_000), longest);
+        assert!(then < Duration::from_secs(6), "{then:?}");
     }
 
     #[test]

@@ -254,13 +254,14 @@ impl Job {
                 format!("this binary has no task type `{}`", self.operator),
             ));
         };
-        if let Some(rate) = operator.rate(Call::Start)
-            && !self.shared.use_booked(self.run, self.key)
-        {
-            let wait = self.shared.take_budget(&rate, &self.clients, &self.request.connection).await;
-            if wait > self.shared.timing.budget_wait_max {
-                self.shared.book(self.run, self.key, wait);
-                return self.deferred(wait, "waits for its turn in the budget of starts".to_owned());
+        if let Some(rate) = operator.rate(Call::Start) {
+            let start = (self.run, self.key);
+            let longest = self.shared.timing.budget_wait_max;
+            let wait = self.shared.turn(start, &rate, &self.clients, &self.request.connection).await;
+            if wait > longest {
+                // Half of it, in case the rate recovers: few writes, and never twice too late.
+                let pause = longest.max(wait / 2);
+                return self.deferred(pause, "waits for its turn in the budget of starts".to_owned());
             }
             pace::pause(wait).await;
         }

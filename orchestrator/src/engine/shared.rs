@@ -31,7 +31,7 @@ use trunkline_tasks::{
 
 use super::{
     EngineOptions, alive,
-    budget::Budgets,
+    budget::{Budgets, Start},
     look,
     message::Message,
     pace, pipelines,
@@ -222,15 +222,19 @@ impl Shared {
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner).take(&scope, rate, replicas, now)
     }
 
-    /// Keeps the token of a start that is put off for so long.
-    pub(super) fn book(&self, run: RunId, attempt: AttemptKey, wait: Duration) {
-        let now = self.now();
-        let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).book(run, attempt, until, now);
-    }
-
-    pub(super) fn use_booked(&self, run: RunId, attempt: AttemptKey) -> bool {
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).use_booked(run, attempt, self.now())
+    /// The wait of a start for its turn; see [`Budgets::turn`].
+    pub(super) async fn turn(
+        &self,
+        start: Start,
+        rate: &Rate,
+        clients: &Clients,
+        connection: &str,
+    ) -> Duration {
+        let scope = self.scope(clients, connection).await;
+        let replicas = self.replicas.load(Ordering::Relaxed);
+        let (now, longest) = (self.now(), self.timing.budget_wait_max);
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.turn(start, &scope, rate, replicas, now, longest)
     }
 
     pub(super) async fn budget_answered(
