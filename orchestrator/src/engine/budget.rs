@@ -93,13 +93,12 @@ impl Budgets {
         longest: Duration,
     ) -> Duration {
         let kept = self.booked.remove(&start).filter(|booking| now.duration_since(booking.due) < BOOKED_TIME);
-        let (number, wait) = if let Some(Booking { number, .. }) = kept {
-            let bucket = self.refilled(scope, rate, replicas, now);
-            (number, bucket.until(number, rate, replicas))
-        } else {
-            let wait = self.take(scope, rate, replicas, now);
-            (self.refilled(scope, rate, replicas, now).taken, wait)
-        };
+        if kept.is_none() {
+            self.take(scope, rate, replicas, now);
+        }
+        let bucket = self.refilled(scope, rate, replicas, now);
+        let number = kept.map_or(bucket.taken, |booking| booking.number);
+        let wait = bucket.until(number, rate, replicas);
         if wait > longest {
             let due = now.checked_add(wait).unwrap_or(Timestamp::MAX);
             self.book(start, Booking { number, due }, now);

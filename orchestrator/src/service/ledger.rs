@@ -24,19 +24,25 @@ pub struct Start {
     pub id: String,
     /// Access key of the caller.
     pub caller: String,
+    /// The account that owns what was started.
+    pub account: String,
+    /// ARN of the assumed role, where the caller had the credentials of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The date that the caller signed.
     pub signed_at: Option<Timestamp>,
     /// Request id of the answer.
     pub request_id: String,
 }
 
-/// The starts of which there are several with one token at one service and subject, in their
-/// order. Without a token nobody can tell a duplicate from a second wish, so such starts are
+/// The starts of which there are several with one token at one service and subject of one
+/// account, in their order. Without a token nobody can tell a duplicate from a second wish, so such starts are
 /// never among them.
 pub fn duplicates(starts: Vec<Start>) -> Vec<Start> {
     let key = |start: &Start| {
         let marker = start.marker.clone().filter(|marker| !marker.is_empty())?;
-        Some((start.service.clone(), start.operation.clone(), start.subject.clone(), marker))
+        let place = (start.account.clone(), start.service.clone(), start.operation.clone());
+        Some((place, start.subject.clone(), marker))
     };
     let mut counts: HashMap<_, usize> = HashMap::new();
     for key in starts.iter().filter_map(key) {
@@ -64,6 +70,8 @@ mod tests {
             marker: marker.map(str::to_owned),
             id: format!("jr_{sequence}"),
             caller: "sandbox".into(),
+            account: "000000000000".into(),
+            session: None,
             signed_at: None,
             request_id: String::new(),
         }
@@ -78,6 +86,7 @@ mod tests {
             start(4, "StartJobRun", "other", Some("a")),
             start(5, "StartCrawler", "etl", Some("a")),
             start(6, "StartJobRun", "etl", Some("b")),
+            Start { account: "111111111111".into(), ..start(8, "StartJobRun", "etl", Some("a")) },
         ];
         assert_eq!(duplicates(starts.clone()), []);
         let with = [starts, vec![start(7, "StartJobRun", "etl", Some("a"))]].concat();
