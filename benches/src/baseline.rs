@@ -7,13 +7,15 @@ use futures::future::try_join_all;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    stage::{Stage, now},
+    stage::{Flush, Stage, now},
     table::Table,
 };
 
 /// Single-row commits of the database that everything else is compared with.
 #[derive(Debug)]
 pub struct Baseline {
+    /// How the flush of these commits was.
+    pub flush: Flush,
     /// Median time of one commit with one client.
     pub commit: Duration,
     /// Commits per second with eight clients.
@@ -28,12 +30,22 @@ impl Baseline {
             self.commit.as_secs_f64() * 1e3,
             self.commits_per_second
         );
-        table.add("single-row commits of this Postgres", measured, "the yardstick", None);
+        table.add(&self.flush.of("single-row commits of this Postgres"), measured, "the yardstick", None);
+    }
+
+    /// Adds a row of commits; it counts against its budget only where a flush takes its time
+    /// (docs/decisions/0014-budgets-and-the-disk.md).
+    pub fn add(&self, what: &str, measured: String, budget: &str, met: bool, table: &mut Table) {
+        match self.flush {
+            Flush::AsMeant => table.add(&self.flush.of(what), measured, budget, Some(met)),
+            Flush::AsItIs => table.add(&self.flush.of(what), measured, "for comparison", None),
+        }
     }
 }
 
 /// Measures for some seconds.
-pub async fn measure(stage: &Stage, effort: f64) -> Result<Baseline> {
+pub async fn measure(stage: &Stage, flush: Flush, effort: f64) -> Result<Baseline> {
+    stage.set_flush(flush).await?;
     let mut first = PgConnection::connect(&stage.url).await?;
     sqlx::raw_sql("create table if not exists trunkline_bench (id int primary key, v bigint not null) with (fillfactor = 50); truncate trunkline_bench; insert into trunkline_bench select n, 0 from generate_series(1, 1000) n")
         .execute(&mut first)
@@ -48,7 +60,7 @@ pub async fn measure(stage: &Stage, effort: f64) -> Result<Baseline> {
     let commits: usize = try_join_all(others).await?.iter().map(Vec::len).sum();
     #[expect(clippy::cast_precision_loss, reason = "a count of commits")]
     let commits_per_second = commits as f64 / span.as_secs_f64();
-    Ok(Baseline { commit: alone[alone.len() / 2], commits_per_second })
+    Ok(Baseline { flush, commit: alone[alone.len() / 2], commits_per_second })
 }
 
 async fn client(mut connection: PgConnection, first_id: i32, span: Duration) -> Result<Vec<Duration>> {

@@ -21,13 +21,14 @@ const FAN: usize = 10_000;
 
 /// A flow of three tasks, one after the other.
 pub async fn three_tasks(stage: &Stage, base: &Baseline, effort: f64, table: &mut Table) -> Result<()> {
-    let definition = stage.deploy("flow3", 3, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
+    let name = base.flush.pipeline("flow3");
+    let definition = stage.deploy(&name, 3, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
     let engine = stage.engine(operators()).await?;
     let store = stage.store().await?;
     let median = median_alone(&engine.handle(), &store, &definition, scaled(200, effort)).await?;
     let ratio = median.as_secs_f64() / base.commit.as_secs_f64();
     let measured = format!("{:.2} ms = {ratio:.2} commits", median.as_secs_f64() * 1e3);
-    table.add("3-task no-op flow, median", measured, "≤ 4 single-row commits", Some(ratio <= 4.0));
+    base.add("3-task no-op flow, median", measured, "≤ 4 single-row commits", ratio <= 4.0, table);
 
     let flows = scaled(8_000, effort);
     let begin = now();
@@ -44,11 +45,12 @@ pub async fn three_tasks(stage: &Stage, base: &Baseline, effort: f64, table: &mu
     let rate = flows as f64 / seconds;
     let wanted = 2_000.0 / 9_000.0;
     let share = rate / base.commits_per_second;
-    table.add(
+    base.add(
         "3-task no-op flows, throughput",
         format!("{rate:.0}/s = {share:.2} per single-row commit"),
         &format!("≥ {wanted:.2} per single-row commit of 8 clients"),
-        Some(share >= wanted),
+        share >= wanted,
+        table,
     );
     engine.shutdown().await?;
     Ok(())
@@ -56,14 +58,14 @@ pub async fn three_tasks(stage: &Stage, base: &Baseline, effort: f64, table: &mu
 
 /// A chain of forty tasks.
 pub async fn chain_of_forty(stage: &Stage, base: &Baseline, effort: f64, table: &mut Table) -> Result<()> {
-    let definition =
-        stage.deploy("chain40", 40, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
+    let name = base.flush.pipeline("chain40");
+    let definition = stage.deploy(&name, 40, "noop", |n| if n == 0 { vec![] } else { vec![n - 1] }).await?;
     let engine = stage.engine(operators()).await?;
     let store = stage.store().await?;
     let median = median_alone(&engine.handle(), &store, &definition, scaled(30, effort)).await?;
     let ratio = median.as_secs_f64() / (40.0 * base.commit.as_secs_f64());
     let measured = format!("{:.1} ms = {ratio:.2} × 40 commits", median.as_secs_f64() * 1e3);
-    table.add("chain of 40 no-ops", measured, "≤ 1.5 × 40 single-row commits", Some(ratio <= 1.5));
+    base.add("chain of 40 no-ops", measured, "≤ 1.5 × 40 single-row commits", ratio <= 1.5, table);
     engine.shutdown().await?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::{Map, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use trunkline::{
     clock::{Clock, Ids, RandomIds, SystemClock},
@@ -17,6 +18,43 @@ use trunkline_state::{
     store::{Role, Store},
 };
 use trunkline_tasks::registry::{self, Registry};
+
+/// How long the server's flush takes. Many virtual machines answer a flush in less than a tenth
+/// of a millisecond; a disk that keeps what it was given, on a network as on AWS, takes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// A millisecond more than this machine's disk says.
+    AsMeant,
+    /// What this machine's disk says.
+    AsItIs,
+}
+
+impl Flush {
+    /// The name of a row that was measured so.
+    pub fn of(self, what: &str) -> String {
+        match self {
+            Self::AsMeant => format!("{what}, flush + 1 ms"),
+            Self::AsItIs => format!("{what}, this disk's flush"),
+        }
+    }
+
+    /// The name of a pipeline whose runs are measured so.
+    pub fn pipeline(self, name: &str) -> String {
+        match self {
+            Self::AsMeant => format!("{name}_as_meant"),
+            Self::AsItIs => format!("{name}_as_it_is"),
+        }
+    }
+
+    /// Before each flush, in microseconds: Postgres waits so long, whoever else commits.
+    /// <https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-COMMIT-DELAY>
+    fn commit_delay(self) -> u32 {
+        match self {
+            Self::AsMeant => 1_000,
+            Self::AsItIs => 0,
+        }
+    }
+}
 
 /// A database to measure on.
 pub struct Stage {
@@ -34,6 +72,30 @@ impl Stage {
         }
         let server = trunkline_postgres::start(&Options::for_folder(folder.path())).await?;
         Ok(Self { url: server.url.clone(), server: Some(server), _folder: folder })
+    }
+
+    /// Makes flushes take that time from now on. Asks for a superuser.
+    pub async fn set_flush(&self, flush: Flush) -> Result<()> {
+        let delay = flush.commit_delay();
+        self.set(&[("commit_siblings", "0".to_owned()), ("commit_delay", delay.to_string())]).await
+    }
+
+    /// Changes settings of the server; sessions that start later have them.
+    pub async fn set(&self, settings: &[(&str, String)]) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.url).await?;
+        for (name, value) in settings {
+            sqlx::raw_sql(AssertSqlSafe(format!("alter system set {name} = {value}")))
+                .execute(&mut connection)
+                .await
+                .with_context(|| format!("{name} cannot be set; the benches want a superuser"))?;
+        }
+        sqlx::query("select pg_reload_conf()").execute(&mut connection).await?;
+        for (name, value) in settings {
+            while setting(&self.url, name).await? != *value {
+                tick(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
     }
 
     /// Stops what was started.
@@ -81,6 +143,15 @@ impl Stage {
         store.close().await;
         Ok(definition)
     }
+}
+
+/// What a new session has for a setting, without its unit.
+async fn setting(url: &str, name: &str) -> Result<String> {
+    let mut connection = PgConnection::connect(url).await?;
+    Ok(sqlx::query_scalar("select setting from pg_settings where name = $1")
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await?)
 }
 
 /// The operators of the product, for looking and for no-ops.

@@ -53,6 +53,25 @@ faults! {
 }
 
 impl Fault {
+    /// How often it comes in a round of trials. Faults that strike between an intent and the
+    /// commit of its handle come more often: that is where a second start would come from.
+    fn weight(self) -> usize {
+        match self {
+            Self::F1 | Self::F4 => 4,
+            Self::F2 | Self::F5 | Self::F6 => 3,
+            Self::F24 | Self::F25 => 2,
+            _ => 1,
+        }
+    }
+
+    /// One round: all of them once, then those again that come more often. A single fault is
+    /// its own round.
+    pub fn round(faults: &[Self]) -> Vec<Self> {
+        let most = faults.iter().map(|fault| fault.weight()).max().unwrap_or(0);
+        let turn = |turn: usize| faults.iter().copied().filter(move |fault| fault.weight() > turn);
+        (0..most).flat_map(turn).collect()
+    }
+
     /// The line with this number.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|fault| fault.word().eq_ignore_ascii_case(word))
@@ -62,6 +81,14 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_begins_with_each_fault_once_and_most_of_it_strikes_starts() {
+        let round = Fault::round(Fault::ALL);
+        assert_eq!(&round[..Fault::ALL.len()], Fault::ALL);
+        assert_eq!(round.iter().filter(|fault| **fault == Fault::F4).count(), 4);
+        assert_eq!(Fault::round(&[Fault::F3, Fault::F5]), [Fault::F3, Fault::F5, Fault::F5, Fault::F5]);
+    }
 
     #[test]
     fn a_number_is_a_line() {

@@ -53,7 +53,7 @@ use crate::{
 pub struct Settings {
     /// The `trunkline` program that is tried.
     pub program: PathBuf,
-    /// The faults that take turns; none: all of them.
+    /// The faults that take turns ([`Fault::round`]); none: all of them.
     pub faults: Vec<Fault>,
     /// The seed of the first trial of each fault; the next one's is one more.
     pub seed: u64,
@@ -111,6 +111,15 @@ pub async fn run(settings: &Settings, mut hear: impl FnMut(&TrialReport)) -> any
     Ok(summary)
 }
 
+/// Which fault the trial with this number has, and how many trials had it before.
+fn turn(round: &[Fault], index: u64) -> (Fault, u64) {
+    let length = round.len() as u64;
+    let place = usize::try_from(index % length).unwrap_or(0);
+    let fault = round[place];
+    let before = |faults: &[Fault]| faults.iter().filter(|other| **other == fault).count() as u64;
+    (fault, index / length * before(round) + before(&round[..place]))
+}
+
 /// Does one trial after the other, as long as there are any. The folder, if it is kept.
 async fn work(
     settings: &Settings,
@@ -118,16 +127,15 @@ async fn work(
     reports: mpsc::UnboundedSender<TrialReport>,
 ) -> anyhow::Result<Option<PathBuf>> {
     let rig = Rig::start(settings).await?;
-    let faults = if settings.faults.is_empty() { Fault::ALL } else { &settings.faults };
+    let round = Fault::round(if settings.faults.is_empty() { Fault::ALL } else { &settings.faults });
     let (mut keep, mut ended) = (settings.keep, Ok(()));
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
         if index >= settings.trials {
             break;
         }
-        let turns = faults.len() as u64;
-        let fault = faults[usize::try_from(index % turns).unwrap_or(0)];
-        match trial::trial(&rig, settings, fault, settings.seed.wrapping_add(index / turns)).await {
+        let (fault, nth) = turn(&round, index);
+        match trial::trial(&rig, settings, fault, settings.seed.wrapping_add(nth)).await {
             Ok(report) => {
                 let violated = !report.violations.is_empty();
                 keep |= violated && settings.mutant.is_none();
@@ -146,4 +154,22 @@ async fn work(
     }
     let folder = rig.stop(keep).await?;
     ended.map(|()| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_trial_of_a_fault_has_the_next_seed() {
+        let round = Fault::round(Fault::ALL);
+        let length = round.len() as u64;
+        let turns: Vec<(Fault, u64)> = (0..3 * length).map(|index| turn(&round, index)).collect();
+        let of = |fault| turns.iter().filter(|turn| turn.0 == fault).map(|turn| turn.1).collect::<Vec<_>>();
+        assert_eq!(of(Fault::F3), [0, 1, 2]);
+        assert_eq!(of(Fault::F4), (0..12).collect::<Vec<_>>());
+        assert_eq!(turns.iter().collect::<HashSet<_>>().len(), turns.len());
+    }
 }

@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many trials, of all faults together
-    #[arg(long, default_value_t = 230)]
+    #[arg(long, default_value_t = 370)]
     trials: u64,
     /// Print one JSON document at the end instead of a line for each trial
     #[arg(long)]

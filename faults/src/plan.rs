@@ -105,21 +105,31 @@ pub enum Deed {
     KillSender(&'static str),
     /// One process is stopped, and continued later.
     Freeze(usize),
-    /// One replica's link to Postgres goes silent for so many milliseconds, and is then cut
-    /// (or goes on as if nothing had been).
+    /// One replica's link to Postgres goes silent for so many milliseconds.
     Silence {
         /// The replica.
         place: usize,
         /// How long.
         ms: u64,
-        /// Whether the connections are cut afterwards.
-        cut: bool,
+        /// What becomes of its connections afterwards.
+        then: Then,
     },
     /// Postgres is killed and comes back after so many milliseconds.
     KillPostgres {
         /// How long it is away.
         ms: u64,
     },
+}
+
+/// What becomes of connections that were silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// They go on as if nothing had been.
+    On,
+    /// They are cut.
+    Cut,
+    /// They stay silent for good; new ones pass.
+    Forgotten,
 }
 
 /// What a person asks for.

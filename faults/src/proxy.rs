@@ -11,7 +11,10 @@ mod sql;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::Context as _;
@@ -34,9 +37,10 @@ pub(crate) enum Upstream {
 }
 
 /// What happens to everything on a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// It passes.
+    #[default]
     Open,
     /// It waits, and nobody is told: half-open connections.
     Silent,
@@ -76,9 +80,13 @@ pub struct Call {
 }
 
 /// The part of a link that its connections share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Control {
     mode: watch::Sender<Mode>,
+    /// The number of the next connection.
+    next: AtomicU64,
+    /// Connections with smaller numbers are silent for good.
+    forgotten: AtomicU64,
     tricks: Mutex<Vec<Trick>>,
     calls: Mutex<Vec<Call>>,
     /// Calls that were cut off.
@@ -99,12 +107,7 @@ impl Proxy {
     pub(crate) async fn start(upstream: Upstream) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("a proxy cannot listen")?;
         let port = listener.local_addr()?.port();
-        let control = Arc::new(Control {
-            mode: watch::Sender::new(Mode::Open),
-            tricks: Mutex::default(),
-            calls: Mutex::default(),
-            cuts: Mutex::default(),
-        });
+        let control = Arc::new(Control::default());
         let shared = Arc::clone(&control);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -126,6 +129,12 @@ impl Proxy {
     pub(crate) fn cut(&self) {
         // Each connection sees every change, however short it was.
         self.set(Mode::Closed);
+        self.set(Mode::Open);
+    }
+
+    /// Loses every connection without telling anybody, as a firewall does; new ones pass.
+    pub(crate) fn forget(&self) {
+        self.control.forgotten.store(self.control.next.load(Ordering::SeqCst), Ordering::SeqCst);
         self.set(Mode::Open);
     }
 
@@ -156,6 +165,12 @@ impl Drop for Proxy {
 }
 
 impl Control {
+    /// Whether nothing of this connection passes now.
+    fn is_silent(&self, connection: u64, mode: Mode) -> bool {
+        let forgotten = connection < self.forgotten.load(Ordering::SeqCst);
+        mode == Mode::Silent || (forgotten && mode == Mode::Open)
+    }
+
     /// What happens to this call, which counts as made.
     fn judge(&self, is_meant: impl Fn(&str) -> bool) -> Option<Moment> {
         let mut tricks = lock(&self.tricks);

@@ -16,7 +16,7 @@ use crate::{
     evidence::{Evidence, Reader},
     fault::Fault,
     pace,
-    plan::{Life, Plan},
+    plan::{Life, Plan, Then},
     process::CANARY,
     proxy::Moment,
     report::{Hit, TrialReport},
@@ -135,8 +135,8 @@ struct Stage<'a> {
     ended_then: HashMap<String, String>,
     /// Which blows were struck.
     struck: Vec<bool>,
-    /// Links that are silent, until when, and whether they are cut then.
-    silences: Vec<(usize, Instant, bool)>,
+    /// Links that are silent, until when, and what then becomes of their connections.
+    silences: Vec<(usize, Instant, Then)>,
     running: Vec<Running>,
     ordered: Vec<bool>,
     /// Users whose command ended well.

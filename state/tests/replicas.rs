@@ -242,9 +242,8 @@ impl World {
                 let index = self.chance.below(reports);
                 let held = self.replicas[place].held.as_mut().unwrap();
                 let event = held.reports.swap_remove(index);
-                // What looks and polls say may come twice; a call is answered once.
-                let answers_a_call = matches!(event, Event::Deferred { .. } | Event::StartUnknown { .. });
-                if self.hostile && !answers_a_call && event != Event::Tick && self.chance.percent(5) {
+                // Whatever is said may be said twice.
+                if self.hostile && event != Event::Tick && self.chance.percent(5) {
                     let held = self.replicas[place].held.as_mut().unwrap();
                     held.reports.push(event.clone());
                 }
@@ -349,7 +348,8 @@ impl World {
         let index = self.chance.below(self.packets.len());
         let fate = if self.hostile { self.chance.below(20) } else { 19 };
         let attempt = self.packets[index].key;
-        let unknown = |reason: &str| Event::StartUnknown { attempt, reason: reason.into() };
+        let intent_at = self.packets[index].signed_at;
+        let unknown = |reason: &str| Event::StartUnknown { attempt, intent_at, reason: reason.into() };
         match fate {
             0 => {
                 let packet = self.packets.swap_remove(index);
@@ -364,7 +364,10 @@ impl World {
             4 => {
                 let packet = self.packets.swap_remove(index);
                 let until = self.now + SignedDuration::from_secs(30);
-                self.answer(&packet, Event::Deferred { attempt, until, reason: "throttled".into() });
+                self.answer(
+                    &packet,
+                    Event::Deferred { attempt, intent_at, until, reason: "throttled".into() },
+                );
             }
             // What nobody waits for any more takes its time.
             5..17 if self.packets[index].given_up => return false,
@@ -387,7 +390,7 @@ impl World {
     /// Reports of a call under an earlier fence concern nobody.
     fn report_to(&mut self, place: usize, fence: i64, event: Event) {
         let event = match event {
-            Event::StartUnknown { attempt, reason } if self.is(Mutant::EarlyRetry) => {
+            Event::StartUnknown { attempt, reason, .. } if self.is(Mutant::EarlyRetry) => {
                 Event::Failed { attempt, failure: Failure::new("failed", reason), outcome: Value::Null }
             }
             event => event,
@@ -402,7 +405,8 @@ impl World {
         let attempt = packet.key;
         if self.now.duration_since(packet.signed_at) > SIGNATURE_AGE_MAX {
             let until = self.now + SignedDuration::from_secs(30);
-            return Event::Deferred { attempt, until, reason: "signature expired".into() };
+            let (intent_at, reason) = (packet.signed_at, "signature expired".into());
+            return Event::Deferred { attempt, intent_at, until, reason };
         }
         let key = attempt;
         assert!(!self.jobs.iter().any(|job| job.key == key), "{key:?} was started twice");

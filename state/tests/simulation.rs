@@ -233,16 +233,20 @@ impl World {
             }
             return self.decide(accepted(key, false, is_approval(key.task)));
         }
+        let Some(intent_at) = self.run.live_attempt(key.task, key.number).map(|live| live.intent_at) else {
+            return;
+        };
         match if self.hostile { self.chance.below(10) } else { 9 } {
             0 => self.decide(Event::Deferred {
                 attempt,
+                intent_at,
                 until: self.now + SignedDuration::from_secs(30),
                 reason: "throttled".into(),
             }),
-            1 => self.decide(Event::StartUnknown { attempt, reason: "never arrived".into() }),
+            1 => self.decide(Event::StartUnknown { attempt, intent_at, reason: "never arrived".into() }),
             2 => {
                 self.accept(key);
-                self.decide(Event::StartUnknown { attempt, reason: "answer lost".into() });
+                self.decide(Event::StartUnknown { attempt, intent_at, reason: "answer lost".into() });
             }
             3 => {
                 self.accept(key);

@@ -439,3 +439,26 @@ async fn budgets_stand_beside_the_heartbeat() {
     store.heartbeat(None).await.unwrap();
     assert_eq!(store.live_replicas().await.unwrap()[0].budgets, [budget]);
 }
+
+/// A lock that nobody gives back is as silent as a firewall that forgot the connection.
+#[tokio::test]
+async fn a_server_that_says_nothing_is_taken_for_gone() {
+    let fixture = Fixture::new("silence").await;
+    let store = fixture.replica(1).await.with_dead_after(Duration::from_secs(1));
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 40, "a").await;
+    create(&store, &run, &delta).await;
+
+    let mut other = store.pool().begin().await.unwrap();
+    sqlx::query("lock table run in access exclusive mode").execute(&mut *other).await.unwrap();
+    let delta = machine::step(&mut run, &[done(FIRST)], NOW);
+    let commit = save(&store, &run, 1, &delta).await.unwrap_err();
+    assert!(commit.is_unreachable(), "{commit}");
+    let read = store.owned().await.unwrap_err();
+    assert!(read.is_unreachable(), "{read}");
+
+    other.rollback().await.unwrap();
+    // Whatever became of the commit: under its next fence the run is as it is stored.
+    let owned = store.claim_one(run.id).await.unwrap().unwrap();
+    assert_eq!(owned.fence, 2);
+}

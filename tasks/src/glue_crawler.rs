@@ -85,7 +85,7 @@ pub(crate) struct Baseline {
     /// The newest crawls.
     #[serde(default)]
     crawls: Vec<String>,
-    /// When the last crawl began that the crawler itself shows.
+    /// When the newest one began, by AWS's clock.
     #[serde(default)]
     last_start: Option<Timestamp>,
 }

@@ -1,8 +1,8 @@
 //! The dice behind a plan: what each fault chooses.
 
 use super::{
-    Armed, Blow, Deed, Dice, Fault, Life, Moment, Order, Plan, QUARANTINE_MS, RunPlan, START_LIMIT_MS, Trick,
-    Value, Verb, When, json, project,
+    Armed, Blow, Deed, Dice, Fault, Life, Moment, Order, Plan, QUARANTINE_MS, RunPlan, START_LIMIT_MS, Then,
+    Trick, Value, Verb, When, json, project,
 };
 
 /// Points inside a start: the intent is committed, the handle is not.
@@ -104,7 +104,8 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
         Fault::F12 => {
             for _ in 0..dice.between(1, 3) {
                 let (place, ms) = (index(dice, plan.lives.len()), dice.between(200, 3_000));
-                let deed = Deed::Silence { place, ms, cut: dice.percent(60) };
+                let then = [Then::On, Then::Cut, Then::Forgotten][index(dice, 3)];
+                let deed = Deed::Silence { place, ms, then };
                 plan.blows.push(Blow { when: When::After(dice.between(50, 1_500)), deed });
             }
         }
@@ -153,8 +154,9 @@ fn frozen(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
 fn misled(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
     let place = index(dice, plan.lives.len());
     let hour = i64::try_from(milliseconds(3_600_000.0 * ratio)).unwrap_or(i64::MAX);
-    // What lies between two minutes and the life of a signature is not survived by crawls.
-    let far = if dice.percent(50) { hour } else { hour / 36 };
+    // Mostly within what AWS still takes a signature for: there a wrong clock is not noticed at once.
+    let most = if dice.percent(70) { 26 } else { 101 };
+    let far = hour * i64::try_from(dice.between(1, most)).unwrap_or(1) / 100;
     let by = if dice.percent(50) { far } else { -far };
     plan.lives[place].clock_jump = Some((by, dice.between(0, 1_500)));
     plan.blows.push(Blow { when: When::After(4_000), deed: Deed::Kill(place) });

@@ -1,6 +1,6 @@
 //! One connection through the proxy, both ways, in one task.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -36,12 +36,14 @@ where
     R: Read,
 {
     let mut mode = control.mode.subscribe();
+    let connection = control.next.fetch_add(1, Ordering::SeqCst);
     let (mut from_client, mut from_server) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut swallowing = false;
     loop {
-        if *mode.borrow_and_update() == Mode::Silent {
+        let now = *mode.borrow_and_update();
+        if control.is_silent(connection, now) {
             // Neither side hears anything, nor that the other one is gone.
-            if mode.changed().await.is_err() {
+            if mode.changed().await.is_err() || *mode.borrow() == Mode::Closed {
                 return;
             }
             continue;
@@ -49,7 +51,7 @@ where
         let closed = tokio::select! {
             changed = mode.changed() => {
                 // Cut, even if the link is open again by now.
-                changed.is_err() || *mode.borrow_and_update() != Mode::Silent
+                changed.is_err() || !control.is_silent(connection, *mode.borrow_and_update())
             }
             read = client.read(&mut from_client) => match read {
                 Ok(count) if count > 0 => {

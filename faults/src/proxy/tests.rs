@@ -6,12 +6,8 @@ use super::{
 };
 
 fn control(call: &'static str, moment: Moment) -> Control {
-    Control {
-        mode: watch::Sender::new(Mode::Open),
-        tricks: Mutex::new(vec![Trick { call, skip: 1, times: 1, moment }]),
-        calls: Mutex::default(),
-        cuts: Mutex::default(),
-    }
+    let tricks = Mutex::new(vec![Trick { call, skip: 1, times: 1, moment }]);
+    Control { tricks, ..Control::default() }
 }
 
 const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nX-Amz-Target: AWSGlue.StartJobRun\r\ncontent-length: 2\r\n\r\n{}";

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::Stage;
 use crate::{
     pace,
-    plan::{Deed, When},
+    plan::{Deed, Then, When},
     process::{is_stopped, signal},
     proxy::Mode,
 };
@@ -84,12 +84,13 @@ impl Stage<'_> {
             }
         }
         let links = &self.rig.store_links;
-        self.silences.retain(|(place, until, cut)| {
+        self.silences.retain(|(place, until, then)| {
             let over = pace::now() >= *until;
-            if over && *cut {
-                links[*place].cut();
-            } else if over {
-                links[*place].set(Mode::Open);
+            match then {
+                Then::On if over => links[*place].set(Mode::Open),
+                Then::Cut if over => links[*place].cut(),
+                Then::Forgotten if over => links[*place].forget(),
+                _ => {}
             }
             !over
         });
@@ -151,10 +152,15 @@ impl Stage<'_> {
                     signal(pid, Signal::STOP);
                 }
             }
-            Deed::Silence { place, ms, cut } => {
+            Deed::Silence { place, ms, then } => {
                 self.rig.store_links[place].set(Mode::Silent);
-                self.silences.push((place, pace::now() + Duration::from_millis(ms), cut));
-                let at = format!("silent for {} ms, then {}", ms / 500 * 500, if cut { "cut" } else { "on" });
+                self.silences.push((place, pace::now() + Duration::from_millis(ms), then));
+                let end = match then {
+                    Then::On => "on",
+                    Then::Cut => "cut",
+                    Then::Forgotten => "forgotten",
+                };
+                let at = format!("silent for {} ms, then {end}", ms / 500 * 500);
                 let pid = self.replicas[place].as_ref().and_then(|one| one.child.id()).unwrap_or(0);
                 let inside = self.reader.starting(pid).await? > 0;
                 self.record(format!("serve {place}'s link to Postgres"), at, inside, "silent").await?;

@@ -20,6 +20,8 @@ const HISTORY_MAX: i64 = 10_000;
 
 /// History lines for people; the first ones are dropped.
 const LINES_MAX: usize = 40;
+/// Characters of what was said about a task or an attempt, in the last column of a table.
+const REMARK_MAX: usize = 120;
 
 /// What `show` takes.
 #[derive(Debug, clap::Args)]
@@ -96,7 +98,15 @@ fn tasks(cx: &Context, snapshot: &Snapshot, now: Timestamp) {
 
 fn said(failure: Option<&str>, warnings: &[String]) -> String {
     let line = failure.or(warnings.first().map(String::as_str)).and_then(|text| text.lines().next());
-    line.unwrap_or_default().chars().take(120).collect()
+    clipped(line.unwrap_or_default())
+}
+
+/// The beginning of a line that is too long for a table; `--json` and `why` have all of it.
+fn clipped(line: &str) -> String {
+    match line.char_indices().nth(REMARK_MAX) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line.to_owned(),
+    }
 }
 
 fn attempts(cx: &Context, snapshot: &Snapshot, requests: bool) {
@@ -140,7 +150,7 @@ fn remark(attempt: &AttemptRow) -> String {
         attempt.failure.as_ref().map(|failure| failure.message.clone()).or_else(|| attempt.note.clone());
     let found = attempt.reattached.then(|| "found again".to_owned());
     let parts: Vec<String> = [meaning, found, note].into_iter().flatten().collect();
-    parts.join("; ").lines().next().unwrap_or_default().chars().take(120).collect()
+    clipped(parts.join("; ").lines().next().unwrap_or_default())
 }
 
 fn transitions(cx: &Context, snapshot: &Snapshot, history: &[HistoryRow]) {

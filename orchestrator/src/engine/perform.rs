@@ -236,7 +236,7 @@ impl Job {
     async fn send(self) {
         self.shared.send(Message::StartBegan);
         let event = match self.send_once().await {
-            Event::StartUnknown { attempt, reason } if mutant::is_planted("early_retry") => {
+            Event::StartUnknown { attempt, reason, .. } if mutant::is_planted("early_retry") => {
                 let failure = Failure::new("failed", reason);
                 Event::Failed { attempt, failure, outcome: Value::Null }
             }
@@ -274,7 +274,7 @@ impl Job {
         let limit = self.shared.timing.limit_of(operator.start_limit(&self.request));
         let Ok(sent) = tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await else {
             let reason = format!("no answer within {}s", limit.as_secs_f64());
-            return Event::StartUnknown { attempt, reason };
+            return self.unknown(reason);
         };
         crash::point("after_send", &self.operator);
         self.answered(operator.rate(Call::Start), &sent).await;
@@ -290,7 +290,7 @@ impl Job {
                 };
                 self.deferred(pause, failure.message)
             }
-            Sent::Unknown(failure) => Event::StartUnknown { attempt, reason: failure.message },
+            Sent::Unknown(failure) => self.unknown(failure.message),
         }
     }
 
@@ -343,7 +343,11 @@ impl Job {
 
     fn deferred(&self, pause: Duration, reason: String) -> Event {
         let until = self.shared.now().checked_add(pause).unwrap_or(Timestamp::MAX);
-        Event::Deferred { attempt: self.key, until, reason }
+        Event::Deferred { attempt: self.key, intent_at: self.intent_at, until, reason }
+    }
+
+    fn unknown(&self, reason: String) -> Event {
+        Event::StartUnknown { attempt: self.key, intent_at: self.intent_at, reason }
     }
 
     async fn answered(&self, rate: Option<trunkline_tasks::operator::Rate>, sent: &Sent) {

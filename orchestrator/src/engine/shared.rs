@@ -47,6 +47,8 @@ use crate::{
 const VERSIONS_MAX: usize = 512;
 /// Runs over which usual durations are taken.
 const USUAL_SAMPLE: i64 = 10;
+/// How long they are taken for true: a server lives for months, and its jobs grow.
+const USUAL_FRESH: Duration = Duration::from_secs(600);
 
 /// What all parts of one engine use.
 pub(crate) struct Shared {
@@ -95,6 +97,7 @@ struct VersionParts {
     pub(super) templates: Arc<Templates>,
     pub(super) clients: Arc<Clients>,
     pub(super) usual: Arc<HashMap<String, Duration>>,
+    usual_read_at: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -302,25 +305,34 @@ impl Shared {
                     .with_pipelines(Arc::new(pipelines::OwnPipelines::new(self.own.clone()))),
             ),
             usual: Arc::default(),
+            usual_read_at: None,
         };
         cache.known.insert(key, parts.clone());
         parts
     }
 
-    /// Reads how long the tasks of a pipeline usually take, once per version. Only makes polls
-    /// cheaper: without it they follow the job's age.
+    /// Reads how long the tasks of a pipeline usually take, unless that was done a while ago.
+    /// Only makes polls cheaper: without it they follow the job's age.
     pub(super) async fn load_usual(&self, definition: &Definition) {
+        let now = self.now();
         let known = self.parts(definition);
-        if !known.usual.is_empty() {
+        let fresh = |read_at: Timestamp| {
+            Duration::try_from(now.duration_since(read_at)).is_ok_and(|age| age < USUAL_FRESH)
+        };
+        if known.usual_read_at.is_some_and(fresh) {
             return;
         }
         let name = definition.pipeline.name.to_string();
-        let Ok(list) = self.store.usual_durations(&name, USUAL_SAMPLE).await else { return };
-        let mut usual: HashMap<String, Duration> = list.into_iter().collect();
-        // Marks the version as looked up even if nothing is known yet.
-        usual.entry(String::new()).or_default();
-        let mut cache = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.known.insert((name, definition.version), VersionParts { usual: Arc::new(usual), ..known });
+        // Noted before the answer: of many runs that begin at once, one asks.
+        let known = VersionParts { usual_read_at: Some(now), ..known };
+        let remember = |parts: VersionParts| {
+            let mut cache = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.known.insert((name.clone(), definition.version), parts);
+        };
+        remember(known.clone());
+        if let Ok(list) = self.store.usual_durations(&name, USUAL_SAMPLE).await {
+            remember(VersionParts { usual: Arc::new(list.into_iter().collect()), ..known });
+        }
     }
 }
 

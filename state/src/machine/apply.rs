@@ -35,13 +35,13 @@ impl Stepper<'_> {
                     }
                 }
             }
-            Event::Deferred { attempt, until, reason } => {
-                if self.is_starting(*attempt) {
+            Event::Deferred { attempt, intent_at, until, reason } => {
+                if self.is_under_way(*attempt, *intent_at) {
                     self.deferred(*attempt, *until, reason);
                 }
             }
-            Event::StartUnknown { attempt, reason } => {
-                if self.is_starting(*attempt) {
+            Event::StartUnknown { attempt, intent_at, reason } => {
+                if self.is_under_way(*attempt, *intent_at) {
                     self.start_unknown(*attempt, reason);
                 }
             }
@@ -94,6 +94,16 @@ impl Stepper<'_> {
         self.run
             .live_attempt(key.task, key.number)
             .is_some_and(|attempt| matches!(attempt.state, AttemptState::Starting | AttemptState::Unknown))
+    }
+
+    /// Whether the call for this intent was not answered yet. What a call says twice, or after
+    /// its intent was renewed, says nothing of the call that is under way now.
+    fn is_under_way(&self, key: AttemptKey, intent_at: Timestamp) -> bool {
+        self.is_starting(key)
+            && self
+                .run
+                .live_attempt(key.task, key.number)
+                .is_some_and(|attempt| attempt.intent_at == intent_at && attempt.sending)
     }
 
     /// Whether a look-up for this intent says something about the attempt as it stands: not

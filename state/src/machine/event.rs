@@ -61,6 +61,8 @@ pub enum Event {
     Deferred {
         /// Of which attempt.
         attempt: AttemptKey,
+        /// The intent that was sent.
+        intent_at: Timestamp,
         /// When.
         until: Timestamp,
         /// In the service's words.
@@ -70,6 +72,8 @@ pub enum Event {
     StartUnknown {
         /// Of which attempt.
         attempt: AttemptKey,
+        /// The intent that was sent.
+        intent_at: Timestamp,
         /// In the service's words.
         reason: String,
     },

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -70,9 +71,8 @@ impl Store {
             &births.tasks as _,
             &births.attempts as _,
         );
-        let mut connection = self.creates.take(&self.pool).await?;
-        let rows = created.fetch_all(&mut *connection).await?;
-        self.creates.keep(connection);
+        let sent = async |connection: &mut PgConnection| created.fetch_all(connection).await;
+        let rows = self.creates.run(&self.link, sent).await?;
         Ok(rows.into_iter().map(|row| (row.created_run, row.placed)).collect())
     }
 
@@ -80,7 +80,7 @@ impl Store {
     pub async fn run_with_key(&self, pipeline: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         let found =
             sqlx::query_scalar!("select run_id from run where pipeline = $1 and run_key = $2", pipeline, key)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&self.link)
                 .await?;
         Ok(found.map(RunId))
     }
@@ -91,7 +91,7 @@ impl Store {
         let taken = self
             .retrying(|| {
                 sqlx::query_file_scalar!("queries/take_place.sql", run.0, fence, self.replica.0)
-                    .fetch_optional(&self.pool)
+                    .fetch_optional(&self.link)
             })
             .await?;
         Ok(taken.is_some())

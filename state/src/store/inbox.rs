@@ -39,7 +39,7 @@ impl Store {
             to_json(command),
             actor
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.link)
         .await?;
         self.hint().await?;
         Ok(id)
@@ -53,7 +53,7 @@ impl Store {
                 where i.answered_at is null and r.owner = $1 order by i.inbox_id"#,
             self.replica.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -74,7 +74,7 @@ impl Store {
             letter,
             to_json(answer)
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Store {
             r#"select answer as "answer: Json<Answer>" from inbox where inbox_id = $1 and answered_at is not null"#,
             letter
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.link)
         .await?;
         Ok(answer.flatten().map(|answer| answer.0))
     }

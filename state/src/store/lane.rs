@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+
+use super::link::Link;
 
 /// For commits: their outcome is unknown when the connection breaks, so that it is asked first
 /// unless it was used a moment ago.
@@ -30,16 +32,27 @@ impl Lane {
         Self { kept: Mutex::default(), trusted }
     }
 
-    /// The connection for one statement. Whoever took it gives it back with [`Lane::keep`] once
-    /// that went well, and drops it otherwise: one that was cut off leaves answers unread.
-    pub(super) async fn take(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    /// Sends one statement on the kept connection.
+    pub(super) async fn run<T>(
+        &self,
+        link: &Link,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut connection = self.take(&link.pool).await?;
+        let answer = link.with(&mut connection, async |connection| statement(connection).await).await?;
+        // Only now: one that was cut off leaves answers unread.
+        self.keep(connection);
+        Ok(answer)
+    }
+
+    async fn take(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         match self.empty() {
             Some((connection, used_at)) if used_at.elapsed() < self.trusted => Ok(connection),
             _ => pool.acquire().await,
         }
     }
 
-    pub(super) fn keep(&self, connection: PoolConnection<Postgres>) {
+    fn keep(&self, connection: PoolConnection<Postgres>) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((connection, now()));
     }
 

@@ -37,7 +37,7 @@ impl Store {
             body,
             i64::try_from(next_offset).unwrap_or(i64::MAX)
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Store {
             signed(from),
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows.into_iter().map(|row| LogPiece { chunk: unsigned(row.chunk), body: row.body }).collect())
     }
@@ -74,7 +74,7 @@ impl Store {
             position(attempt.task),
             signed(attempt.number)
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.link)
         .await?;
         Ok(last.map_or((0, 0), |row| (unsigned(row.chunk) + 1, u64::try_from(row.next_offset).unwrap_or(0))))
     }

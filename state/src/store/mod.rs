@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `create`, `save` | the two writes of the hot path |
 //! | `arguments`, `lane` | the rows that they take, the connection that each keeps |
+//! | `link` | the way to the server, and how long it may say nothing |
 //! | `own` | claiming, loading, releasing; replicas and their heartbeats |
 //! | `pipelines` | versions, deploys, schedules, pausing |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
@@ -19,6 +20,7 @@ mod create;
 mod error;
 mod inbox;
 mod lane;
+mod link;
 mod logs;
 mod others;
 mod outbox;
@@ -38,7 +40,6 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use self::lane::Lane;
 pub use self::{
     create::{Births, Created, NewRun},
     error::StoreError,
@@ -51,6 +52,7 @@ pub use self::{
     reads::{AttemptRow, HistoryRow, RunFilter, RunRow, TaskRow},
     save::{Batch, Commit},
 };
+use self::{lane::Lane, link::Link};
 use crate::{ids::ReplicaId, run::Installation};
 
 /// The schema, embedded; forward-only.
@@ -75,6 +77,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How often a statement that lost a deadlock or a serialisation race is sent again.
 const CONFLICT_RETRIES: u32 = 5;
+
+/// The least time after which a silent server is taken for gone, however far trials scale the
+/// death limit down: a large commit on a busy machine takes a good part of it.
+const SILENCE_MIN: Duration = Duration::from_secs(2);
+
+/// When a server that says nothing is taken for gone: well before others take this replica for
+/// dead.
+fn silence(dead_after: Duration) -> Duration {
+    (dead_after / 2).max(SILENCE_MIN)
+}
 
 /// One connection outside the pool, because a pool repeats a refused connection until its time
 /// is up and then cannot say why.
@@ -101,7 +113,7 @@ fn place_of(options: &PgConnectOptions) -> String {
 /// A connection to the store, acting as one replica.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: PgPool,
+    link: Link,
     replica: ReplicaId,
     dead_after: Duration,
     installation: Arc<OnceCell<Installation>>,
@@ -135,7 +147,7 @@ impl Store {
             .await
             .map_err(StoreError::from)?;
         let store = Self {
-            pool,
+            link: Link::new(pool, silence(DEAD_AFTER)),
             replica,
             dead_after: DEAD_AFTER,
             installation: Arc::default(),
@@ -151,6 +163,7 @@ impl Store {
     #[must_use]
     pub fn with_dead_after(mut self, dead_after: Duration) -> Self {
         self.dead_after = dead_after;
+        self.link = Link::new(self.link.pool, silence(dead_after));
         self
     }
 
@@ -161,7 +174,7 @@ impl Store {
 
     /// The pool, for benches that measure the same database's own rate.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        &self.link.pool
     }
 
     async fn check_server(&self, lax_durability: bool) -> Result<(), StoreError> {
@@ -173,7 +186,7 @@ impl Store {
                       current_setting('full_page_writes') as "full_page_writes!",
                       current_setting('synchronous_commit') as "synchronous_commit!""#
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.link)
         .await?;
         if server.version < SERVER_VERSION_MIN {
             return Err(StoreError::ServerTooOld { found: server.name });
@@ -199,20 +212,23 @@ impl Store {
     /// Brings the schema up to date. Afterwards every method works; another process may do
     /// the same at the same time.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATOR.run(&self.pool).await.map_err(|source| StoreError::Migration { source: Box::new(source) })
+        MIGRATOR
+            .run(&self.link.pool)
+            .await
+            .map_err(|source| StoreError::Migration { source: Box::new(source) })
     }
 
     /// Refuses a schema that this binary does not know, naming what to do.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let newest_known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
         let found = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "exists!""#)
-            .fetch_one(&self.pool)
+            .fetch_one(&self.link)
             .await?;
         let version = if found {
             sqlx::query_scalar!(
                 r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#
             )
-            .fetch_one(&self.pool)
+            .fetch_one(&self.link)
             .await?
         } else {
             0
@@ -233,7 +249,7 @@ impl Store {
         self.installation
             .get_or_try_init(|| async {
                 let row = sqlx::query!("select installation_id, incarnation from installation")
-                    .fetch_one(&self.pool)
+                    .fetch_one(&self.link)
                     .await?;
                 Ok(Installation { id: row.installation_id, incarnation: row.incarnation })
             })
@@ -244,20 +260,20 @@ impl Store {
     /// The database's clock.
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
         let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!: jiff_sqlx::Timestamp""#)
-            .fetch_one(&self.pool)
+            .fetch_one(&self.link)
             .await?;
         Ok(now.to_jiff())
     }
 
     /// Tells every replica to look again. A hint: nothing waits for it to arrive.
     pub async fn hint(&self) -> Result<(), StoreError> {
-        sqlx::query!("select pg_notify($1, '')", HINT_CHANNEL).fetch_one(&self.pool).await?;
+        sqlx::query!("select pg_notify($1, '')", HINT_CHANNEL).fetch_one(&self.link).await?;
         Ok(())
     }
 
     /// A connection that hears hints.
     pub async fn listen(&self) -> Result<PgListener, StoreError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        let mut listener = PgListener::connect_with(&self.link.pool).await?;
         listener.listen(HINT_CHANNEL).await?;
         Ok(listener)
     }
@@ -265,7 +281,7 @@ impl Store {
     /// Closes the connections.
     pub async fn close(&self) {
         drop((self.creates.empty(), self.saves.empty(), self.rounds.empty()));
-        self.pool.close().await;
+        self.link.pool.close().await;
     }
 
     /// Sends a single-statement write again when the database asks for it (deadlock,

@@ -45,7 +45,7 @@ impl Store {
                  from run where run_id = any($1)"#,
             &ids
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         let found: std::collections::HashMap<RunId, OtherRun> = rows
             .into_iter()
@@ -74,7 +74,7 @@ impl Store {
             .map(|row| row.since.filter(|_| row.key.is_none()).map(|at| at.to_string()).unwrap_or_default())
             .collect();
         let rows =
-            sqlx::query_file!("queries/awaited.sql", &pipelines, &keys, &since).fetch_all(&self.pool).await?;
+            sqlx::query_file!("queries/awaited.sql", &pipelines, &keys, &since).fetch_all(&self.link).await?;
         let mut found = vec![None; wanted.len()];
         for row in rows {
             let place = usize::try_from(row.place).unwrap_or(0).checked_sub(1);

@@ -43,7 +43,7 @@ impl Store {
                     limit,
                     hold.as_secs_f64()
                 )
-                .fetch_all(&self.pool)
+                .fetch_all(&self.link)
             })
             .await?;
         Ok(rows
@@ -68,7 +68,7 @@ impl Store {
             parcel.fence,
             provider_id
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Store {
             error,
             again.map(|pause| pause.as_secs_f64())
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Store {
             "select dedupe_key, state, tries, last_error from outbox where run_id = $1 order by outbox_id",
             run_id
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows.into_iter().map(|row| (row.dedupe_key, row.state, row.tries, row.last_error)).collect())
     }

@@ -128,7 +128,7 @@ impl Store {
             role.word(),
             place.version
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -138,8 +138,7 @@ impl Store {
     /// is not known any more and must register again.
     /// Budgets that changed are written in passing.
     pub async fn heartbeat(&self, budgets: Option<&Vec<BudgetRow>>) -> Result<Option<u32>, StoreError> {
-        let mut connection = self.rounds.take(&self.pool).await?;
-        let row = sqlx::query!(
+        let beat = sqlx::query!(
             r#"with mine as (
                  update replica set heartbeat_at = clock_timestamp(), budgets = coalesce($3, budgets)
                   where replica_id = $1 returning replica_id
@@ -151,10 +150,8 @@ impl Store {
             self.replica.0,
             self.dead_after.as_secs_f64(),
             budgets.map(to_json)
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        self.rounds.keep(connection);
+        );
+        let row = self.rounds.run(&self.link, async |connection| beat.fetch_one(connection).await).await?;
         Ok(row.known.then(|| u32::try_from(row.others).unwrap_or(0) + 1))
     }
 
@@ -169,12 +166,12 @@ impl Store {
             machine,
             self.replica.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         let dead: Vec<Uuid> =
             rows.into_iter().filter(|row| !is_alive(unsigned(row.pid))).map(|row| row.replica_id).collect();
         if !dead.is_empty() {
-            sqlx::query!("delete from replica where replica_id = any($1)", &dead).execute(&self.pool).await?;
+            sqlx::query!("delete from replica where replica_id = any($1)", &dead).execute(&self.link).await?;
         }
         Ok(())
     }
@@ -188,18 +185,15 @@ impl Store {
              ) delete from replica where replica_id = $1",
             self.replica.0
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         self.hint().await
     }
 
     /// What there is to do. One statement, and nothing is changed.
     pub async fn look(&self) -> Result<Work, StoreError> {
-        let mut connection = self.rounds.take(&self.pool).await?;
-        let row = sqlx::query_file!("queries/look.sql", self.replica.0, self.dead_after.as_secs_f64())
-            .fetch_one(&mut *connection)
-            .await?;
-        self.rounds.keep(connection);
+        let look = sqlx::query_file!("queries/look.sql", self.replica.0, self.dead_after.as_secs_f64());
+        let row = self.rounds.run(&self.link, async |connection| look.fetch_one(connection).await).await?;
         Ok(Work {
             unowned: row.unowned,
             letters: row.letters,
@@ -215,7 +209,7 @@ impl Store {
         let rows = self
             .retrying(|| {
                 sqlx::query_file!("queries/claim.sql", self.replica.0, self.dead_after.as_secs_f64(), limit)
-                    .fetch_all(&self.pool)
+                    .fetch_all(&self.link)
             })
             .await?;
         let fences: HashMap<Uuid, i64> = rows.into_iter().map(|row| (row.run_id, row.fence)).collect();
@@ -233,7 +227,7 @@ impl Store {
                     run.0,
                     self.dead_after.as_secs_f64()
                 )
-                .fetch_optional(&self.pool)
+                .fetch_optional(&self.link)
             })
             .await?;
         let Some(fence) = fence else { return Ok(None) };
@@ -247,7 +241,7 @@ impl Store {
             "select run_id from run where owner = $1 and state in ('queued','running','paused','cancelling')",
             self.replica.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows.into_iter().map(RunId).collect())
     }
@@ -259,7 +253,7 @@ impl Store {
             self.replica.0,
             &run_ids(runs)
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -276,7 +270,7 @@ impl Store {
                 order by v.started_at"#,
             self.dead_after.as_secs_f64()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -300,7 +294,7 @@ impl Store {
                 and not exists (select 1 from run r where r.owner = v.replica_id
                                  and r.state in ('queued','running','paused','cancelling'))"
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(())
     }
@@ -373,7 +367,7 @@ impl Store {
                  from run r where r.run_id = any($1)"#,
             ids
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         let mut definitions: HashMap<(String, i32), Arc<Definition>> = HashMap::new();
         let mut runs = Vec::with_capacity(rows.len());
@@ -418,7 +412,7 @@ impl Store {
             pipeline,
             version
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.link)
         .await?
         .ok_or_else(|| StoreError::NotFound { what: format!("version {version} of pipeline {pipeline}") })?;
         Ok(Arc::new(Definition::new(spec.0, version)))
@@ -433,7 +427,7 @@ impl Store {
                  from task_run where run_id = any($1) order by run_id, position"#,
             ids
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?)
     }
 
@@ -450,7 +444,7 @@ impl Store {
                  from attempt where run_id = any($1) and ended_at is null"#,
             ids
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?)
     }
 }

@@ -85,7 +85,7 @@ impl Store {
         actor: &str,
         now: Timestamp,
     ) -> Result<Vec<Deployed>, StoreError> {
-        let (pool, actor) = (self.pool.clone(), actor.to_owned());
+        let (pool, actor) = (self.link.pool.clone(), actor.to_owned());
         uncancelled(async move {
             let mut tx = pool.begin().await?;
             // One deploy at a time; held until the transaction ends.
@@ -126,7 +126,7 @@ impl Store {
     pub async fn roll_back(&self, actor: &str, now: Timestamp) -> Result<Vec<Deployed>, StoreError> {
         let deployments =
             sqlx::query_scalar!("select versions from deployment order by deployment_id desc limit 2")
-                .fetch_all(&self.pool)
+                .fetch_all(&self.link)
                 .await?;
         let [_, earlier] = deployments.as_slice() else {
             return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
@@ -150,7 +150,7 @@ impl Store {
             pipeline,
             version
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.link)
         .await?
         .ok_or_else(|| StoreError::NotFound { what: format!("pipeline {pipeline} in the store") })?;
         Ok(StoredVersion {
@@ -171,7 +171,7 @@ impl Store {
                       next_fire_at as "next_fire_at: jiff_sqlx::Timestamp", fired_until as "fired_until: jiff_sqlx::Timestamp"
                  from pipeline order by name"#
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -198,7 +198,7 @@ impl Store {
             pipeline,
             paused
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.link)
         .await?
         .ok_or_else(|| StoreError::NotFound { what: format!("pipeline {pipeline} in the store") })?;
         Ok(before != paused)
@@ -213,7 +213,7 @@ impl Store {
                 order by next_fire_at limit $1"#,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -242,7 +242,7 @@ impl Store {
             at(until) as _,
             at_option(next) as _
         )
-        .execute(&self.pool)
+        .execute(&self.link)
         .await?;
         Ok(done.rows_affected() == 1)
     }

@@ -172,7 +172,7 @@ impl Store {
             self.dead_after.as_secs_f64(),
             filter.limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows.into_iter().map(RunRecord::into_row).collect())
     }
@@ -188,7 +188,7 @@ impl Store {
             self.dead_after.as_secs_f64(),
             1
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.link)
         .await?
         .ok_or_else(|| StoreError::NotFound { what: format!("run {run}") })?;
         Ok(row.into_row())
@@ -203,7 +203,7 @@ impl Store {
                  from task_run where run_id = $1 order by position"#,
             run.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -237,7 +237,7 @@ impl Store {
             run.0,
             ATTEMPTS_MAX
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -274,7 +274,7 @@ impl Store {
             from,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.link)
         .await?;
         Ok(rows
             .into_iter()
@@ -295,7 +295,7 @@ impl Store {
         sample: i64,
     ) -> Result<Vec<(String, Duration)>, StoreError> {
         let rows =
-            sqlx::query_file!("queries/usual_durations.sql", pipeline, sample).fetch_all(&self.pool).await?;
+            sqlx::query_file!("queries/usual_durations.sql", pipeline, sample).fetch_all(&self.link).await?;
         Ok(rows.into_iter().map(|row| (row.task, Duration::from_secs_f64(row.seconds.max(0.0)))).collect())
     }
 

@@ -66,10 +66,7 @@ impl Store {
             &batch.notices as _,
             &batch.letters as _,
         );
-        let mut connection = self.saves.take(&self.pool).await?;
-        let written = saved.fetch_one(&mut *connection).await?;
-        self.saves.keep(connection);
-        Ok(written)
+        self.saves.run(&self.link, async |connection| saved.fetch_one(connection).await).await
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Baseline, crawler_of, handle};
 use crate::{
-    aws::{ask_again, earlier, error::Trouble, later, next_look, scaled, timestamp},
+    aws::{ask_again, earlier, error::Trouble, later, next_look, timestamp},
     clients::{Clients, Purpose},
     operator::{ErrorClass, Failure, Found, Intent, Request},
 };
@@ -19,11 +19,9 @@ use crate::{
 /// often between an intent and the look for it.
 const HISTORY: i32 = 100;
 
-/// How many crawls a baseline names. The time of the intent rules out everything older.
+/// How many crawls a baseline names: those that may have begun at the very moment of the newest
+/// one. Everything older is ruled out by its time.
 const BASELINE_CRAWLS: usize = 10;
-
-/// How far AWS's clock may be behind the one that dates intents.
-const CLOCKS_APART: Duration = Duration::from_secs(120);
 
 /// The newest crawls of a crawler, newest first; `None` where the service keeps no history,
 /// as some doubles of AWS do not.
@@ -39,14 +37,17 @@ pub(super) async fn history(glue: &Client, crawler: &str) -> Result<Option<Vec<C
     }
 }
 
-/// The first crawl since the intent that was not there before.
+/// The first crawl that was not there before. A crawler runs one crawl at a time, so whatever is
+/// younger than the newest crawl of the baseline, by AWS's own clock, began after it; a start
+/// that AWS still took was signed at most a quarantine away from that clock, either way.
 pub(super) fn ours<'a>(
     crawls: &'a [CrawlerHistory],
     baseline: &Baseline,
     since: Timestamp,
     quarantine: Duration,
 ) -> Option<&'a CrawlerHistory> {
-    let horizon = earlier(since, scaled(CLOCKS_APART, quarantine));
+    let oldest = earlier(since, quarantine);
+    let horizon = baseline.last_start.map_or(oldest, |last_start| last_start.max(oldest));
     crawls
         .iter()
         .filter(|crawl| timestamp(crawl.start_time.as_ref()).is_some_and(|at| at >= horizon))
@@ -63,9 +64,13 @@ pub(super) async fn baseline(clients: &Clients, request: &Request) -> Result<Bas
         }
         Err(trouble) => return Err(trouble.into_failure()),
     };
-    let crawls = history(glue, crawler_of(request)).await.map_err(Trouble::into_failure)?;
-    let crawls = crawls.unwrap_or_default().into_iter().filter_map(|crawl| crawl.crawl_id);
-    Ok(Baseline { crawls: crawls.take(BASELINE_CRAWLS).collect(), last_start: last_start(&crawler) })
+    let crawls = history(glue, crawler_of(request)).await.map_err(Trouble::into_failure)?.unwrap_or_default();
+    let newest = crawls.first().and_then(|crawl| timestamp(crawl.start_time.as_ref()));
+    let crawls = crawls.into_iter().filter_map(|crawl| crawl.crawl_id);
+    Ok(Baseline {
+        crawls: crawls.take(BASELINE_CRAWLS).collect(),
+        last_start: last_start(&crawler).max(newest),
+    })
 }
 
 /// The crawl that runs now.

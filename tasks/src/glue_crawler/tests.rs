@@ -97,7 +97,8 @@ fn running() -> Answer {
 #[tokio::test]
 async fn the_baseline_is_what_was_there() {
     let history = crawls(&[crawl("c-old", "COMPLETED", -3600), crawl("c-older", "COMPLETED", -7200)]);
-    let double = Double::start([one(crawler("READY", Some(("SUCCEEDED", -3600)))), history]).await;
+    // The crawler itself shows crawls that have ended only.
+    let double = Double::start([one(crawler("READY", Some(("SUCCEEDED", -7200)))), history]).await;
     let found = operator(0).baseline(&double.clients, &request("fail")).await.unwrap();
     assert_eq!(found, json!({ "crawls": ["c-old", "c-older"], "last_start": at(-3600) }));
     let double = Double::start([service_error(400, "EntityNotFoundException", "no")]).await;
@@ -154,6 +155,22 @@ async fn a_lost_start_is_found_among_the_crawls() {
     assert!(matches!(find(&double, 0).await, Found::NotYetKnown { again_at, .. } if again_at == at(5)));
     assert_eq!(find(&double, 960).await, Found::ProvedAbsent);
     assert!(matches!(find(&double, 0).await, Found::Found(_)), "without a history the state tells");
+    assert!(matches!(find(&double, 0).await, Found::NotYetKnown { .. }));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_hides_no_crawl_of_ours() {
+    let minutes = 60;
+    let old = || crawl("c-old", "COMPLETED", -3600);
+    let double = Double::start([
+        // AWS takes starts that were signed up to a quarter of an hour ahead of its own clock.
+        crawls(&[crawl("c-1", "RUNNING", -14 * minutes), old()]),
+        // Older than what was there before, whatever the baseline names; and older than any signature.
+        crawls(&[old(), crawl("c-forgotten", "COMPLETED", -3601)]),
+    ])
+    .await;
+    let found = find(&double, 0).await;
+    assert!(matches!(&found, Found::Found(handle) if handle.id == "c-1"), "{found:?}");
     assert!(matches!(find(&double, 0).await, Found::NotYetKnown { .. }));
 }
 
