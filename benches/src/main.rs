@@ -9,6 +9,7 @@ mod baseline;
 mod flows;
 mod process;
 mod serve;
+mod set_based;
 mod stage;
 mod table;
 mod validate;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use trunkline::clock::{Clock as _, SharedClock, SystemClock, for_operators};
 use trunkline_faults::sandbox::{Sandbox, Start};
 use trunkline_tasks::{
-    Clients, ConnectionConfig, ErasedOperator, Registry,
+    AwsConnection, Clients, ErasedOperator, Registry,
     operator::{Found, Handle, Intent, PrepareContext, Request, Sent, Status},
     registry::{Options, QUARANTINE},
 };
@@ -285,13 +285,11 @@ impl Bench {
             command_folder: folder.path().join("command"),
             supervisor: PathBuf::from(env!("CARGO_BIN_EXE_trunkline")),
         });
-        let connection = ConnectionConfig::Aws {
+        let connection = AwsConnection {
             region: Some("us-east-1".to_owned()),
-            profile: None,
-            role_arn: None,
-            external_id: None,
             endpoint: Some(endpoint),
             access_key: Some("harness".to_owned()),
+            ..AwsConnection::default()
         };
         let clients = Clients::new(IndexMap::from([("aws".to_owned(), connection)]));
         let attempts = std::cell::Cell::new(0);

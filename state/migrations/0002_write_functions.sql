@@ -77,7 +77,9 @@ create trigger attempt_guard before insert or update on attempt for each row exe
 create type new_run as (
   run_id uuid, pipeline text, version integer, run_key text, logical_date timestamptz, interval_start timestamptz,
   interval_end timestamptz, fire_at timestamptz, params jsonb, trigger text, created_at timestamptz, created_by text,
-  placed_states bytea, waiting_states bytea, changes jsonb, changes_if_queued jsonb, ordinal integer
+  placed_states bytea, waiting_states bytea, changes jsonb, changes_if_queued jsonb, ordinal integer,
+  -- Made for whoever looks for work: queued, and owned by nobody.
+  left_to_others boolean
 );
 create type new_task as (
   run_id uuid, task_position integer, task text, state text, attempts integer, started_at timestamptz
@@ -112,9 +114,6 @@ begin
     from unnest(attempts) a;
 end $$;
 
--- Rows are found by their keys one at a time: a join of an array with a table would be planned
--- once, while the table is small, and kept when it is not.
-
 -- Creates runs and owns them, with their first intents. A run gets its place if its pipeline
 -- (under its row lock) and its group have one; else it waits, queued, with none of the given
 -- attempts. A run whose key is taken, or whose pipeline is unknown, is not in the answer.
@@ -144,7 +143,7 @@ begin
       select p.* into home from pipeline p where p.name = w.pipeline;
       continue when home.name is null;
     end if;
-    gets_place := not home.paused and home.active_runs + taken < home.max_active_runs
+    gets_place := not w.left_to_others and not home.paused and home.active_runs + taken < home.max_active_runs
       and (home.concurrency_group is null
            or exists (select from concurrency_group c where c.name = home.concurrency_group and c.active_runs = 0));
     insert into run (run_id, pipeline, version, run_key, state, generation, logical_date, interval_start, interval_end,
@@ -154,7 +153,8 @@ begin
             w.logical_date, w.interval_start, w.interval_end, w.fire_at, w.params, w.trigger, w.created_at,
             w.created_by, case when gets_place then w.created_at end, gets_place,
             case when gets_place then home.concurrency_group end,
-            case when gets_place then w.placed_states else w.waiting_states end, 1, replica, 1)
+            case when gets_place then w.placed_states else w.waiting_states end, 1,
+            case when not w.left_to_others then replica end, 1)
     on conflict (pipeline, run_key) do nothing;
     continue when not found;
     insert into event (run_id, seq, at, actor, changes)
@@ -188,43 +188,45 @@ end $$;
 
 -- One guarded write of many runs: rows of runs whose fence does not match are left alone, and
 -- the runs that were written are returned.
+--
+-- Each kind of row is one statement, and every one of them must begin with the array and look rows
+-- up by their keys. Plans are made once per session, perhaps while a table is still empty, and kept:
+-- the settings leave no other plan that could look cheap then.
 create function save_runs(
   replica uuid, runs run_change[], tasks task_change[], new_attempts attempt_change[], attempts attempt_change[],
   notices notice_request[], letters letter_answer[]
-) returns uuid[] language plpgsql set enable_seqscan = off as $$
+) returns uuid[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set random_page_cost = 0 set cpu_operator_cost = 0.0001 as $$
 #variable_conflict use_column
 declare
-  r run_change;
-  t task_change;
-  a attempt_change;
-  seq integer;
-  holds_place boolean;
-  written uuid[] := '{}';
-  leaving uuid[] := '{}';
+  changed bigint;
+  written uuid[];
+  leaving uuid[];
 begin
-  foreach r in array runs loop
-    if r.ended_at is not null then
-      -- Locked first, whether or not it seems to hold a place: only then is that read from the newest
-      -- version of its row.
-      select k.has_place into holds_place from run k
-        where k.run_id = r.run_id and k.fence = r.fence and k.owner = replica for update;
-      if found and holds_place then
-        leaving := leaving || r.run_id;
-      end if;
-    end if;
+  if exists (select from unnest(runs) r where r.ended_at is not null) then
+    -- Locked first, whether or not they seem to hold a place: the next statement then reads that from
+    -- the newest versions of their rows.
+    perform from unnest(runs) r join run k on k.run_id = r.run_id
+      where r.ended_at is not null and k.fence = r.fence and k.owner = replica for update of k;
+    leaving := array(
+      select k.run_id from unnest(runs) r join run k on k.run_id = r.run_id
+       where r.ended_at is not null and k.fence = r.fence and k.owner = replica and k.has_place);
+  end if;
+  with saved as (
     update run k
        set state = r.state, generation = r.generation, started_at = r.started_at, ended_at = r.ended_at,
            cancel_reason = r.cancel_reason, has_place = k.has_place and r.ended_at is null,
            task_states = r.task_states, event_seq = k.event_seq + (r.changes is not null)::integer,
            owner = case when r.ended_at is null then k.owner end
+      from unnest(runs) r
      where k.run_id = r.run_id and k.fence = r.fence and k.owner = replica
-    returning k.event_seq into seq;
-    continue when not found;
-    written := written || r.run_id;
-    if r.changes is not null then
-      insert into event (run_id, seq, at, actor, changes) values (r.run_id, seq, r.at, r.actor, r.changes);
-    end if;
-  end loop;
+    returning k.run_id, k.event_seq, r.at, r.actor, r.changes
+  ), history as (
+    insert into event (run_id, seq, at, actor, changes)
+    select s.run_id, s.event_seq, s.at, s.actor, s.changes from saved s where s.changes is not null
+  )
+  select coalesce(array_agg(s.run_id), '{}') into written from saved s;
 
   if cardinality(leaving) > 0 then
     update pipeline p set active_runs = p.active_runs - g.runs
@@ -241,27 +243,33 @@ begin
     letters := array(select l from unnest(letters) l where l.run_id = any(written));
   end if;
 
-  foreach t in array tasks loop
+  if cardinality(tasks) > 0 then
     update task_run k
        set state = t.state, generation = t.generation, attempts = t.attempts, tries = t.tries, retry_at = t.retry_at,
            outputs = t.outputs, warnings = t.warnings, failure = t.failure, started_at = t.started_at,
            ended_at = t.ended_at
+      from unnest(tasks) t
      where k.run_id = t.run_id and k.position = t.task_position;
-    if not found then
-      perform expect_rows('task_run', 1, 0);
+    get diagnostics changed = row_count;
+    if changed <> cardinality(tasks) then
+      perform expect_rows('task_run', cardinality(tasks), changed);
     end if;
-  end loop;
-  foreach a in array attempts loop
+  end if;
+  if cardinality(attempts) > 0 then
+    -- That an ended attempt is final is its table's own rule: a condition here would let the index of
+    -- live attempts look like a way to read all of them.
     update attempt k
        set state = a.state, intent_at = a.intent_at, deferred_until = a.deferred_until, handle = a.handle,
            external_id = a.external_id, reattached = a.reattached, deadline_at = a.deadline_at,
            stop_reason = a.stop_reason, note = a.note, started_at = a.started_at, ended_at = a.ended_at,
            failure = a.failure, result = a.result
-     where k.run_id = a.run_id and k.position = a.task_position and k.number = a.number and k.ended_at is null;
-    if not found then
-      perform expect_rows('attempt', 1, 0);
+      from unnest(attempts) a
+     where k.run_id = a.run_id and k.position = a.task_position and k.number = a.number;
+    get diagnostics changed = row_count;
+    if changed <> cardinality(attempts) then
+      perform expect_rows('attempt', cardinality(attempts), changed);
     end if;
-  end loop;
+  end if;
   if cardinality(new_attempts) > 0 then
     perform insert_attempts(replica, new_attempts);
   end if;

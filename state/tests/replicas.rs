@@ -281,7 +281,7 @@ impl World {
         if !ours && !self.is(Mutant::NoFence) {
             return false;
         }
-        for change in &delta.attempts {
+        for change in delta.attempts.values() {
             let key = (change.task, change.attempt.number);
             assert!(!self.store.ended_attempts.contains_key(&key), "an ended attempt changed");
             let stored = self.store.run.live_attempt(change.task, change.attempt.number);

@@ -81,7 +81,7 @@ impl World {
     }
 
     fn store(&mut self, delta: &Delta) {
-        for change in &delta.attempts {
+        for change in delta.attempts.values() {
             let key = (change.task, change.attempt.number);
             assert!(!self.stored.ended_attempts.contains_key(&key), "an ended attempt changed");
             if change.attempt.state.is_terminal() {
@@ -110,7 +110,7 @@ impl World {
     }
 
     fn check_delta(&self, delta: &Delta) {
-        for change in &delta.attempts {
+        for change in delta.attempts.values() {
             let task = &self.run.definition.pipeline.tasks[change.task];
             if change.new && task.trigger_rule == TriggerRule::AllSuccess {
                 // An upstream that a person cleared meanwhile runs again by itself; what was

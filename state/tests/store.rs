@@ -278,7 +278,7 @@ async fn the_database_refuses_what_must_never_happen() {
     create(&store, &run, &delta).await;
     // A second live attempt, forged past the core.
     let mut forged = delta.clone();
-    forged.attempts[0].attempt.number = 2;
+    forged.attempts.get_mut(&(0, 1)).unwrap().attempt.number = 2;
     assert!(matches!(save(&store, &run, 1, &forged).await, Err(StoreError::Broken { .. })));
     let ended = machine::step(&mut run, &[done(FIRST)], NOW);
     assert!(save(&store, &run, 1, &ended).await.unwrap());
@@ -438,6 +438,42 @@ async fn budgets_stand_beside_the_heartbeat() {
     store.heartbeat(Some(&vec![budget.clone()])).await.unwrap();
     store.heartbeat(None).await.unwrap();
     assert_eq!(store.live_replicas().await.unwrap()[0].budgets, [budget]);
+}
+
+/// What is decided while a commit is under way goes into the next one as a whole: attempts that
+/// are new in it and already changed again are one row each.
+#[tokio::test]
+async fn a_commit_takes_many_attempts_that_changed_twice() {
+    let fixture = Fixture::new("twice").await;
+    let store = fixture.replica(1).await;
+    let mut wide = pipeline("p", 40, 4, None);
+    wide.tasks.iter_mut().skip(1).for_each(|task| task.depends_on = vec![0]);
+    let definition = deployed(&store, wide).await;
+    let (mut run, delta) = new_run(&store, &definition, 41, "a").await;
+    create(&store, &run, &delta).await;
+
+    let mut events = vec![done(FIRST)];
+    events.extend((1..40).map(|task| prepared(task, 1)));
+    let mut delta = machine::step(&mut run, &events, NOW);
+    let cancel = Command::Cancel { task: None, reason: None };
+    delta.merge(machine::ask(&mut run, "user:test", &cancel, NOW).unwrap());
+    assert!(save(&store, &run, 1, &delta).await.unwrap());
+    let absent = |task| {
+        let attempt = AttemptKey { task, number: 1 };
+        let intent_at = run_intent(&run, attempt);
+        Event::Deferred { attempt, intent_at, until: NOW, reason: "refused".into() }
+    };
+    let events: Vec<Event> = (1..40).map(absent).collect();
+    let delta = machine::step(&mut run, &events, NOW);
+    assert!(save(&store, &run, 1, &delta).await.unwrap());
+    assert_eq!(run.state, RunState::Cancelled);
+    assert_eq!(store.attempts(run.id).await.unwrap().len(), 40);
+    let stored = store.read_run(run.id).await.unwrap();
+    assert_eq!(stored.packed_states(), run.packed_states());
+}
+
+fn run_intent(run: &Run, attempt: AttemptKey) -> Timestamp {
+    run.live_attempt(attempt.task, attempt.number).unwrap().intent_at
 }
 
 /// A lock that nobody gives back is as silent as a firewall that forgot the connection.

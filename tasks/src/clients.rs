@@ -8,6 +8,7 @@
 //! risks: a [`Purpose::Start`] client tries once and never repeats by itself, since a repeated
 //! start without a token is a second job; a [`Purpose::Read`] client repeats patiently.
 
+mod config;
 mod credentials;
 mod json_call;
 
@@ -28,8 +29,6 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use indexmap::IndexMap;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -37,6 +36,7 @@ use crate::{
     pipelines::Pipelines,
     secrets::{Secrets, Variables, source::SecretSource},
 };
+pub use config::{AwsConnection, ConnectionConfig};
 use credentials::{Kept, Noticing};
 
 /// The longest that one start ordinarily takes, with everything: the engine starts nothing
@@ -68,33 +68,6 @@ const SANDBOX_REGION: &str = "us-east-1";
 /// A sandbox asks for no secret and is given none; signatures need some word.
 const SANDBOX_SECRET: &str = "sandbox";
 
-/// A named way to reach a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ConnectionConfig {
-    /// An AWS account, or something that speaks its protocols.
-    Aws {
-        /// The region; without one, what the standard AWS settings say.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        region: Option<String>,
-        /// A profile of the shared AWS configuration.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        profile: Option<String>,
-        /// A role to assume.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        role_arn: Option<String>,
-        /// The external id that a foreign account's role asks for.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        external_id: Option<String>,
-        /// An endpoint other than AWS's own, such as the sandbox's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        endpoint: Option<String>,
-        /// The access key that a sandbox on this machine sees; never one of an account.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        access_key: Option<String>,
-    },
-}
-
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -117,7 +90,7 @@ pub struct Clients {
 
 /// One connection; each part is made when it is first needed.
 struct Connection {
-    config: ConnectionConfig,
+    config: AwsConnection,
     base: OnceCell<SdkConfig>,
     kept: OnceCell<Kept>,
     connector: OnceCell<SharedHttpConnector>,
@@ -145,7 +118,7 @@ struct PerPurpose<T> {
 
 impl Clients {
     /// Clients for these connections. Nothing is resolved or connected yet.
-    pub fn new(connections: IndexMap<String, ConnectionConfig>) -> Self {
+    pub fn new(connections: IndexMap<String, AwsConnection>) -> Self {
         let connections =
             connections.into_iter().map(|(name, config)| (name, Connection::new(config))).collect();
         Self { connections, ..Self::default() }
@@ -231,7 +204,7 @@ impl Clients {
     pub fn environment(&self, connection: &str) -> IndexMap<String, String> {
         let mut variables = IndexMap::new();
         let Some(found) = self.connections.get(connection) else { return variables };
-        let ConnectionConfig::Aws { region, profile, endpoint, .. } = &found.config;
+        let AwsConnection { region, profile, endpoint, .. } = &found.config;
         let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
         let local = endpoint.as_deref().is_some_and(is_loopback);
         if let Some(region) = region.as_deref().or(local.then_some(SANDBOX_REGION)) {
@@ -404,7 +377,7 @@ impl<T> PerPurpose<T> {
 }
 
 impl Connection {
-    fn new(config: ConnectionConfig) -> Self {
+    fn new(config: AwsConnection) -> Self {
         Self {
             config,
             base: OnceCell::new(),
@@ -429,13 +402,13 @@ impl Connection {
     }
 
     fn endpoint(&self) -> Option<&str> {
-        let ConnectionConfig::Aws { endpoint, .. } = &self.config;
+        let AwsConnection { endpoint, .. } = &self.config;
         endpoint.as_deref()
     }
 
     /// The access key of a sandbox on this machine; `None` where real credentials are needed.
     fn sandbox_key(&self) -> Option<&str> {
-        let ConnectionConfig::Aws { profile, endpoint, access_key, .. } = &self.config;
+        let AwsConnection { profile, endpoint, access_key, .. } = &self.config;
         let sandbox = endpoint.as_deref().is_some_and(is_loopback) && profile.is_none();
         sandbox.then(|| access_key.as_deref().unwrap_or(SANDBOX_SECRET))
     }
@@ -456,7 +429,7 @@ impl Connection {
     }
 
     async fn resolve(&self, name: &str) -> Result<SdkConfig, Failure> {
-        let ConnectionConfig::Aws { region, profile, role_arn, external_id, endpoint, .. } = &self.config;
+        let AwsConnection { region, profile, role_arn, external_id, endpoint, .. } = &self.config;
         let local = endpoint.as_deref().is_some_and(is_loopback);
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(local));
         if let Some(profile) = profile {
@@ -586,14 +559,6 @@ mod tests {
         {
             assert!(!is_loopback(endpoint), "{endpoint}");
         }
-    }
-
-    #[test]
-    fn a_connection_reads_as_it_is_written() {
-        let read = |text: &str| serde_json::from_str::<ConnectionConfig>(text);
-        assert!(read(r#"{"type":"aws","region":"eu-central-1","profile":"account_a"}"#).is_ok());
-        assert!(read(r#"{"type":"aws","regoin":"eu-central-1"}"#).is_err());
-        assert!(read(r#"{"type":"azure"}"#).is_err());
     }
 
     #[tokio::test]

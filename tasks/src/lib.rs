@@ -47,7 +47,7 @@ mod released;
 pub mod scalar;
 pub mod secrets;
 
-pub use clients::{Clients, ConnectionConfig};
+pub use clients::{AwsConnection, Clients, ConnectionConfig};
 pub use registry::{COMMON_KEYS, ErasedOperator, Options, Registry};
 
 /// Declares the operators: each line becomes a module, an entry of the registry and a section

@@ -278,6 +278,10 @@ pub trait Operator: Send + Sync + 'static {
     /// everything that comes back. Only settings that reach the service and are written down
     /// nowhere on the way belong here.
     const SECRETS: &'static [&'static str] = &[];
+    /// The settings that a task may leave to its connection, where that says them: which database,
+    /// for example, of a connection of the type `redshift`. Of settings that belong together a task
+    /// that says one says all.
+    const FROM_CONNECTION: &'static [&'static [&'static str]] = &[];
     /// The task's own settings: a serde struct with `deny_unknown_fields`.
     type Config: DeserializeOwned + Serialize + JsonSchema + Send + Sync;
 

@@ -76,8 +76,9 @@ pub struct RedshiftSqlConfig {
     /// empty text and no null: write those as `NULLIF(:name, 'none')` or into the SQL.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, Scalar>,
-    /// The database to connect to.
-    pub database: String,
+    /// The database to connect to. A connection of the type `redshift` may say this and what follows for all tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
     /// The name of a serverless workgroup. Either this or `cluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workgroup: Option<String>,
@@ -138,6 +139,8 @@ fetch_rows: 1
 ";
     const GUARANTEE: &'static str = "Each attempt has its own client token and statement name: a lost start is \
          found by its name, and sending again within 8 hours never makes a second statement.";
+    const FROM_CONNECTION: &'static [&'static [&'static str]] =
+        &[&["database"], &["workgroup", "cluster"], &["db_user", "secret_arn"]];
     type Config = RedshiftSqlConfig;
 
     fn default_timeout(&self) -> Duration {
@@ -317,10 +320,10 @@ fn place(config: &RedshiftSqlConfig, call: &mut Value) -> Result<(), Failure> {
         (None, Some(secret)) => call["SecretArn"] = json!(secret),
         (None, None) => {}
     }
-    if config.database.trim().is_empty() {
-        return Err(wrong("database: it is empty".into()));
-    }
-    call["Database"] = json!(config.database);
+    let Some(database) = config.database.as_deref().filter(|name| !name.trim().is_empty()) else {
+        return Err(wrong("database: name it here, or in a connection of the type `redshift`".into()));
+    };
+    call["Database"] = json!(database);
     Ok(())
 }
 

@@ -67,6 +67,8 @@ pub trait ErasedOperator: Send + Sync {
     fn guarantee(&self) -> &'static str;
     /// See [`Operator::SECRETS`].
     fn secret_settings(&self) -> &'static [&'static str];
+    /// See [`Operator::FROM_CONNECTION`].
+    fn settings_from_connection(&self) -> &'static [&'static [&'static str]];
     /// JSON Schema of the task's own settings, without [`COMMON_KEYS`].
     fn schema(&self) -> Schema;
     /// The limit of one attempt where the task names none.
@@ -190,6 +192,10 @@ impl<O: Operator> ErasedOperator for Erased<O> {
 
     fn secret_settings(&self) -> &'static [&'static str] {
         O::SECRETS
+    }
+
+    fn settings_from_connection(&self) -> &'static [&'static [&'static str]] {
+        O::FROM_CONNECTION
     }
 
     fn schema(&self) -> Schema {

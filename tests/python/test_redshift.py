@@ -24,18 +24,14 @@ name: sales
 data_interval: none
 params:
   day: { type: string, default: "2026-11-19" }
-defaults: { connection: aws, retries: 0, poll_interval: 1s }
+defaults: { connection: warehouse, retries: 0, poll_interval: 1s }
 tasks:
   tables:
     type: redshift_sql
-    workgroup: reports
-    database: dev
     sql: CREATE TABLE IF NOT EXISTS sales (day DATE SORTKEY, store VARCHAR(20) DISTKEY, amount INT)
   load:
     type: redshift_sql
     depends_on: tables
-    workgroup: reports
-    database: dev
     statements:
       - DELETE FROM sales WHERE day = :day
       - file:sql/load.sql
@@ -79,7 +75,13 @@ tasks:
 @pytest.fixture(scope="module")
 def project(binary, environment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("redshift")
-    (folder / "trunkline.yaml").write_text("environments:\n  local: { connections: { aws: { sandbox: true } } }\n")
+    (folder / "trunkline.yaml").write_text("""
+environments:
+  local:
+    connections:
+      aws: { sandbox: true }
+      warehouse: { sandbox: true, workgroup: reports, database: dev }
+""")
     for name, text in [("sales", SALES), ("broken", BROKEN), ("slow", SLOW)]:
         home = folder / "pipelines" / name
         home.mkdir(parents=True)

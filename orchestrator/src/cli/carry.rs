@@ -60,7 +60,10 @@ pub(crate) async fn carry(
     run: RunId,
 ) -> anyhow::Result<Exit> {
     let handle = engine.handle();
-    let watched = Watch::new(cx, session, &handle, run).await;
+    let watched = match hand_over(session, &handle, run).await {
+        Ok(()) => Watch::new(cx, session, &handle, run).await,
+        Err(error) => Err(error),
+    };
     let result = match watched {
         Ok(mut watch) => watch.until_ended().await.map(|ended| (ended, watch.snapshot)),
         Err(error) => Err(error),
@@ -74,6 +77,16 @@ pub(crate) async fn carry(
     closed?;
     snapshot.refresh(&session.store).await?;
     report(cx, session, &snapshot, &ended).await
+}
+
+/// A server, if there is one, goes on with the run; else this process does.
+async fn hand_over(session: &Session, handle: &EngineHandle, run: RunId) -> anyhow::Result<()> {
+    if session.is_served().await? {
+        handle.release(run).await;
+    } else {
+        handle.adopt(run).await?;
+    }
+    Ok(())
 }
 
 async fn report(cx: &Context, session: &Session, snapshot: &Snapshot, ended: &Ended) -> anyhow::Result<Exit> {
@@ -270,5 +283,10 @@ pub(crate) async fn carry_if_needed(
 
 /// The engine of a short-lived command.
 pub(crate) async fn command_engine(cx: &Context, session: &Session) -> anyhow::Result<Engine> {
-    session.engine(cx, Role::Command).await
+    let engine = session.engine(cx, Role::Command).await?;
+    if session.is_served().await? {
+        // A server has the long breath: what this process began it would have to look for.
+        engine.handle().leave_runs();
+    }
+    Ok(engine)
 }

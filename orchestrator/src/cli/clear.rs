@@ -117,6 +117,9 @@ pub(crate) async fn clear_run(
         return Ok(Exit::Done);
     }
     let engine = command_engine(cx, session).await?;
+    if consent == Consent::GivenDetached {
+        engine.handle().leave_runs();
+    }
     let command = Command::Clear { tasks: preview.selected, reason };
     if let Err(error) = engine.handle().ask(run, command, &cx.actor()).await {
         engine.shutdown().await?;
@@ -128,10 +131,6 @@ pub(crate) async fn clear_run(
             cx.output.warn(&format!("no `trunkline serve` is running: {label} waits until one is started"));
         }
         return Ok(Exit::Done);
-    }
-    if session.is_served().await? {
-        engine.handle().release(run).await;
-        session.store.hint().await?;
     }
     carry(cx, session, engine, run).await
 }

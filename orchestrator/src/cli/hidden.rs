@@ -1,7 +1,7 @@
 //! Processes of ours that people do not start by hand: the keeper, the supervisor of a
 //! `command` task. And the sandbox alone, which they may.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode};
 
 use super::{context::Context, exit::Exit};
 use crate::keeper::{KeepOptions, SandboxStart, keep};
@@ -58,6 +58,8 @@ pub(crate) fn supervise(args: &SuperviseArgs) -> ExitCode {
 #[cfg(feature = "sandbox")]
 #[expect(clippy::unnecessary_wraps, reason = "a program without a sandbox has none")]
 fn sandbox_start() -> Option<SandboxStart> {
+    use std::sync::Arc;
+
     use crate::keeper::SandboxRunning;
 
     let ratio = crate::config::variable("TRUNKLINE_TIME_RATIO").and_then(|text| text.parse::<f64>().ok());

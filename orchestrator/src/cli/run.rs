@@ -100,7 +100,6 @@ async fn again(
     let engine = command_engine(cx, session).await?;
     if !session.is_served().await? {
         cx.output.note(&format!("{label} exists and nobody works on it: carrying it on"));
-        engine.handle().adopt(run).await?;
     }
     carry(cx, session, engine, run).await
 }
@@ -123,6 +122,9 @@ async fn begin(
     let served = session.is_served().await?;
     let engine = command_engine(cx, session).await?;
     let handle = engine.handle();
+    if args.detach {
+        handle.leave_runs();
+    }
     let label = wanted.label.clone();
     let (run, created) = handle.create(request(cx, definition, wanted)).await?;
     if created == Created::Refused {
@@ -132,13 +134,9 @@ async fn begin(
         ));
     }
     if args.detach {
+        session.store.hint().await?;
         engine.shutdown().await?;
         return detached(cx, session, run, served).await;
-    }
-    if served {
-        // The server has the long breath: it goes on when this command is gone.
-        handle.release(run).await;
-        session.store.hint().await?;
     }
     carry(cx, session, engine, run).await
 }

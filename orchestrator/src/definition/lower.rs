@@ -353,6 +353,7 @@ impl Lowering<'_> {
         let mut scope = TaskScope {
             operators: self.operators,
             defaults,
+            connections: &self.scope.connections,
             folder: place.folder,
             folder_name: place.folder_name,
             sources: self.sources,

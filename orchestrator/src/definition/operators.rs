@@ -28,6 +28,8 @@ pub struct OperatorInfo {
     pub remote: bool,
     /// The settings in which secrets may stand.
     pub secrets: &'static [&'static str],
+    /// The settings that its connection may say, those together that belong together.
+    pub from_connection: &'static [&'static [&'static str]],
 }
 
 impl<'a> Operators<'a> {
@@ -41,6 +43,7 @@ impl<'a> Operators<'a> {
                 default_timeout: operator.default_timeout(),
                 remote: operator.rate(Call::Start).is_some(),
                 secrets: operator.secret_settings(),
+                from_connection: operator.settings_from_connection(),
             };
             by_type.insert(word.to_owned(), info);
         }

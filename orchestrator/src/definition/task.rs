@@ -2,7 +2,8 @@
 
 use std::{ops::Range, path::Path, time::Duration};
 
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
 use trunkline_state::{
     ids::TaskName,
     pipeline::{RetryPolicy, Task, TriggerRule},
@@ -51,6 +52,8 @@ pub(super) struct TaskScope<'a> {
     pub(super) operators: &'a Operators<'a>,
     /// The pipeline's defaults over the project's.
     pub(super) defaults: &'a Common,
+    /// The connections of the environment.
+    pub(super) connections: &'a IndexMap<String, Value>,
     /// The pipeline's folder, for `file:`; `None` for text without a folder.
     pub(super) folder: Option<&'a Path>,
     /// How the folder is called in messages.
@@ -105,7 +108,6 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     let named = common.connection.clone();
     let common = common.or(scope.defaults);
     let timeout = common.timeout.unwrap_or(operator.default_timeout);
-    let (settings, sites) = settings(reader, entry, mapping, (&word, operator, timeout), scope);
     let call = calls::call(reader, &entry.key, &word, mapping);
     let connection = match (&named, &common.connection) {
         (Some((name, span)), _) => (name.clone(), span.clone(), true),
@@ -113,6 +115,8 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         (None, Some((name, _))) => (name.clone(), entry.key_span.clone(), false),
         (None, None) => (CONNECTION.to_owned(), entry.key_span.clone(), operator.remote),
     };
+    let said = said_by_connection(scope.connections.get(&connection.0), operator, mapping);
+    let (settings, sites) = settings(reader, entry, mapping, (&word, operator, timeout, said), scope);
     Some(ReadTask {
         name: name?,
         name_span: entry.key_span.clone(),
@@ -158,7 +162,7 @@ fn settings(
     reader: &mut Reader,
     entry: &Entry,
     mapping: &Mapping,
-    (word, operator, timeout): (&str, &OperatorInfo, Duration),
+    (word, operator, timeout, said): (&str, &OperatorInfo, Duration, Map<String, Value>),
     scope: &mut TaskScope<'_>,
 ) -> (Value, Vec<Site>) {
     let before = reader.found.len();
@@ -189,6 +193,9 @@ fn settings(
             }
         }
     }
+    if let Value::Object(object) = &mut value {
+        object.extend(said);
+    }
     let sound = reader.found.len() == before;
     if sound
         && !holds_template(&value)
@@ -199,6 +206,17 @@ fn settings(
         reader.report(diagnostic);
     }
     (value, sites)
+}
+
+/// What the connection says of the settings that this task leaves to it.
+fn said_by_connection(
+    connection: Option<&Value>,
+    operator: &OperatorInfo,
+    task: &Mapping,
+) -> Map<String, Value> {
+    let left = operator.from_connection.iter().filter(|keys| keys.iter().all(|key| task.get(key).is_none()));
+    let said = |key: &&str| Some(((*key).to_owned(), connection?.get(key)?.clone()));
+    left.copied().flatten().filter_map(said).collect()
 }
 
 /// The value of the setting that the operator's words name, if they name one.

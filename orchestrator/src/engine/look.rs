@@ -11,7 +11,7 @@ use super::{EngineHandle, Shared, alive, cron, message::Asked, notices, pace};
 
 /// Runs claimed at a time: one load of some thousand rows.
 const CLAIM_MAX: i64 = 200;
-/// Hints of ended runs are sent at most this often; each takes a lock of the whole server.
+/// Looks and hints after ended runs come at most this often; each hint takes a lock of the whole server.
 const HINT_EVERY: Duration = Duration::from_millis(100);
 
 /// One heartbeat. Whether it committed.
@@ -74,7 +74,7 @@ pub(super) async fn hints(shared: Arc<Shared>) {
 /// Looks around: every few seconds, when a hint comes, and when a schedule is due.
 pub(super) async fn around(shared: Arc<Shared>) {
     let mut failing = false;
-    while !shared.stopping.load(Ordering::SeqCst) {
+    while !shared.stopping.is_cancelled() {
         let pause = match look(&shared).await {
             Ok(pause) => {
                 failing = false;
@@ -105,7 +105,9 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
         claim_dropped(shared).await?;
     }
     if shared.hint_due.swap(false, Ordering::Relaxed) {
-        shared.store.hint().await?;
+        if shared.replicas.load(Ordering::Relaxed) > 1 {
+            shared.store.hint().await?;
+        }
         pace::pause(HINT_EVERY).await;
     }
     let work = shared.store.look().await?;

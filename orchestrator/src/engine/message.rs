@@ -86,9 +86,7 @@ pub(super) enum Message {
     Release(RunId, oneshot::Sender<()>),
     /// Start nothing more; answer when no start is under way and everything is committed.
     Drain(oneshot::Sender<()>),
-    /// A start began or ended; a drain waits for these.
-    StartBegan,
-    /// See `StartBegan`.
+    /// A start that was begun has ended; a drain waits for all of them.
     StartEnded,
 }
 

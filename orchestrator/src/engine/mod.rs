@@ -141,7 +141,7 @@ impl Engine {
     /// last commit, then gives every run back, so that another replica goes on at once.
     pub async fn shutdown(self) -> Result<(), EngineError> {
         let shared = &self.handle.shared;
-        shared.stopping.store(true, Ordering::SeqCst);
+        shared.stopping.cancel();
         let (reply, drained) = oneshot::channel();
         shared.send(Message::Drain(reply));
         if tokio::time::timeout(DRAIN_WAIT, drained).await.is_err() {
@@ -224,10 +224,21 @@ impl EngineHandle {
         let _ = gone.await;
     }
 
-    /// Takes a run over, if nobody alive owns it. Whether it is in hand now.
+    /// From now on this process commits what people want and starts nothing: whoever has the
+    /// run next goes on with it.
+    pub fn leave_runs(&self) {
+        self.shared.leaves_runs.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes a run over, if nobody alive owns it, and goes on with it. Whether it is in hand now.
     pub async fn adopt(&self, run: RunId) -> Result<bool, EngineError> {
+        let left = self.shared.leaves_runs.swap(false, Ordering::Relaxed);
         if self.shared.owns(run).await {
-            return Ok(true);
+            if !left {
+                return Ok(true);
+            }
+            // What was decided meanwhile has not begun: it follows anew from what is stored.
+            self.release(run).await;
         }
         Ok(self.shared.claim_and_adopt(run).await?)
     }

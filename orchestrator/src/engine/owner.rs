@@ -198,7 +198,6 @@ impl Owner {
             }
             Message::Release(run, reply) => self.release(run, reply),
             Message::Drain(reply) => self.draining = Some(reply),
-            Message::StartBegan => self.starts += 1,
             Message::StartEnded => self.starts = self.starts.saturating_sub(1),
         }
     }
@@ -273,7 +272,7 @@ impl Owner {
         let now = self.shared.now();
         let Some(held) = self.held.get_mut(&id) else { return };
         let mut delta = machine::step(&mut held.run, &[event], now);
-        if self.draining.is_none() {
+        if self.draining.is_none() && !self.shared.leaves_runs() {
             delta = prepare::follow(&self.shared, &mut held.run, delta, now);
         }
         Self::forget_ended_watches(held, &delta);
@@ -298,8 +297,10 @@ impl Owner {
             Err(Refusal(reason)) => {
                 let _ = reply.send(Asked::Refused(reason));
             }
-            Ok(delta) => {
-                let delta = prepare::follow(&self.shared, &mut held.run, delta, now);
+            Ok(mut delta) => {
+                if !self.shared.leaves_runs() {
+                    delta = prepare::follow(&self.shared, &mut held.run, delta, now);
+                }
                 Self::forget_ended_watches(held, &delta);
                 held.delta.merge(delta);
                 actor.clone_into(&mut held.actor);
@@ -312,7 +313,7 @@ impl Owner {
     }
 
     fn forget_ended_watches(held: &mut Held, delta: &Delta) {
-        for change in &delta.attempts {
+        for change in delta.attempts.values() {
             if change.attempt.state.is_terminal() {
                 held.watches.remove(&AttemptKey { task: change.task, number: change.attempt.number });
             }
@@ -398,12 +399,19 @@ impl Owner {
     }
 
     fn begin_effects(&mut self, id: RunId, fence: i64, effects: Vec<Effect>) {
+        if self.shared.leaves_runs() {
+            return;
+        }
         let draining = self.draining.is_some();
         let Some(held) = self.held.get_mut(&id) else { return };
         for effect in effects {
             match effect {
                 // A committed intent is still sent; everything else the next owner derives.
-                Effect::Send { .. } => perform::begin(&self.shared, &held.run, fence, &effect),
+                Effect::Send { attempt } => {
+                    let begun = perform::begin_send(&self.shared, &held.run, fence, attempt);
+                    // Counted here, not by the start itself: a drain that comes next waits for it.
+                    self.starts += usize::from(begun);
+                }
                 _ if draining => {}
                 Effect::Watch { attempt } => {
                     let token = Arc::new(());

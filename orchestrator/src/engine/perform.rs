@@ -21,16 +21,22 @@ use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch
 /// How often a look before a start is repeated that failed for a reason that may pass.
 const LOOK_TRIES: u32 = 6;
 
-/// Starts an effect. Watching is not here: see [`watch`].
+/// Starts an effect, but for those that the owner keeps track of: [`begin_send`] and [`watch`].
 pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
     let id = run.id;
     match *effect {
         Effect::Admit => admit(shared, id, fence),
         Effect::Prepare { task, number } => look_and_prepare(shared, run, fence, task, number),
-        Effect::Send { attempt } => with_attempt(shared, run, fence, attempt, Step::Send),
-        Effect::Find { attempt } => with_attempt(shared, run, fence, attempt, Step::Find),
+        Effect::Find { attempt } => {
+            let sending = run.live_attempt(attempt.task, attempt.number).is_some_and(Attempt::is_sending);
+            // Overtaken by a person's word in the same commit: the call's own end leads to a new look.
+            if !sending && let Some(job) = job(shared, run, fence, attempt) {
+                let sends = mutant::is_planted("send_for_find");
+                tokio::spawn(async move { if sends { job.send().await } else { job.find().await } });
+            }
+        }
         Effect::Stop { attempt } => stop(shared, run, fence, attempt),
-        Effect::Watch { .. } => {}
+        Effect::Send { .. } | Effect::Watch { .. } => {}
     }
 }
 
@@ -161,18 +167,19 @@ async fn previous_job(
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Step {
-    Send,
-    Find,
+/// Sends what an intent stored. Whether the owner will be told that the call has ended.
+pub(super) fn begin_send(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) -> bool {
+    let Some(job) = job(shared, run, fence, key) else { return false };
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        job.send().await;
+        shared.send(Message::StartEnded);
+    });
+    true
 }
 
-fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, step: Step) {
-    let Some(attempt) = run.live_attempt(key.task, key.number) else { return };
-    // Overtaken by a person's word in the same commit: the call's own end leads to a new look.
-    if step == Step::Find && attempt.is_sending() {
-        return;
-    }
+fn job(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) -> Option<Job> {
+    let attempt = run.live_attempt(key.task, key.number)?;
     let stored = if mutant::is_planted("rendered_again") {
         prepare::Rendered::of(shared, run, key.task, key.number)
             .and_then(|rendered| rendered.request(shared, None))
@@ -183,9 +190,9 @@ fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, st
     let Some(request) = stored else {
         let failure = Failure::new("config", "the stored request of this attempt cannot be read");
         shared.report(run.id, fence, Event::Lost { attempt: key, failure });
-        return;
+        return None;
     };
-    let job = Job {
+    Some(Job {
         shared: Arc::clone(shared),
         run: run.id,
         fence,
@@ -197,14 +204,7 @@ fn with_attempt(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, st
         intent_at: attempt.intent_at,
         capacity_pause: run.definition.pipeline.tasks[key.task].poll_interval,
         refusals: refusals(attempt),
-    };
-    tokio::spawn(async move {
-        match step {
-            Step::Send => job.send().await,
-            Step::Find if mutant::is_planted("send_for_find") => job.send().await,
-            Step::Find => job.find().await,
-        }
-    });
+    })
 }
 
 /// How often this attempt was refused so far, as far as its note tells: the pause grows with
@@ -234,7 +234,6 @@ impl Job {
     }
 
     async fn send(self) {
-        self.shared.send(Message::StartBegan);
         let event = match self.send_once().await {
             Event::StartUnknown { attempt, reason, .. } if mutant::is_planted("early_retry") => {
                 let failure = Failure::new("failed", reason);
@@ -243,7 +242,6 @@ impl Job {
             event => event,
         };
         self.report(event);
-        self.shared.send(Message::StartEnded);
     }
 
     async fn send_once(&self) -> Event {
@@ -263,7 +261,14 @@ impl Job {
                 let pause = longest.max(wait / 2);
                 return self.deferred(pause, "waits for its turn in the budget of starts".to_owned());
             }
-            pace::pause(wait).await;
+            tokio::select! {
+                () = pace::pause(wait) => {}
+                // Sent by whoever has the run next, as soon as it has it: this process would be gone
+                // before the answer.
+                () = self.shared.stopping.cancelled() => {
+                    return self.deferred(Duration::ZERO, "its process ended before its turn".to_owned());
+                }
+            }
         }
         // The gate: a start goes out only while this replica is certainly not dead for others.
         if !self.shared.may_start().await {

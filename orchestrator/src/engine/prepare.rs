@@ -34,12 +34,14 @@ pub(super) fn follow(shared: &Shared, run: &mut Run, mut delta: Delta, now: Time
 /// The same for a run that is being created: a request that cannot be made is left as an
 /// effect, because a new run holds no ended attempt yet.
 pub(super) fn follow_births(shared: &Shared, run: &mut Run, mut delta: Delta, now: Timestamp) -> Delta {
+    let mut events = Vec::new();
     for (task, number) in take_ready(shared, run, &mut delta) {
         match prepared(shared, run, task, number) {
-            event @ Event::Prepared { .. } => delta.merge(machine::step(run, &[event], now)),
+            event @ Event::Prepared { .. } => events.push(event),
             _ => delta.effects.push(Effect::Prepare { task, number }),
         }
     }
+    delta.merge(machine::step(run, &events, now));
     delta
 }
 

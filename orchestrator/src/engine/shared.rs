@@ -16,6 +16,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     ids::RunId,
     machine::{AttemptKey, Event},
@@ -24,7 +25,7 @@ use trunkline_state::{
     store::{BudgetRow, Place, Role, Store, StoreError},
 };
 use trunkline_tasks::{
-    clients::{Clients, ConnectionConfig},
+    clients::{AwsConnection, Clients, ConnectionConfig},
     operator::Rate,
     registry::Registry,
 };
@@ -81,7 +82,10 @@ pub(crate) struct Shared {
     pub(super) claims_unknown: AtomicBool,
     pub(super) look_now: Notify,
     pub(super) hint_due: AtomicBool,
-    pub(super) stopping: AtomicBool,
+    /// The engine ends: nothing new is begun.
+    pub(super) stopping: CancellationToken,
+    /// Runs are left to others: decisions are committed, and nothing is started.
+    pub(super) leaves_runs: AtomicBool,
     /// Held while notices are sent: one at a time, and never cut off by a graceful end.
     pub(super) sending: tokio::sync::Mutex<()>,
 }
@@ -140,13 +144,18 @@ impl Shared {
             claims_unknown: AtomicBool::new(false),
             look_now: Notify::new(),
             hint_due: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+            leaves_runs: AtomicBool::new(false),
             sending: tokio::sync::Mutex::new(()),
         }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    pub(super) fn leaves_runs(&self) -> bool {
+        self.leaves_runs.load(Ordering::Relaxed)
     }
 
     pub(super) fn send(&self, message: Message) {
@@ -348,7 +357,7 @@ pub(crate) fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients 
 
 /// The connections of a version as the operators take them: `sandbox: true` becomes the
 /// sandbox's endpoint; what cannot be read is left out, and tasks that name it say so.
-fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, ConnectionConfig> {
+fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, AwsConnection> {
     pipeline
         .connections
         .iter()
@@ -356,17 +365,16 @@ fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, C
         .collect()
 }
 
-fn connection(settings: &Value, sandbox: Option<&str>) -> Option<ConnectionConfig> {
+fn connection(settings: &Value, sandbox: Option<&str>) -> Option<AwsConnection> {
     if settings.get("sandbox").and_then(Value::as_bool) == Some(true) {
         let text = |key: &str| settings.get(key).and_then(Value::as_str).map(str::to_owned);
-        return Some(ConnectionConfig::Aws {
+        return Some(AwsConnection {
             region: text("region"),
-            profile: None,
             role_arn: text("role_arn"),
             external_id: text("external_id"),
             endpoint: sandbox.map(str::to_owned),
-            access_key: None,
+            ..AwsConnection::default()
         });
     }
-    serde_json::from_value(settings.clone()).ok()
+    serde_json::from_value(settings.clone()).ok().map(ConnectionConfig::into_aws)
 }

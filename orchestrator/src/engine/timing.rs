@@ -48,7 +48,7 @@ impl Default for Timing {
             heartbeat_every: Duration::from_secs(5),
             dead_after: trunkline_state::store::DEAD_AFTER,
             start_limit: trunkline_tasks::clients::START_TIMEOUT,
-            look_every: Duration::from_secs(4),
+            look_every: Duration::from_secs(5),
             poll_min: Duration::from_millis(250),
             defer_min: Duration::from_secs(1),
             defer_max: Duration::from_secs(60),

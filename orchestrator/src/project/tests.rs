@@ -63,6 +63,38 @@ fn an_environment_is_chosen_and_its_variables_are_filled_in() {
 }
 
 #[test]
+fn a_warehouse_says_what_its_tasks_need_not_say() {
+    let environments = r"
+environments:
+  local:
+    connections: { warehouse: { sandbox: true, workgroup: reports, database: dev } }
+  prod:
+    connections:
+      warehouse: { type: redshift, region: us-east-1, cluster: big, db_user: etl, database: analytics }
+";
+    let pipeline = r"
+name: a
+defaults: { connection: warehouse }
+tasks:
+  plain: { type: redshift_sql, sql: SELECT 1 }
+  elsewhere: { type: redshift_sql, sql: SELECT 1, cluster: small }
+";
+    let root = folder(&[("trunkline.yaml", environments), ("pipelines/a/pipeline.yaml", pipeline)]);
+    let registry = Registry::standard(&Options::for_looking());
+    let settings = |environment| {
+        let (_, loaded) = load(root.path(), environment, &lookup, &registry);
+        assert_eq!(loaded.diagnostics.render(false), "");
+        let tasks = &loaded.pipelines[0].pipeline.tasks;
+        [tasks[0].settings.clone(), tasks[1].settings.clone()]
+    };
+    let plain = json!({ "sql": "SELECT 1", "workgroup": "reports", "database": "dev" });
+    let elsewhere = json!({ "sql": "SELECT 1", "cluster": "small", "database": "dev" });
+    assert_eq!(settings(LOCAL), [plain, elsewhere]);
+    let plain = json!({ "sql": "SELECT 1", "cluster": "big", "db_user": "etl", "database": "analytics" });
+    assert_eq!(settings("prod")[0], plain);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place() {
     let broken = r#"
 pipeline: elsewhere
@@ -76,7 +108,7 @@ environments:
     store: "${DATABASE}"
     connections:
       aws: { type: aws, regoin: us-east-1 }
-      warehouse: { type: redshift }
+      warehouse: { type: postgres }
       other: { region: a }
     var: {}
 "#;

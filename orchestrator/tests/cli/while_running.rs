@@ -134,3 +134,30 @@ async fn serve_watches_files_and_a_person_cancels() {
     let shown = project.say(&["show", "slow@latest"]).ends(0);
     assert!(shown.stdout.contains("enough"), "{}", shown.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_leave_runs_to_the_server() {
+    let (project, _server) = Project::new().await;
+    write_slow(&project, SLOW);
+    let shown = || project.say(&["show", "slow@latest", "--json"]).ends(0).json();
+    project.say(&["run", "slow", "--detach"]).ends(0).complains("no `trunkline serve` is running");
+    let waiting = shown();
+    assert_eq!((&waiting["state"], waiting["attempt_list"].as_array().unwrap().len()), (&"queued".into(), 0));
+
+    let serve = Running::start(&project, &["serve"]);
+    serve.says("serving").await;
+    until("the server began it", || project.path().join("began").exists()).await;
+    fs::write(project.path().join("go"), "").unwrap();
+    until("it ended", || shown()["state"] == "succeeded").await;
+    project.say(&["run", "slow"]).ends(0);
+    project.say(&["clear", "slow@latest", "--yes"]).ends(0);
+    let cleared = shown();
+    assert_eq!((&cleared["state"], &cleared["generation"]), (&"succeeded".into(), &2.into()));
+    // Whatever was begun was begun by the server: of people there is only what they wanted.
+    for row in cleared["history"].as_array().unwrap() {
+        let by_person = row["actor"].as_str().unwrap().starts_with("user:");
+        let attempts =
+            row["changes"].as_array().unwrap().iter().filter(|change| !change["attempt"].is_null());
+        assert!(!by_person || attempts.count() == 0, "{row}");
+    }
+}

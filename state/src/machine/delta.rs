@@ -1,6 +1,6 @@
 //! What follows from an event, as data: what to write, and what to do once it is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,8 @@ pub struct Delta {
     pub illegal: Option<IllegalTransition>,
     /// Task runs whose rows changed.
     pub tasks: BTreeSet<usize>,
-    /// Attempts that are new or changed, as they stand after the last step.
-    pub attempts: Vec<AttemptChange>,
+    /// Attempts that are new or changed, as they stand after the last step, by task and number.
+    pub attempts: BTreeMap<(usize, u32), AttemptChange>,
     /// What changed, in order, for the history.
     pub transitions: Vec<Transition>,
     /// What must be done outside.
@@ -142,7 +142,7 @@ impl Delta {
         self.run_changed |= later.run_changed;
         self.illegal = self.illegal.take().or(later.illegal);
         self.tasks.extend(later.tasks);
-        for change in later.attempts {
+        for change in later.attempts.into_values() {
             self.record_attempt(change);
         }
         self.transitions.extend(later.transitions);
@@ -152,13 +152,11 @@ impl Delta {
 
     /// Keeps the last state of an attempt, and that its row is new if it was new at first.
     pub(crate) fn record_attempt(&mut self, change: AttemptChange) {
-        let same = |known: &AttemptChange| {
-            known.task == change.task && known.attempt.number == change.attempt.number
-        };
-        // Only the newest few can match: a step touches an attempt a handful of times.
-        match self.attempts.iter_mut().rev().take(8).find(|known| same(known)) {
-            Some(known) => known.attempt = change.attempt,
-            None => self.attempts.push(change),
+        match self.attempts.entry((change.task, change.attempt.number)) {
+            Entry::Occupied(mut known) => known.get_mut().attempt = change.attempt,
+            Entry::Vacant(place) => {
+                place.insert(change);
+            }
         }
     }
 }

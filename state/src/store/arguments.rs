@@ -95,6 +95,7 @@ composite! {
         changes: Option<Written>,
         changes_if_queued: Option<Written>,
         ordinal: i32,
+        left_to_others: bool,
     }
 }
 

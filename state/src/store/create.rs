@@ -12,13 +12,19 @@ use super::{
     rows::{at, at_option, position, signed, to_json},
     save::attempt_change,
 };
-use crate::{ids::RunId, machine::Delta, run::Run, words::TaskState};
+use crate::{
+    ids::RunId,
+    machine::Delta,
+    run::Run,
+    words::{RunState, TaskState},
+};
 
 /// A run to be created.
 #[derive(Debug)]
 pub struct NewRun<'a> {
     /// The run, as it stands if it gets its place at once: admitted, and with the intents of
-    /// its first tasks. No attempt of it has ended.
+    /// its first tasks. No attempt of it has ended. Or as it was made, `queued`: then it is for
+    /// whoever looks for work, and neither placed nor owned.
     pub run: &'a Run,
     /// What was decided on the way there.
     pub delta: &'a Delta,
@@ -31,7 +37,7 @@ pub struct NewRun<'a> {
 pub enum Created {
     /// Stored as it stands in memory.
     Placed,
-    /// Stored as `queued`, without any intent: load it again before going on.
+    /// Stored as `queued`, without any intent: whoever goes on with it claims it first.
     Queued,
     /// Its pipeline already has a run of this key, or there is no such pipeline.
     Refused,
@@ -46,7 +52,7 @@ pub struct Births {
 }
 
 impl Store {
-    /// Creates runs that this replica owns with fence 1. Once it returned, each wanted run
+    /// Creates runs that this replica owns with fence 1, or that nobody owns. Once it returned, each wanted run
     /// that was not refused exists exactly once, whoever else asked for the same key; a placed
     /// one holds its place and its first intents are committed.
     pub async fn create_runs(&self, births: &Births) -> Result<Vec<Created>, StoreError> {
@@ -104,7 +110,7 @@ impl Births {
         let ordinal = position(self.runs.len());
         self.runs.push(new_run(new, ordinal));
         self.tasks.extend((0..new.run.tasks.len()).map(|task| new_task(new.run, task)));
-        self.attempts.extend(new.delta.attempts.iter().map(|change| attempt_change(new.run, change)));
+        self.attempts.extend(new.delta.attempts.values().map(|change| attempt_change(new.run, change)));
     }
 
     /// Whether nothing is in it.
@@ -136,6 +142,7 @@ fn new_run(new: &NewRun<'_>, ordinal: i32) -> NewRunRow {
         changes: written(&changes),
         changes_if_queued: written(&[born]),
         ordinal,
+        left_to_others: run.state == RunState::Queued,
     }
 }
 

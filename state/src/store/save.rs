@@ -84,7 +84,7 @@ impl Batch {
         }
         self.runs.push(run_change(commit));
         self.tasks.extend(delta.tasks.iter().map(|&task| task_change(run, task)));
-        for change in &delta.attempts {
+        for change in delta.attempts.values() {
             let list = if change.new { &mut self.new_attempts } else { &mut self.attempts };
             list.push(attempt_change(run, change));
         }

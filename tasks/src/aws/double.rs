@@ -17,7 +17,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    clients::{Clients, ConnectionConfig},
+    clients::{AwsConnection, Clients},
     operator::PrepareContext,
 };
 
@@ -126,13 +126,10 @@ impl Drop for Double {
 
 /// Clients with one connection, `aws`, to this endpoint.
 pub(crate) fn clients_of(endpoint: &str) -> Clients {
-    let config = ConnectionConfig::Aws {
+    let config = AwsConnection {
         region: Some("us-east-1".into()),
-        profile: None,
-        role_arn: None,
-        external_id: None,
         endpoint: Some(endpoint.into()),
-        access_key: None,
+        ..AwsConnection::default()
     };
     Clients::new(IndexMap::from([("aws".to_owned(), config)]))
 }

@@ -534,13 +534,12 @@ mod tests {
             refusal("ExpiredToken", "The security token included in the request is expired"),
         ])
         .await;
-        let config = crate::clients::ConnectionConfig::Aws {
+        let config = crate::clients::AwsConnection {
             region: Some("us-east-1".into()),
-            profile: None,
             role_arn: Some("arn:aws:iam::111111111111:role/r".into()),
             external_id: Some("e".into()),
             endpoint: Some(double.endpoint.clone()),
-            access_key: None,
+            ..Default::default()
         };
         let clients = Clients::new(indexmap::IndexMap::from([("aws".to_owned(), config)]));
         let Sent::Refused(failure) = start(&clients).await.into_sent() else { panic!() };

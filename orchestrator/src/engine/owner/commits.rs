@@ -10,9 +10,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use trunkline_state::{
     ids::RunId,
-    machine::{self, Event},
+    machine::{self, Delta, Event},
     run::Run,
     store::{Batch, Births, Commit, Created, NewRun, StoreError},
+    words::RunState,
 };
 
 use super::{BornReply, Flight, Owner};
@@ -157,8 +158,11 @@ impl Owner {
             request.trigger,
             now,
         );
-        let delta = machine::step(&mut run, &[Event::Admitted], now);
-        let delta = prepare::follow_births(&self.shared, &mut run, delta, now);
+        let mut delta = Delta::default();
+        if !self.shared.leaves_runs() {
+            delta = machine::step(&mut run, &[Event::Admitted], now);
+            delta = prepare::follow_births(&self.shared, &mut run, delta, now);
+        }
         self.wanted.push_back((run, delta, actor, reply));
     }
 
@@ -210,11 +214,12 @@ impl Owner {
                     self.begin_effects(id, 1, delta.effects);
                     self.decide(id, Event::Tick);
                 }
-                Created::Queued => {
+                // It waits for its place here, unless it was made for others.
+                Created::Queued if run.state != RunState::Queued => {
                     let _ = reply.send(Ok((id, created)));
                     self.shared.claim_again(vec![id], false);
                 }
-                Created::Refused => {
+                Created::Queued | Created::Refused => {
                     let _ = reply.send(Ok((id, created)));
                 }
             }

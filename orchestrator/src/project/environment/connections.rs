@@ -14,11 +14,21 @@ use crate::definition::{
 };
 
 /// Connection types that are planned.
-const LATER_TYPES: [&str; 3] = ["redshift", "postgres", "http"];
+const LATER_TYPES: [&str; 2] = ["postgres", "http"];
 
-/// The keys of a connection to the sandbox. Its region, role and external id mean what they
-/// mean on AWS, so that two accounts can be tried on one machine.
-const SANDBOX_KEYS: [&str; 4] = ["sandbox", "region", "role_arn", "external_id"];
+/// The keys of a connection to the sandbox. They mean what they mean on AWS, so that two
+/// accounts can be tried on one machine, and a warehouse that tasks say nothing about.
+const SANDBOX_KEYS: [&str; 9] = [
+    "sandbox",
+    "region",
+    "role_arn",
+    "external_id",
+    "database",
+    "workgroup",
+    "cluster",
+    "db_user",
+    "secret_arn",
+];
 
 impl Values<'_, '_> {
     pub(super) fn connections(&mut self, entry: &Entry) -> IndexMap<String, Value> {
@@ -27,11 +37,15 @@ impl Values<'_, '_> {
             return connections;
         }
         let Some(mapping) = self.reader.mapping(&entry.value, "connections") else { return connections };
-        let schema = SchemaSettings::draft2020_12()
+        let mut schema = SchemaSettings::draft2020_12()
             .with(|settings| settings.inline_subschemas = true)
             .into_generator()
             .into_root_schema_for::<ConnectionConfig>()
             .to_value();
+        for variant in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+            // What is stored may come from a newer version; what is written is checked.
+            variant["additionalProperties"] = Value::Bool(false);
+        }
         for inner in &mapping.entries {
             let config = self.connection(inner, &schema).unwrap_or(Value::Null);
             connections.insert(inner.key.clone(), config);
