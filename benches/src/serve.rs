@@ -21,8 +21,9 @@ use crate::{
 const STARTS: usize = 5;
 /// How long an idle server is looked at.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Before that: what a start does only once.
-const SETTLING: Duration = Duration::from_secs(10);
+/// Before that: what a start does only once, and until the server has counted it, which it does for
+/// sessions that have nothing to do ten seconds later.
+const SETTLING: Duration = Duration::from_secs(15);
 /// The longest that a start may take here at all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at the store; small against the budget of a start.

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use aws_sdk_iam::types::PolicyEvaluationDecisionType;
+use serde::Deserialize;
 
 use crate::{
     aws::error::Trouble,
@@ -231,7 +231,6 @@ async fn denied(
     principal: &str,
     statement: &Statement,
 ) -> Result<Vec<Finding>, Failure> {
-    let iam = clients.iam(connection).await?;
     let asked = |resource: &String| match resource.as_str() {
         "*" => "*".to_owned(),
         other => other.replace('*', ANY_NAME),
@@ -240,28 +239,21 @@ async fn denied(
     let mut findings = Vec::new();
     let mut marker = None;
     for _ in 0..PAGES_MAX {
-        let page = iam
-            .simulate_principal_policy()
-            .policy_source_arn(principal)
-            .set_action_names(Some(statement.actions.iter().map(ToString::to_string).collect()))
-            .set_resource_arns(Some(resources.clone()))
-            .set_marker(marker.take())
-            .send()
-            .await
-            .map_err(|error| Trouble::from(error).into_failure())?;
-        for result in page.evaluation_results.unwrap_or_default() {
-            let mut say = |decision: &PolicyEvaluationDecisionType, resource: &str| {
-                let action = &result.eval_action_name;
-                match decision {
-                    PolicyEvaluationDecisionType::Allowed => {}
-                    PolicyEvaluationDecisionType::ExplicitDeny => findings.push(Finding::wrong(format!(
-                        "{principal} is denied {action} on {resource} by a policy that says Deny"
-                    ))),
-                    _ => findings
-                        .push(Finding::wrong(format!("{principal} is not allowed {action} on {resource}"))),
-                }
+        let parameters = simulation_of(principal, statement, &resources, marker.take());
+        let answer: Simulation =
+            clients.iam_call(connection, &parameters).await.map_err(Trouble::into_failure)?;
+        let page = answer.simulate_principal_policy_result;
+        for result in page.evaluation_results.member {
+            let action = &result.eval_action_name;
+            let mut say = |decision: &str, resource: &str| match decision {
+                "allowed" => {}
+                "explicitDeny" => findings.push(Finding::wrong(format!(
+                    "{principal} is denied {action} on {resource} by a policy that says Deny"
+                ))),
+                _ => findings
+                    .push(Finding::wrong(format!("{principal} is not allowed {action} on {resource}"))),
             };
-            let specific = result.resource_specific_results.as_deref().unwrap_or_default();
+            let specific = &result.resource_specific_results.member;
             if specific.is_empty() {
                 say(&result.eval_decision, result.eval_resource_name.as_deref().unwrap_or("*"));
             }
@@ -275,6 +267,73 @@ async fn denied(
         }
     }
     Err(Failure::new(ErrorClass::System, "the simulation has more pages than are read"))
+}
+
+/// The form of one question to IAM.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>
+fn simulation_of(
+    principal: &str,
+    statement: &Statement,
+    resources: &[String],
+    marker: Option<String>,
+) -> Vec<(String, String)> {
+    let mut parameters: Vec<(String, String)> =
+        [("Action", "SimulatePrincipalPolicy"), ("Version", "2010-05-08"), ("PolicySourceArn", principal)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+    let numbered = |list: &str, at: usize| format!("{list}.member.{}", at + 1);
+    let actions = statement.actions.iter().enumerate();
+    parameters.extend(actions.map(|(at, action)| (numbered("ActionNames", at), action.to_string())));
+    let resources = resources.iter().enumerate();
+    parameters.extend(resources.map(|(at, resource)| (numbered("ResourceArns", at), resource.clone())));
+    parameters.extend(marker.map(|marker| ("Marker".to_owned(), marker)));
+    parameters
+}
+
+/// What IAM answers, as far as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Simulation {
+    simulate_principal_policy_result: Page,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    evaluation_results: Members<Evaluation>,
+    #[serde(default)]
+    is_truncated: bool,
+    marker: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Members<T> {
+    #[serde(default = "Vec::new")]
+    member: Vec<T>,
+}
+
+impl<T> Default for Members<T> {
+    fn default() -> Self {
+        Self { member: Vec::new() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Evaluation {
+    eval_action_name: String,
+    eval_resource_name: Option<String>,
+    eval_decision: String,
+    #[serde(default)]
+    resource_specific_results: Members<OneResource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OneResource {
+    eval_resource_name: String,
+    eval_resource_decision: String,
 }
 
 /// Whether a bucket is there.
@@ -313,6 +372,46 @@ pub fn topic_permissions(arn: &str) -> Statement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_simulation_is_read_as_iam_writes_it() {
+        let answer = r#"<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">
+          <SimulatePrincipalPolicyResult>
+            <IsTruncated>true</IsTruncated>
+            <EvaluationResults>
+              <member>
+                <MatchedStatements><member><SourcePolicyId>p</SourcePolicyId></member></MatchedStatements>
+                <MissingContextValues/>
+                <EvalResourceName>*</EvalResourceName>
+                <EvalDecision>allowed</EvalDecision>
+                <EvalActionName>glue:GetJob</EvalActionName>
+              </member>
+              <member>
+                <EvalActionName>glue:StartJobRun</EvalActionName>
+                <EvalDecision>implicitDeny</EvalDecision>
+                <ResourceSpecificResults>
+                  <member>
+                    <EvalResourceName>arn:a</EvalResourceName>
+                    <EvalResourceDecision>explicitDeny</EvalResourceDecision>
+                  </member>
+                </ResourceSpecificResults>
+              </member>
+            </EvaluationResults>
+            <Marker>next</Marker>
+          </SimulatePrincipalPolicyResult>
+          <ResponseMetadata><RequestId>1cdb5b0a</RequestId></ResponseMetadata>
+        </SimulatePrincipalPolicyResponse>"#;
+        let page = quick_xml::de::from_str::<Simulation>(answer).unwrap().simulate_principal_policy_result;
+        let [allowed, denied] = page.evaluation_results.member.as_slice() else { panic!() };
+        assert_eq!(
+            (allowed.eval_decision.as_str(), allowed.resource_specific_results.member.len()),
+            ("allowed", 0)
+        );
+        assert_eq!(denied.resource_specific_results.member[0].eval_resource_decision, "explicitDeny");
+        assert_eq!((page.is_truncated, page.marker.as_deref()), (true, Some("next")));
+        let empty = "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult/></SimulatePrincipalPolicyResponse>";
+        assert!(quick_xml::de::from_str::<Simulation>(empty).is_ok());
+    }
 
     #[test]
     fn places_name_things_as_iam_does() {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
     clients::{Clients, Purpose},
     operator::{
@@ -29,6 +30,7 @@ use crate::{
     scalar::Scalar,
 };
 
+mod access;
 mod find;
 mod poll;
 
@@ -199,6 +201,14 @@ timeout: 3h
     fn console_url(&self, region: &str, handle: &Handle) -> Option<String> {
         let id = url_part(&handle.id);
         Some(format!("https://{}/batch/home?region={region}#jobs/detail/{id}", console_host(region)))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

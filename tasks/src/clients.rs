@@ -8,9 +8,9 @@
 //! risks: a [`Purpose::Start`] client tries once and never repeats by itself, since a repeated
 //! start without a token is a second job; a [`Purpose::Read`] client repeats patiently.
 
+mod calls;
 mod config;
 mod credentials;
-mod json_call;
 
 use std::{
     fmt,
@@ -100,14 +100,12 @@ struct Connection {
     ecs: PerPurpose<aws_sdk_ecs::Client>,
     batch: PerPurpose<aws_sdk_batch::Client>,
     emr_serverless: PerPurpose<aws_sdk_emrserverless::Client>,
-    logs: OnceCell<aws_sdk_cloudwatchlogs::Client>,
     lambda: OnceCell<aws_sdk_lambda::Client>,
     sqs: PerPurpose<aws_sdk_sqs::Client>,
     events: OnceCell<aws_sdk_eventbridge::Client>,
     redshift_data: PerPurpose<aws_sdk_redshiftdata::Client>,
     sns: OnceCell<aws_sdk_sns::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
-    iam: OnceCell<aws_sdk_iam::Client>,
     sts: OnceCell<aws_sdk_sts::Client>,
 }
 
@@ -289,13 +287,6 @@ impl Clients {
         found.emr_serverless.cell(purpose).get_or_try_init(|| found.client(connection, purpose, make)).await
     }
 
-    /// CloudWatch Logs through a connection, for reading.
-    pub async fn logs(&self, connection: &str) -> Result<&aws_sdk_cloudwatchlogs::Client, Failure> {
-        let found = self.connection(connection)?;
-        let make = |sdk: &SdkConfig| aws_sdk_cloudwatchlogs::Client::new(sdk);
-        found.logs.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
-    }
-
     /// SNS through a connection. Publishing is a start: the SDK repeats nothing.
     pub async fn sns(&self, connection: &str) -> Result<&aws_sdk_sns::Client, Failure> {
         let found = self.connection(connection)?;
@@ -334,13 +325,6 @@ impl Clients {
             aws_sdk_s3::Client::from_conf(config)
         };
         found.s3.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
-    }
-
-    /// IAM through a connection, for questions.
-    pub async fn iam(&self, connection: &str) -> Result<&aws_sdk_iam::Client, Failure> {
-        let found = self.connection(connection)?;
-        let make = |sdk: &SdkConfig| aws_sdk_iam::Client::new(sdk);
-        found.iam.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
     }
 
     async fn sts(&self, connection: &str) -> Result<&aws_sdk_sts::Client, Failure> {
@@ -389,14 +373,12 @@ impl Connection {
             ecs: PerPurpose::new(),
             batch: PerPurpose::new(),
             emr_serverless: PerPurpose::new(),
-            logs: OnceCell::new(),
             lambda: OnceCell::new(),
             sqs: PerPurpose::new(),
             events: OnceCell::new(),
             redshift_data: PerPurpose::new(),
             sns: OnceCell::new(),
             s3: OnceCell::new(),
-            iam: OnceCell::new(),
             sts: OnceCell::new(),
         }
     }

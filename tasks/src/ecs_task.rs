@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, console_host, error::Trouble, exact_body, merge, url_part},
     clients::{Clients, Purpose},
     operator::{
@@ -30,6 +31,7 @@ use crate::{
     scalar::Scalar,
 };
 
+mod access;
 mod find;
 mod poll;
 
@@ -203,6 +205,14 @@ timeout: 2h
             url_part(last_part(&cluster)),
             url_part(last_part(&handle.id))
         ))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

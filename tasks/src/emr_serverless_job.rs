@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::{SignedAt, address::Address, error::Trouble, exact_body, merge, url_part},
     clients::{Clients, Purpose},
     operator::{
@@ -25,6 +26,7 @@ use crate::{
     scalar::Scalar,
 };
 
+mod access;
 mod find;
 mod poll;
 
@@ -159,6 +161,14 @@ timeout: 4h
         let host = crate::aws::console_host(region);
         let application = url_part(application_of_handle(handle));
         Some(format!("https://{host}/emr/home?region={region}#/serverless-applications/{application}"))
+    }
+
+    fn needs(&self, request: &Request, place: &Place) -> Option<Needs> {
+        Some(access::needs(request, place))
+    }
+
+    async fn check(&self, clients: &Clients, request: &Request, _: &Place) -> Vec<Finding> {
+        access::check(clients, request).await
     }
 }
 

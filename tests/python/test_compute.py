@@ -253,18 +253,46 @@ def test_a_kill_after_the_start_leads_to_one_start(project, kind):
 
 
 @pytest.mark.parametrize(
-    "kind, old, new, words",
+    "kind, old, new, words, checked",
     [
-        ("ecs", "task_definition: export", "task_definition: absent", "Unable to describe task definition"),
-        ("batch", "queue: etl", "queue: absent", "Job queue absent does not exist"),
-        ("emr", '"{{ vars.application }}"', '"00absent"', "EMR Serverless has no application `00absent`"),
+        ("ecs", "task_definition: export", "task_definition: absent", "Unable to describe task definition",
+         "there is no task definition absent"),
+        ("ecs", "cluster: etl", "cluster: absent", "Cluster not found", "there is no active cluster absent"),
+        ("batch", "queue: etl", "queue: absent", "Job queue absent does not exist", "there is no job queue absent"),
+        ("batch", "job_definition: rows", "job_definition: absent", "absent",
+         "there is no active job definition absent"),
+        ("emr", '"{{ vars.application }}"', '"00absent"', "EMR Serverless has no application `00absent`",
+         "there is no EMR Serverless application 00absent"),
+        ("emr", "s3://compute-jobs/jobs/", "s3://absent-jobs/jobs/", "absent-jobs", "there is no bucket absent-jobs"),
     ],
 )
-def test_what_is_not_there_is_named(project, kind, old, new, words):
+def test_what_is_not_there_is_named(project, kind, old, new, words, checked):
     path = f"pipelines/{kind}/pipeline.yaml"
+    assert checks(project, kind, "wrong", 0) == []
     project.edit(path, old, new)
     try:
+        (wrong,) = checks(project, kind, "wrong", 2)
         done = project.call("run", kind, code=1)
     finally:
         project.edit(path, new, old)
+    assert wrong.startswith(checked), wrong
     assert words in done.stdout + done.stderr
+
+
+def checks(project, pipeline, verdict, code):
+    rows = json.loads(project.call("check", pipeline, "--json", code=code).stdout)
+    return [row["text"] for row in rows if row["verdict"] == verdict]
+
+
+@pytest.mark.parametrize(
+    "kind, actions",
+    [
+        ("ecs", {"ecs:RunTask", "ecs:DescribeTasks", "ecs:StopTask", "ecs:ListTasks"}),
+        ("batch", {"batch:SubmitJob", "batch:TerminateJob", "batch:DescribeJobs", "batch:ListJobs"}),
+        ("emr", {"emr-serverless:StartJobRun", "emr-serverless:ListJobRuns", "emr-serverless:GetJobRun",
+                 "emr-serverless:CancelJobRun", "iam:PassRole"}),
+    ],
+)
+def test_the_policy_names_what_a_run_calls(project, kind, actions):
+    document = json.loads(project.call("iam-policy", kind).stdout)
+    assert {action for statement in document["Statement"] for action in statement["Action"]} == actions

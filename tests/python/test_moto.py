@@ -129,3 +129,37 @@ def test_the_pipeline_runs_unchanged_against_moto(moto, binary, environment, tmp
     assert published["Subject"] == f"Processing CDRs complete: {DATE}"
     order = [operation for operation, _ in calls if operation.startswith(("Start", "Publish"))]
     assert order == ["StartCrawler", "StartJobRun", "StartCrawler", "Publish"]
+
+
+CROWDED = """
+name: crowded
+data_interval: none
+defaults: { connection: aws, retries: 0, poll_interval: 1s, timeout: 5m }
+tasks:
+  first: { type: glue_job, job: cdr-daily-etl }
+  second: { type: glue_job, job: cdr-daily-etl }
+"""
+
+
+def test_a_job_that_runs_as_often_as_it_may_is_waited_for(moto, binary, environment, tmp_path):
+    set_up(moto)
+    # A run of the job is there for some questions, and AWS takes no second one meanwhile.
+    post(moto, "state-manager/set-transition",
+         {"model_name": "glue::job_run", "transition": {"progression": "manual", "times": 3}})
+    folder = tmp_path / "project"
+    (folder / "pipelines" / "crowded").mkdir(parents=True)
+    (folder / "pipelines" / "crowded" / "pipeline.yaml").write_text(CROWDED)
+    (folder / "trunkline.yaml").write_text(PROJECT.format(topic="unused"))
+    credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    project = Project(binary, environment | credentials | {"AWS_ENDPOINT_URL": moto}, folder)
+    post(moto, "recorder/start-recording")
+    try:
+        project.call("run", "crowded", "--env", "moto")
+        shown = json.loads(project.call("show", "crowded@latest", "--json", "--env", "moto").stdout)
+    finally:
+        project.stop()
+    assert [(row["state"], row["attempts"]) for row in shown["tasks"]] == [("succeeded", 1)] * 2
+    runs = client_of(moto, "glue").get_job_runs(JobName="cdr-daily-etl")["JobRuns"]
+    assert len(runs) == 2, runs
+    starts = [operation for operation, _ in recorded(moto) if operation == "StartJobRun"]
+    assert len(starts) > 2, "the second start was never refused"

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use aws_sdk_cloudwatchlogs::Client;
-use aws_smithy_types::retry::RetryConfig;
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::{
     clients::Clients,
@@ -70,9 +69,8 @@ pub(crate) async fn add(
     if failed.is_empty() {
         return;
     }
-    let Ok(logs) = clients.logs(connection).await else { return };
     let work = futures::stream::iter(failed).for_each_concurrent(AT_ONCE, |(failure, place)| async move {
-        if let Some(lines) = last_lines(logs, place).await {
+        if let Some(lines) = last_lines(clients, connection, place).await {
             let text = format!(
                 "{}\n\nthe end of its log ({} {}):\n{lines}",
                 failure.message, place.group, place.stream
@@ -90,23 +88,20 @@ pub(crate) async fn patiently<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(PATIENCE, work).await.ok()
 }
 
-async fn last_lines(logs: &Client, place: &LogPlace) -> Option<String> {
-    let answer = logs
-        .get_log_events()
-        .log_group_name(&place.group)
-        .log_stream_name(&place.stream)
-        .set_start_time(place.since.map(Timestamp::as_millisecond))
-        .limit(EVENTS)
-        .start_from_head(false)
-        .customize()
-        // One try: what cannot be had at once is left out.
-        .config_override(aws_sdk_cloudwatchlogs::config::Builder::new().retry_config(RetryConfig::disabled()))
-        .send()
-        .await
-        .ok()?;
-    let messages = answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message);
-    let messages: Vec<String> =
-        messages.filter(|text| place.with.as_ref().is_none_or(|with| text.contains(with.as_str()))).collect();
+async fn last_lines(clients: &Clients, connection: &str, place: &LogPlace) -> Option<String> {
+    let mut asked = json!({
+        "logGroupName": place.group, "logStreamName": place.stream, "limit": EVENTS, "startFromHead": false,
+    });
+    if let Some(since) = place.since {
+        asked["startTime"] = json!(since.as_millisecond());
+    }
+    let answer = clients.json_call(connection, "logs", "Logs_20140328.GetLogEvents", &asked).await.ok()?;
+    let events = answer["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let messages: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["message"].as_str())
+        .filter(|text| place.with.as_ref().is_none_or(|with| text.contains(with.as_str())))
+        .collect();
     tail(messages.iter().flat_map(|message| message.lines()).collect())
 }
 
@@ -136,8 +131,6 @@ fn tail(lines: Vec<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::{
         aws::double::{Answer, Double, service_error},
