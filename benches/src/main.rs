@@ -26,7 +26,8 @@ use crate::{
 /// Measures the budgets and prints them as one table.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// A Postgres of your own; its `trunkline_bench` tables are made and dropped.
+    /// A Postgres of your own, as a superuser: `trunkline_bench` is made in it, and settings of the
+    /// server are changed while it is measured, and reset.
     #[arg(long)]
     store: Option<String>,
     /// Only rows whose name contains this.

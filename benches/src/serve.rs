@@ -57,7 +57,7 @@ pub async fn measure(stage: &Stage, effort: f64, table: &mut Table) -> Result<()
     let server = project.serve()?;
     let pid = server.id().context("serve ended")?;
     // Its transactions would be counted as the server's.
-    stage.set(&[("autovacuum", "off".to_owned())]).await?;
+    stage.set("autovacuum", Some("off")).await?;
     tick(SETTLING).await;
     let (cpu, begin, statements) = (process::cpu_seconds(pid)?, now(), transactions(&mut connection).await?);
     tick(WINDOW.mul_f64(effort)).await;
@@ -67,7 +67,7 @@ pub async fn measure(stage: &Stage, effort: f64, table: &mut Table) -> Result<()
     let per_second = (transactions(&mut connection).await? - statements - 2) as f64 / seconds;
     let resident = process::resident_mb(pid)?;
     end(server).await?;
-    stage.set(&[("autovacuum", "on".to_owned())]).await?;
+    stage.set("autovacuum", None).await?;
     table.add(
         "`serve`, idle",
         format!(

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use serde_json::{Map, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -48,13 +48,16 @@ impl Flush {
 
     /// Before each flush, in microseconds: Postgres waits so long, whoever else commits.
     /// <https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-COMMIT-DELAY>
-    fn commit_delay(self) -> u32 {
+    fn commit_delay(self) -> Option<&'static str> {
         match self {
-            Self::AsMeant => 1_000,
-            Self::AsItIs => 0,
+            Self::AsMeant => Some("1000"),
+            Self::AsItIs => None,
         }
     }
 }
+
+/// The longest that a server takes to read its settings again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A database to measure on.
 pub struct Stage {
@@ -76,26 +79,44 @@ impl Stage {
 
     /// Makes flushes take that time from now on. Asks for a superuser.
     pub async fn set_flush(&self, flush: Flush) -> Result<()> {
-        let delay = flush.commit_delay();
-        self.set(&[("commit_siblings", "0".to_owned()), ("commit_delay", delay.to_string())]).await
+        self.set("commit_siblings", flush.commit_delay().map(|_| "0")).await?;
+        self.set("commit_delay", flush.commit_delay()).await
     }
 
-    /// Changes settings of the server; sessions that start later have them.
-    pub async fn set(&self, settings: &[(&str, String)]) -> Result<()> {
+    /// Changes a setting of the server, or gives it back what it had without us, for sessions that
+    /// start later.
+    pub async fn set(&self, name: &str, value: Option<&str>) -> Result<()> {
         let mut connection = PgConnection::connect(&self.url).await?;
-        for (name, value) in settings {
-            sqlx::raw_sql(AssertSqlSafe(format!("alter system set {name} = {value}")))
-                .execute(&mut connection)
-                .await
-                .with_context(|| format!("{name} cannot be set; the benches want a superuser"))?;
-        }
+        let statement = match value {
+            Some(value) => format!("alter system set {name} = {value}"),
+            None => format!("alter system reset {name}"),
+        };
+        sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await
+            .with_context(|| format!("{name} cannot be changed; the benches want a superuser"))?;
         sqlx::query("select pg_reload_conf()").execute(&mut connection).await?;
-        for (name, value) in settings {
-            while setting(&self.url, name).await? != *value {
-                tick(Duration::from_millis(10)).await;
-            }
+        let begin = now();
+        while !self.has(name, value).await? {
+            let waited = Duration::try_from(now().duration_since(begin))?;
+            ensure!(waited < PATIENCE, "{name} stays as it is; is it set on the server's command line?");
+            tick(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// Whether a new session has this value, or, without one, none of ours.
+    async fn has(&self, name: &str, value: Option<&str>) -> Result<bool> {
+        let mut connection = PgConnection::connect(&self.url).await?;
+        Ok(sqlx::query_scalar(
+            "select case when $2::text is null then coalesce(sourcefile, '') not like '%postgresql.auto.conf'
+                         else setting = $2 end
+               from pg_settings where name = $1",
+        )
+        .bind(name)
+        .bind(value)
+        .fetch_one(&mut connection)
+        .await?)
     }
 
     /// Stops what was started.
@@ -143,15 +164,6 @@ impl Stage {
         store.close().await;
         Ok(definition)
     }
-}
-
-/// What a new session has for a setting, without its unit.
-async fn setting(url: &str, name: &str) -> Result<String> {
-    let mut connection = PgConnection::connect(url).await?;
-    Ok(sqlx::query_scalar("select setting from pg_settings where name = $1")
-        .bind(name)
-        .fetch_one(&mut connection)
-        .await?)
 }
 
 /// The operators of the product, for looking and for no-ops.

@@ -64,8 +64,7 @@ impl Fault {
         }
     }
 
-    /// One round: all of them once, then those again that come more often. A single fault is
-    /// its own round.
+    /// One round: all of them once, then those again that come more often.
     pub fn round(faults: &[Self]) -> Vec<Self> {
         let most = faults.iter().map(|fault| fault.weight()).max().unwrap_or(0);
         let turn = |turn: usize| faults.iter().copied().filter(move |fault| fault.weight() > turn);

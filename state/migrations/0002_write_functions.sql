@@ -114,7 +114,7 @@ begin
     from unnest(attempts) a;
 end $$;
 
--- Creates runs and owns them, with their first intents. A run gets its place if its pipeline
+-- Creates runs and owns them, with their first intents, or leaves them to others. A run gets its place if its pipeline
 -- (under its row lock) and its group have one; else it waits, queued, with none of the given
 -- attempts. A run whose key is taken, or whose pipeline is unknown, is not in the answer.
 create function create_runs(replica uuid, runs new_run[], tasks new_task[], attempts attempt_change[])

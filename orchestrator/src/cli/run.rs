@@ -119,7 +119,6 @@ async fn begin(
         deploy_one(cx, session, loaded, other).await?;
         session.provision(cx, project, other).await?;
     }
-    let served = session.is_served().await?;
     let engine = command_engine(cx, session).await?;
     let handle = engine.handle();
     if args.detach {
@@ -136,12 +135,12 @@ async fn begin(
     if args.detach {
         session.store.hint().await?;
         engine.shutdown().await?;
-        return detached(cx, session, run, served).await;
+        return detached(cx, session, run).await;
     }
     carry(cx, session, engine, run).await
 }
 
-async fn detached(cx: &Context, session: &Session, run: RunId, served: bool) -> anyhow::Result<Exit> {
+async fn detached(cx: &Context, session: &Session, run: RunId) -> anyhow::Result<Exit> {
     let row = session.store.run(run).await?;
     let view = RunView::from(&row);
     if cx.output.json() {
@@ -149,7 +148,7 @@ async fn detached(cx: &Context, session: &Session, run: RunId, served: bool) -> 
     } else {
         cx.output.data(&view.run);
     }
-    if !served {
+    if !session.is_served().await? {
         cx.output.warn(&format!("no `trunkline serve` is running: {} waits until one is started", view.run));
     }
     Ok(Exit::Done)

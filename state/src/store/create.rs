@@ -52,7 +52,8 @@ pub struct Births {
 }
 
 impl Store {
-    /// Creates runs that this replica owns with fence 1, or that nobody owns. Once it returned, each wanted run
+    /// Creates runs that this replica owns with fence 1, or that nobody owns. Once it returned, each
+    /// wanted run
     /// that was not refused exists exactly once, whoever else asked for the same key; a placed
     /// one holds its place and its first intents are committed.
     pub async fn create_runs(&self, births: &Births) -> Result<Vec<Created>, StoreError> {
