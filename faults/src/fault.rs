@@ -1,11 +1,11 @@
 //! The fault matrix: what goes wrong in a trial, by the numbers under which it is documented.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! faults {
     ($($name:ident = $title:literal),* $(,)?) => {
         /// A line of the matrix.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
         #[expect(missing_docs, reason = "each is a number, and `title` says what it stands for")]
         pub enum Fault { $($name),* }
 

@@ -36,6 +36,7 @@ pub mod sandbox;
 pub mod trial;
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -44,7 +45,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     fault::Fault,
-    report::{Summary, TrialReport},
+    report::{Journal, Summary, TrialReport},
     rig::Rig,
 };
 
@@ -71,6 +72,8 @@ pub struct Settings {
     pub until: Option<String>,
     /// Keep the folder with the processes' logs.
     pub keep: bool,
+    /// Where each trial is written down; those that stand there are not done again.
+    pub journal: Option<PathBuf>,
 }
 
 /// The factor that keeps a trial at a few seconds: a quarantine of 16 minutes becomes 5
@@ -92,18 +95,27 @@ pub const MUTANTS: [(&str, &str); 7] = [
 /// Does the trials and tells each result to `hear`.
 pub async fn run(settings: &Settings, mut hear: impl FnMut(&TrialReport)) -> anyhow::Result<Summary> {
     let mut summary = Summary::new(settings);
-    let next = AtomicU64::new(0);
+    let (mut journal, told) = Journal::open(settings.journal.as_deref())?;
+    let mut series = Series { settings, next: AtomicU64::new(0), done: HashSet::new() };
+    for report in told {
+        series.done.insert((report.fault, report.seed));
+        summary.add(report);
+    }
     let (sender, mut reports) = mpsc::unbounded_channel();
-    let workers: Vec<_> = (0..settings.jobs.max(1)).map(|_| work(settings, &next, sender.clone())).collect();
+    let workers: Vec<_> = (0..settings.jobs.max(1)).map(|_| work(&series, sender.clone())).collect();
     drop(sender);
     let workers = futures::future::join_all(workers);
     let listening = async {
+        let mut written = Ok(());
         while let Some(report) = reports.recv().await {
             hear(&report);
+            written = written.and(journal.write(&report));
             summary.add(report);
         }
+        written
     };
-    let (ended, ()) = tokio::join!(workers, listening);
+    let (ended, written) = tokio::join!(workers, listening);
+    written?;
     for folder in ended {
         summary.folders.extend(folder?);
     }
@@ -120,10 +132,18 @@ fn turn(round: &[Fault], index: u64) -> (Fault, u64) {
     (fault, index / length * before(round) + before(&round[..place]))
 }
 
+/// What the workers of a series share.
+struct Series<'a> {
+    settings: &'a Settings,
+    /// The number of the next trial.
+    next: AtomicU64,
+    /// Trials of an earlier part of the series.
+    done: HashSet<(Fault, u64)>,
+}
+
 /// Does one trial after the other, as long as there are any. The folder, if it is kept.
 async fn work(
-    settings: &Settings,
-    next: &AtomicU64,
+    Series { settings, next, done }: &Series<'_>,
     reports: mpsc::UnboundedSender<TrialReport>,
 ) -> anyhow::Result<Option<PathBuf>> {
     let rig = Rig::start(settings).await?;
@@ -135,7 +155,11 @@ async fn work(
             break;
         }
         let (fault, nth) = turn(&round, index);
-        match trial::trial(&rig, settings, fault, settings.seed.wrapping_add(nth)).await {
+        let seed = settings.seed.wrapping_add(nth);
+        if done.contains(&(fault, seed)) {
+            continue;
+        }
+        match trial::trial(&rig, settings, fault, seed).await {
             Ok(report) => {
                 let violated = !report.violations.is_empty();
                 keep |= violated && settings.mutant.is_none();
@@ -158,8 +182,6 @@ async fn work(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[test]

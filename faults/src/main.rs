@@ -46,6 +46,9 @@ struct Arguments {
     /// Plant a mistake: violations must be found
     #[arg(long, value_name = "MISTAKE", value_parser = MUTANTS.map(|(name, _)| name))]
     mutant: Option<String>,
+    /// Write each trial down, and do none that stands there already: a series of hours may be interrupted
+    #[arg(long, value_name = "FILE", conflicts_with = "mutant")]
+    journal: Option<PathBuf>,
     /// Keep the folder with the processes' logs
     #[arg(long)]
     keep: bool,
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
         jobs: usize::from(arguments.jobs),
         until: None,
         keep: arguments.keep,
+        journal: arguments.journal,
     };
     let json = arguments.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,19 +1,23 @@
 //! What the trials found.
 
 mod document;
+mod journal;
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 pub use self::document::document;
+pub(crate) use self::journal::Journal;
 use crate::{Settings, fault::Fault};
 
 /// One thing that went wrong, as planned.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hit {
     /// Who or what: `serve 0`, `clear`, `Postgres`, `link to the sandbox`.
     pub process: String,
     /// How: killed, frozen, silent, cut.
-    pub how: &'static str,
+    pub how: Cow<'static, str>,
     /// Where: a point of the engine, an operation, or just some time.
     pub at: String,
     /// Whether an intent was committed whose handle was not, and this concerned who was to send it.
@@ -23,7 +27,7 @@ pub struct Hit {
 }
 
 /// One trial.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TrialReport {
     /// What went wrong.
     pub fault: Fault,

@@ -261,7 +261,7 @@ impl Stage<'_> {
         how: &'static str,
     ) -> anyhow::Result<()> {
         let attempts = self.reader.live_attempts().await?;
-        self.hits.push(Hit { process, how, at, inside_start, attempts });
+        self.hits.push(Hit { process, how: how.into(), at, inside_start, attempts });
         self.ended_then.extend(self.reader.ended().await?);
         Ok(())
     }
@@ -270,7 +270,7 @@ impl Stage<'_> {
     async fn tell_tricks(&mut self) -> anyhow::Result<()> {
         let hit = |process: String, at: String, inside_start| Hit {
             process,
-            how: "cut or answered wrongly",
+            how: "cut or answered wrongly".into(),
             at,
             inside_start,
             attempts: String::new(),
@@ -296,17 +296,20 @@ impl Stage<'_> {
         for (place, life) in self.plan.lives.iter().enumerate() {
             if let Some((by, _)) = life.clock_jump {
                 let at = if by > 0 { "clock jumped ahead" } else { "clock jumped back" };
-                self.hits.push(Hit { how: "misled", ..hit(format!("serve {place}"), at.to_owned(), false) });
+                self.hits.push(Hit {
+                    how: "misled".into(),
+                    ..hit(format!("serve {place}"), at.to_owned(), false)
+                });
             }
         }
         if self.plan.conflicts {
             let times = self.reader.conflicts().await?;
             let at = format!("commits of runs refused ×{times}");
-            self.hits.push(Hit { how: "refused", ..hit("Postgres".to_owned(), at, false) });
+            self.hits.push(Hit { how: "refused".into(), ..hit("Postgres".to_owned(), at, false) });
         }
         if self.plan.schedule_due {
             let at = "one fire, found by all at once".to_owned();
-            self.hits.push(Hit { how: "raced", ..hit("serve".to_owned(), at, false) });
+            self.hits.push(Hit { how: "raced".into(), ..hit("serve".to_owned(), at, false) });
         }
         for (what, times) in self.rig.sandbox.harm().await? {
             // A delay is told by the death that it makes room for.

@@ -25,6 +25,7 @@ fn settings(trials: u64) -> Settings {
         jobs: 2,
         until: None,
         keep: false,
+        journal: None,
     }
 }
 

@@ -90,6 +90,9 @@ pub struct Task {
     pub depends_on: Vec<usize>,
     /// When it may start, given the states of its upstreams.
     pub trigger_rule: TriggerRule,
+    /// A template of true or false: whether it runs at all, once its trigger rule lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     /// The connection that it uses.
     pub connection: String,
     /// How failures are repeated.

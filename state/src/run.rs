@@ -55,6 +55,8 @@ pub enum Trigger {
     Manual,
     /// A task of another run asked for it.
     Task,
+    /// It is one of a backfill's.
+    Backfill,
 }
 
 impl Trigger {
@@ -64,6 +66,7 @@ impl Trigger {
             Self::Schedule => "schedule",
             Self::Manual => "manual",
             Self::Task => "task",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -72,6 +75,7 @@ impl Trigger {
         match word {
             "schedule" => Self::Schedule,
             "task" => Self::Task,
+            "backfill" => Self::Backfill,
             _ => Self::Manual,
         }
     }

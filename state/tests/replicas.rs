@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
     ids::RunId,
-    machine::{self, AttemptKey, Command, Delta, Effect, Event},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event, Mark},
     run::{Attempt, Definition, Failure, Installation, Run, Trigger},
     words::{AttemptState, RunState},
 };
@@ -448,13 +448,15 @@ impl World {
         let (now, place) = (self.now, self.chance.below(self.replicas.len()));
         let Some(held) = self.replicas[place].held.as_mut() else { return };
         let task = self.chance.below(held.run.tasks.len());
-        let command = match self.chance.below(7) {
+        let command = match self.chance.below(9) {
             0 => Command::Cancel { task: None, reason: None },
             1 => Command::Cancel { task: Some(task), reason: None },
             2 => Command::Pause,
             3 => Command::Resume,
             4 => Command::RetryNow { task },
-            _ => Command::Clear { tasks: vec![task], reason: None },
+            5 => Command::Mark { tasks: vec![task], mark: Mark::Succeeded, reason: None },
+            6 => Command::Mark { tasks: vec![task], mark: Mark::Failed, reason: None },
+            _ => Command::Clear { tasks: vec![task], generation: None, reason: None },
         };
         if let Ok(delta) = machine::ask(&mut held.run, "user:sim", &command, now) {
             held.take(delta);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
     ids::RunId,
-    machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, Resolution},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event, Mark, NoticeOutcome, Resolution},
     pipeline::TriggerRule,
     run::{Attempt, Definition, Failure, Installation, Run, Trigger},
     words::{AttemptState, RunState, TaskState},
@@ -152,15 +152,17 @@ impl World {
 
     fn person(&mut self) {
         let task = self.chance.below(self.run.tasks.len());
-        let command = match self.chance.below(8) {
+        let command = match self.chance.below(10) {
             0 => Command::Cancel { task: None, reason: None },
             1 => Command::Cancel { task: Some(task), reason: None },
             2 => Command::Pause,
             3 => Command::Resume,
             4 => Command::RetryNow { task },
             // A person who is right: there never was a job of this attempt.
+            8 => Command::Mark { tasks: vec![task], mark: Mark::Succeeded, reason: None },
+            9 => Command::Mark { tasks: vec![task], mark: Mark::Failed, reason: None },
             5 | 6 if !self.was_started(task) => Command::Resolve { task, resolution: Resolution::NotStarted },
-            _ => Command::Clear { tasks: vec![task], reason: None },
+            _ => Command::Clear { tasks: vec![task], generation: None, reason: None },
         };
         self.say(&command);
     }
@@ -205,15 +207,17 @@ impl World {
         match effect {
             Effect::Admit => self.decide(Event::Admitted),
             Effect::Prepare { task, number } => {
-                let event = if self.hostile && self.chance.percent(3) {
-                    Event::PrepareFailed { task, number, failure: Failure::new("system", "no baseline") }
-                } else {
-                    Event::Prepared {
+                let event = match if self.hostile { self.chance.below(30) } else { 29 } {
+                    0 => {
+                        Event::PrepareFailed { task, number, failure: Failure::new("system", "no baseline") }
+                    }
+                    1 => Event::Unwanted { task, number, reason: "`when` says no".into() },
+                    _ => Event::Prepared {
                         task,
                         number,
                         request: json!({"n": number}).into(),
                         baseline: Document::null(),
-                    }
+                    },
                 };
                 self.decide(event);
             }

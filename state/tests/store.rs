@@ -30,6 +30,7 @@ fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Option<&str>)
             settings: json!({}),
             depends_on: if position == 0 { vec![] } else { vec![position - 1] },
             trigger_rule: TriggerRule::AllSuccess,
+            when: None,
             connection: "aws".into(),
             retry: RetryPolicy {
                 retries: 0,
@@ -306,7 +307,7 @@ async fn a_clear_reopens_and_keeps_the_past() {
     assert!(save(&store, &run, 1, &delta).await.unwrap());
     let owned = store.claim_one(run.id).await.unwrap().unwrap();
     let (mut run, fence) = (owned.run, owned.fence);
-    let clear = Command::Clear { tasks: vec![0], reason: Some("fixed".into()) };
+    let clear = Command::Clear { tasks: vec![0], generation: None, reason: Some("fixed".into()) };
     let delta = machine::ask(&mut run, "user:test", &clear, NOW).unwrap();
     assert!(save(&store, &run, fence, &delta).await.unwrap());
     assert!(store.take_place(run.id, fence).await.unwrap());

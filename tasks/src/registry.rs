@@ -23,9 +23,10 @@ use crate::{
 };
 
 /// Keys that every task has, whatever its type; no operator may name a setting like one.
-pub const COMMON_KEYS: [&str; 12] = [
+pub const COMMON_KEYS: [&str; 13] = [
     "type",
     "depends_on",
+    "when",
     "retries",
     "retry_delay",
     "retry_backoff",

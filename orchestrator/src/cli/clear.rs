@@ -1,26 +1,27 @@
 //! `clear`: run tasks of a run again. Shows exactly what will run, asks, then is like `run`.
 
-use trunkline_state::{ids::RunId, machine::Command};
+use trunkline_state::{ids::RunId, machine::Command, run::Run, words::RunState};
 
 use super::{
     carry::{carry, command_engine},
     context::{Context, Session},
     exit::{Exit, refuse},
+    many::{self, RunsArgs},
     output::{bold, dim},
     validate::counted,
 };
 use crate::service::{
     Snapshot,
+    choose::{self, Chosen},
     clear::{ClearChoice, ClearPreview, preview},
-    find,
 };
 
 /// What `clear` takes.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct ClearArgs {
-    /// The run: an id, pipeline@date or pipeline@latest
-    run: String,
+    #[command(flatten)]
+    runs: RunsArgs,
     /// Only this task, and what did not run because of it; may be repeated
     #[arg(long = "task", value_name = "TASK")]
     tasks: Vec<String>,
@@ -64,8 +65,6 @@ pub(crate) enum Consent {
 pub(crate) async fn clear(cx: &Context, args: &ClearArgs) -> anyhow::Result<Exit> {
     let project = cx.project()?;
     let session = cx.open(&project).await?;
-    let run = find::run(&session.store, &args.run).await?;
-    provision_for(cx, &session, run).await?;
     let choice = ClearChoice {
         tasks: args.tasks.clone(),
         failed: args.failed,
@@ -79,7 +78,40 @@ pub(crate) async fn clear(cx: &Context, args: &ClearArgs) -> anyhow::Result<Exit
         (_, false, true) => return refuse("--detach does not wait for an answer; add --yes"),
         (_, false, false) => Consent::Ask,
     };
-    clear_run(cx, &session, run, &choice, consent, args.reason.clone()).await
+    match choose::runs(&session.store, &args.runs.wanted()).await? {
+        Chosen::One(run) => {
+            provision_for(cx, &session, run).await?;
+            clear_run(cx, &session, run, &choice, consent, args.reason.clone()).await
+        }
+        Chosen::Many { pipeline, runs } => {
+            if let Some(first) = runs.first() {
+                provision_for(cx, &session, first.id).await?;
+            }
+            let wishes = many::wishes(&session, &runs, |run| clear_of(run, &choice, args.reason.clone()));
+            many::carry_out(cx, &session, &pipeline, "Run again:", wishes.await?, consent).await
+        }
+    }
+}
+
+/// What clearing one of many runs means. Runs that have not started have nothing to clear.
+fn clear_of(
+    run: &Run,
+    choice: &ClearChoice,
+    reason: Option<String>,
+) -> anyhow::Result<Option<(Command, String)>> {
+    let preview = preview(run, choice)?;
+    if preview.cleared.is_empty() || run.state == RunState::Queued {
+        return Ok(None);
+    }
+    let tasks = &run.definition.pipeline.tasks;
+    let effect = if preview.cleared.len() == tasks.len() {
+        "runs again, whole".to_owned()
+    } else {
+        let names: Vec<&str> = preview.cleared.iter().map(|&task| tasks[task].name.as_str()).collect();
+        format!("{}: {}", counted(names.len(), "task"), names.join(", "))
+    };
+    let command = Command::Clear { tasks: preview.selected, generation: Some(run.generation), reason };
+    Ok(Some((command, effect)))
 }
 
 /// A sandbox that was emptied, or a changed template: as before a new run. A project whose
@@ -112,7 +144,8 @@ pub(crate) async fn clear_run(
     if consent == Consent::DryRun {
         return Ok(Exit::Done);
     }
-    if consent == Consent::Ask && !agreed(cx, &label, preview.cleared.len()).await? {
+    let question = format!("Run {} of {label} again?", counted(preview.cleared.len(), "task"));
+    if consent == Consent::Ask && !cx.agreed(&question).await? {
         cx.output.note("nothing was changed");
         return Ok(Exit::Done);
     }
@@ -120,7 +153,8 @@ pub(crate) async fn clear_run(
     if consent == Consent::GivenDetached {
         engine.handle().leave_runs();
     }
-    let command = Command::Clear { tasks: preview.selected, reason };
+    let generation = Some(snapshot.run.generation);
+    let command = Command::Clear { tasks: preview.selected, generation, reason };
     if let Err(error) = engine.handle().ask(run, command, &cx.actor()).await {
         engine.shutdown().await?;
         return Err(error.into());
@@ -160,14 +194,4 @@ fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview) {
     if !kept.is_empty() {
         cx.output.note(&dim(&format!("kept as they are: {}", kept.join(", "))));
     }
-}
-
-async fn agreed(cx: &Context, label: &str, tasks: usize) -> anyhow::Result<bool> {
-    if !cx.output.can_ask() {
-        return refuse(format!("nobody can be asked here; say it with `trunkline clear {label} … --yes`"));
-    }
-    let question = format!("Run {} of {label} again?", counted(tasks, "task"));
-    let asked =
-        tokio::task::spawn_blocking(move || inquire::Confirm::new(&question).with_default(true).prompt());
-    Ok(matches!(asked.await, Ok(Ok(true))))
 }

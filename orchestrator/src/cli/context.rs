@@ -141,6 +141,17 @@ impl Context {
         Err(unknown_pipeline(name, known, "the project has").into())
     }
 
+    /// Asks a person; where nobody can be asked, refuses.
+    pub(crate) async fn agreed(&self, question: &str) -> anyhow::Result<bool> {
+        if !self.output.can_ask() {
+            return refuse("nobody can be asked here; say it with --yes");
+        }
+        let question = question.to_owned();
+        let asked =
+            tokio::task::spawn_blocking(move || inquire::Confirm::new(&question).with_default(true).prompt());
+        Ok(matches!(asked.await, Ok(Ok(true))))
+    }
+
     /// Shows diagnostics; errors among them end the command.
     pub(crate) fn report(&self, diagnostics: &Diagnostics) -> anyhow::Result<()> {
         if diagnostics.items.is_empty() {

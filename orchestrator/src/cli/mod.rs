@@ -5,6 +5,7 @@
 //! number ([`exit`]). Nothing here decides anything about runs.
 
 mod access;
+mod backfill;
 mod carry;
 mod clear;
 mod context;
@@ -19,6 +20,8 @@ mod graph;
 mod hidden;
 mod init;
 mod logs;
+mod many;
+mod mark;
 mod output;
 mod plan;
 mod progress;
@@ -102,6 +105,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Run tasks of a run again
     Clear(clear::ClearArgs),
+    /// Count tasks as succeeded or failed, whatever they did, and go on from there
+    Mark(mark::MarkArgs),
     /// Stop a run or a task
     Cancel(control::CancelArgs),
     /// Do not wait for the next try of a task
@@ -114,6 +119,10 @@ enum Command {
     Pause(control::PauseArgs),
     /// Go on with a paused pipeline or run
     Resume(control::PauseArgs),
+    /// Run a range of dates, some at a time
+    Backfill(backfill::BackfillArgs),
+    /// List backfills; show, follow or cancel one
+    Backfills(backfill::BackfillsArgs),
     /// Make the project's pipelines current in the store
     Deploy(deploy::DeployArgs),
     /// Run schedules and runs until stopped
@@ -205,12 +214,15 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Logs(args) => logs::logs(cx, &args).await,
         Command::Why(args) => why::why(cx, &args).await,
         Command::Clear(args) => Box::pin(clear::clear(cx, &args)).await,
+        Command::Mark(args) => Box::pin(mark::mark(cx, &args)).await,
         Command::Cancel(args) => Box::pin(control::cancel(cx, &args)).await,
         Command::RetryNow(args) => Box::pin(control::retry_now(cx, &args)).await,
         Command::Resolve(args) => Box::pin(control::resolve(cx, &args)).await,
         Command::Approve(args) => Box::pin(control::approve(cx, &args)).await,
         Command::Pause(args) => Box::pin(control::pause(cx, &args, true)).await,
         Command::Resume(args) => Box::pin(control::pause(cx, &args, false)).await,
+        Command::Backfill(args) => Box::pin(backfill::backfill(cx, &args)).await,
+        Command::Backfills(args) => Box::pin(backfill::backfills(cx, &args)).await,
         Command::Deploy(args) => deploy::deploy(cx, &args).await,
         Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
         Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,

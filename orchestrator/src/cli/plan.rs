@@ -42,6 +42,9 @@ pub(crate) fn plan(cx: &Context, args: &PlanArgs) -> anyhow::Result<Exit> {
             let rule = if rule == "all_success" { String::new() } else { format!(" ({rule})") };
             text.push_str(&format!(", after {}{rule}", task.depends_on.join(", ")));
         }
+        if let Some(when) = &task.when {
+            text.push_str(&format!(", when {when}"));
+        }
         text.push_str(&format!("\n   at most {} of {} each\n", attempts(task.attempts), task.timeout));
         if let Some(note) = &task.note {
             text.push_str(&format!("   {note}\n"));

@@ -23,10 +23,9 @@ pub const DEFAULT_KEYS: [&str; 9] = [
     "trigger_rule",
 ];
 /// Common keys that are planned for tasks and `defaults`.
-pub const LATER_TASK_KEYS: [&str; 12] = [
+pub const LATER_TASK_KEYS: [&str; 11] = [
     "for_each",
     "max_parallel",
-    "when",
     "pool",
     "priority",
     "deadline",

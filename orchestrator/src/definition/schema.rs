@@ -193,6 +193,13 @@ fn with_common(mut settings: Value, word: &str) -> Value {
             "$ref": "#/$defs/names", "description": "The tasks that come before: one name or a list."
         }),
     );
+    properties.insert(
+        "when".to_owned(),
+        json!({
+            "description": "Whether the task runs at all, once its trigger rule lets it: true, false, or a template of them.",
+            "anyOf": [{ "type": "boolean" }, { "$ref": "#/$defs/template" }]
+        }),
+    );
     properties.extend(shared_properties());
     if let Some(object) = settings.as_object_mut() {
         if let Some(Value::Object(own)) = object.remove("properties") {

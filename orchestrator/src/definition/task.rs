@@ -16,9 +16,10 @@ use super::{
     files,
     operators::{OperatorInfo, Operators},
     reader::{Reader, shorten},
+    scalar::Core,
     settings::{Settings, Site},
     suggest::did_you_mean,
-    template::holds_template,
+    template::{holds_template, is_template},
     tree::{Entry, Mapping},
 };
 
@@ -34,6 +35,8 @@ pub(super) struct ReadTask {
     settings: Value,
     /// What it depends on, with places.
     pub(super) depends_on: Vec<(String, Range<usize>)>,
+    /// Whether it runs at all.
+    when: Option<String>,
     /// Texts with templates.
     pub(super) sites: Vec<Site>,
     /// The other pipeline that it runs or waits for.
@@ -71,6 +74,7 @@ impl ReadTask {
             settings: self.settings,
             depends_on,
             trigger_rule: self.trigger_rule,
+            when: self.when,
             connection: self.connection.0,
             retry: self.retry,
             timeout: self.timeout,
@@ -93,9 +97,11 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     let mapping = reader.mapping(&entry.value, &entry.key)?;
     let mut common = Common::default();
     let mut depends_on = Vec::new();
+    let mut when = None;
     for inner in &mapping.entries {
         match inner.key.as_str() {
             "depends_on" => depends_on = reader.texts(inner),
+            "when" => when = condition(reader, inner),
             "description" => {
                 reader.text(inner);
             }
@@ -116,13 +122,16 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         (None, None) => (CONNECTION.to_owned(), entry.key_span.clone(), operator.remote),
     };
     let said = said_by_connection(scope.connections.get(&connection.0), operator, mapping);
-    let (settings, sites) = settings(reader, entry, mapping, (&word, operator, timeout, said), scope);
+    let (settings, mut sites) = settings(reader, entry, mapping, (&word, operator, timeout, said), scope);
+    let (when, site) = when.unzip();
+    sites.extend(site.flatten());
     Some(ReadTask {
         name: name?,
         name_span: entry.key_span.clone(),
         operator: word,
         settings,
         depends_on,
+        when,
         sites,
         call,
         connection,
@@ -131,6 +140,32 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         poll_interval: common.poll_interval.unwrap_or(POLL_INTERVAL),
         trigger_rule: common.trigger_rule.unwrap_or(TriggerRule::AllSuccess),
     })
+}
+
+/// `when`: a template of true or false, or one of these words.
+fn condition(reader: &mut Reader, entry: &Entry) -> Option<(String, Option<Site>)> {
+    let text = reader.template(entry)?;
+    let scalar = entry.value.as_scalar()?;
+    if is_template(&text) {
+        let site = Site {
+            source: reader.source,
+            span: entry.value.span.clone(),
+            scalar: Some(scalar.clone()),
+            text: text.clone(),
+            secrets: false,
+        };
+        return Some((text, Some(site)));
+    }
+    if matches!(scalar.core, Core::Bool(_)) {
+        return Some((text, None));
+    }
+    let message = format!("`when` must be true or false, not `{}`", shorten(&text));
+    let diagnostic = reader
+        .error(&entry.value.span, message)
+        .label("expected a condition")
+        .help("write a template, e.g. when: \"{{ params.full }}\"");
+    reader.report(diagnostic);
+    None
 }
 
 fn operator<'o>(
@@ -238,7 +273,7 @@ fn inline(
 ) {
     let Some(name) = files::reference(text).map(ToOwned::to_owned) else { return };
     let Some(folder) = scope.folder else { return };
-    if super::template::is_template(&name) {
+    if is_template(&name) {
         let diagnostic = reader
             .error(&entry.value.span, "the name of a file cannot be a template")
             .label("known only when it runs")
@@ -248,7 +283,7 @@ fn inline(
     match files::read(folder, &name) {
         Ok((path, content)) => {
             let shown = format!("{}/{name}", scope.folder_name);
-            if super::template::is_template(&content) {
+            if is_template(&content) {
                 let source = scope.sources.add(shown, path, content.as_str());
                 let (span, text) = (0..content.len(), content.clone());
                 sites.push(Site { source, span, scalar: None, text, secrets: false });

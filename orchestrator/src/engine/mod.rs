@@ -17,7 +17,7 @@
 //! | `polls` | the timer heap of waiting jobs, batches |
 //! | `budget`, `alive`, `timing` | call rates, the heartbeat's gate, every time-like setting |
 //! | `look` | what an idle replica does: looks for work |
-//! | `cron` | due fires into runs |
+//! | `cron`, `backfill` | due fires into runs, dates of backfills into runs |
 //! | `notices` | the outbox into mails |
 //! | `shared` | what all of these use |
 //! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
@@ -25,6 +25,7 @@
 //! Nothing here knows SQL, AWS or YAML; nothing here decides what may happen to a run.
 
 mod alive;
+mod backfill;
 mod budget;
 mod convert;
 pub mod crash;
@@ -253,6 +254,12 @@ impl EngineHandle {
         let (reply, done) = oneshot::channel();
         self.shared.send(Message::Release(run, reply));
         let _ = done.await;
+    }
+
+    /// Goes on with a backfill, unless somebody else does at this moment: begins what there is a
+    /// place for, and ends it once nothing is left.
+    pub async fn advance_backfill(&self, id: uuid::Uuid) -> Result<(), EngineError> {
+        Ok(backfill::advance(&self.shared, Some(id)).await?)
     }
 
     /// Sends whatever notices are due now, and returns once that was tried.

@@ -1,6 +1,8 @@
 //! The outbox into notices: at least once, and once in ordinary operation. What a notice says
 //! is [`crate::message`]'s; here it is filled with what the store knows at the time of sending.
 
+mod digest;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
@@ -8,12 +10,13 @@ use serde_json::{Value, json};
 use trunkline_state::{
     ids::RunId,
     machine::NoticeOutcome,
-    pipeline::Notice,
+    pipeline::{Notice, Pipeline},
     run::Run,
     store::{AttemptRow, Parcel, RunRow, StoreError, TaskRow},
     words::AttemptState,
 };
-use trunkline_tasks::{Registry, notice};
+use trunkline_tasks::{Registry, clients::Clients, notice};
+use uuid::Uuid;
 
 use super::{Shared, chain, convert, crash, prepare};
 use crate::message::{
@@ -54,7 +57,7 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
     crash::point("after_notice", "");
     let recorded = match &sent {
         Ok(provider_id) => {
-            tracing::info!(run.id = %parcel.run, "sent notice {}", parcel.dedupe_key);
+            tracing::info!("sent notice {}", parcel.dedupe_key);
             shared.store.parcel_sent(parcel, provider_id).await
         }
         Err(reason) => {
@@ -64,7 +67,7 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
                 .saturating_mul(2_u32.saturating_pow(parcel.tries.min(20)))
                 .min(timing.notice_retry_max);
             let again = (parcel.tries + 1 < TRIES_MAX).then_some(pause);
-            tracing::warn!(run.id = %parcel.run, "could not send notice {}: {reason}", parcel.dedupe_key);
+            tracing::warn!("could not send notice {}: {reason}", parcel.dedupe_key);
             shared.store.parcel_failed(parcel, reason, again).await
         }
     };
@@ -73,22 +76,30 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
     }
 }
 
+/// A notice, ready to be published.
+struct Letter {
+    topic: String,
+    mail: Mail,
+    connection: String,
+    clients: Arc<Clients>,
+}
+
 async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, String> {
-    let facts = Facts::gather(shared, parcel.run).await.map_err(|error| chain(&error))?;
-    let outcome = parcel.payload.get("outcome").and_then(Value::as_str).unwrap_or_default();
-    let index = parcel.payload.get("index").and_then(Value::as_u64).unwrap_or_default();
-    let pipeline = &facts.run.definition.pipeline;
-    let failed = outcome == NoticeOutcome::Failure.word();
-    let list = if failed { &pipeline.on_failure } else { &pipeline.on_success };
-    let wanted = usize::try_from(index).ok().and_then(|index| list.get(index));
-    let wanted = wanted.ok_or_else(|| format!("the pipeline has no notice {outcome}[{index}]"))?;
-    let (topic, mail) = facts.mail(shared, wanted, failed)?;
+    let letter = match parcel.run {
+        Some(run) => {
+            if let Some(backfill) = told_by_digest(shared, run, &parcel.payload).await? {
+                return Ok(format!("told by the digest of backfill {backfill}"));
+            }
+            about_run(shared, run, &parcel.payload).await?
+        }
+        None => about_many(shared, &parcel.payload).await?,
+    };
+    let Letter { topic, mail, connection, clients } = letter;
     let attributes: IndexMap<String, String> =
         mail.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let clients = shared.clients(&facts.run.definition);
     notice::publish(
         &clients,
-        &wanted.connection,
+        &connection,
         &topic,
         Some(&mail.subject),
         &mail.body,
@@ -97,6 +108,41 @@ async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, String
     )
     .await
     .map_err(|failure| failure.message)
+}
+
+/// The backfill whose digest tells of this generation of a run, if one does.
+async fn told_by_digest(shared: &Shared, run: RunId, payload: &Value) -> Result<Option<Uuid>, String> {
+    let generation = payload.get("generation").and_then(Value::as_u64).unwrap_or_default();
+    let generation = u32::try_from(generation).unwrap_or_default();
+    shared.store.backfill_of(run.0, generation).await.map_err(|error| chain(&error))
+}
+
+async fn about_run(shared: &Arc<Shared>, run: RunId, payload: &Value) -> Result<Letter, String> {
+    let facts = Facts::gather(shared, run).await.map_err(|error| chain(&error))?;
+    let definition = &facts.run.definition;
+    let wanted = wanted(&definition.pipeline, payload)?;
+    let (topic, mail) = facts.mail(shared, wanted, is_failure(payload))?;
+    Ok(Letter { topic, mail, connection: wanted.connection.clone(), clients: shared.clients(definition) })
+}
+
+async fn about_many(shared: &Arc<Shared>, payload: &Value) -> Result<Letter, String> {
+    let backfill = payload.get("backfill").and_then(Value::as_str).and_then(|id| id.parse().ok());
+    match backfill {
+        Some(id) => digest::digest(shared, id, payload).await,
+        None => Err("the notice is about nothing that this binary knows".to_owned()),
+    }
+}
+
+fn is_failure(payload: &Value) -> bool {
+    payload.get("outcome").and_then(Value::as_str) == Some(NoticeOutcome::Failure.word())
+}
+
+/// The pipeline's entry that a notice is sent by.
+fn wanted<'p>(pipeline: &'p Pipeline, payload: &Value) -> Result<&'p Notice, String> {
+    let list = if is_failure(payload) { &pipeline.on_failure } else { &pipeline.on_success };
+    let index = payload.get("index").and_then(Value::as_u64).unwrap_or_default();
+    let wanted = usize::try_from(index).ok().and_then(|index| list.get(index));
+    wanted.ok_or_else(|| format!("the pipeline has no such notice any more: {payload}"))
 }
 
 /// What the store knows about a run that ended.

@@ -87,6 +87,9 @@ pub(super) fn admit_later(shared: &Arc<Shared>, run: RunId, fence: i64) {
 fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, number: u32) {
     let id = run.id;
     let failed = move |failure| Event::PrepareFailed { task, number, failure };
+    if let Some(event) = prepare::unwanted(shared, run, task, number) {
+        return shared.report(id, fence, event);
+    }
     let rendered = match prepare::Rendered::of(shared, run, task, number) {
         Ok(rendered) => rendered,
         Err(failure) => return shared.report(id, fence, failed(failure)),

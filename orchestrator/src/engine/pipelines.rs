@@ -126,7 +126,7 @@ impl Pipelines for OwnPipelines {
                 .map_err(|error| unreachable(&error, ErrorClass::System))?;
             let choice = ClearChoice { failed: what == Again::Failed, ..ClearChoice::default() };
             let preview = preview(&stored, &choice).map_err(|error| wrong(error.to_string()))?;
-            let command = Command::Clear { tasks: preview.selected, reason: None };
+            let command = Command::Clear { tasks: preview.selected, generation: None, reason: None };
             asked(handle.ask(run, command, by).await)
         })
     }

@@ -81,12 +81,44 @@ fn names_secrets(settings: &Value) -> bool {
 
 /// The event that preparing one attempt leads to, without a baseline.
 pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
+    if let Some(event) = unwanted(shared, run, task, number) {
+        return event;
+    }
     match Rendered::of(shared, run, task, number).and_then(|rendered| rendered.request(shared, None)) {
         Ok(request) => {
             Event::Prepared { task, number, request: Document::of(&request), baseline: Document::null() }
         }
         Err(failure) => Event::PrepareFailed { task, number, failure },
     }
+}
+
+/// What a task's `when` has against its first attempt of a generation, if anything.
+pub(super) fn unwanted(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+    let condition = run.definition.pipeline.tasks[task].when.as_ref()?;
+    if run.tasks[task].tries > 0 {
+        return None;
+    }
+    let templates = shared.templates(&run.definition);
+    let asked = json!({ "when": condition });
+    let failed = |message: String| {
+        Some(Event::PrepareFailed { task, number, failure: Failure::new("config", message) })
+    };
+    match templates.render_with(&asked, || render_context(run, Some(number))) {
+        Ok(answer) => match &answer["when"] {
+            Value::Bool(true) => None,
+            Value::Bool(false) => Some(Event::Unwanted { task, number, reason: no(condition) }),
+            Value::String(word) if word == "true" => None,
+            Value::String(word) if word == "false" => {
+                Some(Event::Unwanted { task, number, reason: no(condition) })
+            }
+            other => failed(format!("`when` must give true or false, and `{condition}` gives {other}")),
+        },
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+fn no(condition: &str) -> String {
+    if is_template(condition) { format!("`when` says no: {condition}") } else { "`when` says no".to_owned() }
 }
 
 /// The rendered settings of one attempt, on their way to its operator's `prepare`.

@@ -3,10 +3,11 @@
 //! Nothing here reads the store, a clock or a template, and nothing here sends. What is not
 //! proved is printed as "unknown": a mail at 03:00 must not guess.
 //!
-//! - [`failure_mail`], [`success_mail`]: the default mails.
+//! - [`failure_mail`], [`success_mail`]: the default mails; [`digest_mail`]: one for a backfill.
 //! - [`subject_line`]: makes any text a subject that SNS takes, also a rendered template.
 
 mod amounts;
+mod digest;
 mod failure;
 mod lines;
 mod success;
@@ -17,6 +18,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use trunkline_state::schedule::Interval;
 
 pub use amounts::{bytes_text, cost_text, count_text, duration_text};
+pub use digest::{DigestReport, digest_mail};
 pub use failure::{ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, failure_mail};
 pub use lines::{SUBJECT_LENGTH_MAX, subject_line};
 pub use success::{OutputValue, SuccessDetail, success_mail};

@@ -6,7 +6,7 @@ use trunkline_state::{machine::clear_set, run::Run, words::TaskState};
 
 use super::find::{FindError, task};
 
-/// Which tasks a person wants cleared. Nothing chosen means every task.
+/// Which tasks of a run a person means. Nothing chosen means every task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClearChoice {
     /// `--task`.
@@ -30,6 +30,13 @@ pub struct ClearPreview {
 
 /// What a clear of this choice would do to a run as it stands.
 pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindError> {
+    let selected: Vec<usize> = selected(run, choice)?.into_iter().collect();
+    let cleared = clear_set(run, &selected).into_iter().collect();
+    Ok(ClearPreview { selected, cleared })
+}
+
+/// The tasks of a choice, by position.
+pub(super) fn selected(run: &Run, choice: &ClearChoice) -> Result<BTreeSet<usize>, FindError> {
     let pipeline = &run.definition.pipeline;
     let mut selected = BTreeSet::new();
     for name in &choice.tasks {
@@ -50,9 +57,7 @@ pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindErro
     if choice.upstream {
         spread(&chosen, |position| pipeline.tasks[position].depends_on.as_slice(), &mut selected);
     }
-    let selected: Vec<usize> = selected.into_iter().collect();
-    let cleared = clear_set(run, &selected).into_iter().collect();
-    Ok(ClearPreview { selected, cleared })
+    Ok(selected)
 }
 
 fn spread<'a>(from: &[usize], next: impl Fn(usize) -> &'a [usize], into: &mut BTreeSet<usize>) {

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `find.rs` | from what a person types to a run or a pipeline, with suggestions |
 //! | `request.rs` | from `--date` and `-p` to the run that is wanted |
-//! | `clear.rs` | what a clear would run again |
+//! | `choose.rs` | one run, or many of a pipeline by date and state |
+//! | `backfill.rs` | which dates a backfill runs |
+//! | `clear.rs`, `mark.rs` | what a clear would run again, what a mark would change |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
 //! | `why.rs` | one sentence: why is it not further |
@@ -19,10 +21,13 @@
 //! No SQL, no terminal, no reading of the process environment.
 
 pub mod access;
+pub mod backfill;
+pub mod choose;
 pub mod clear;
 pub mod deploy;
 pub mod find;
 pub mod ledger;
+pub mod mark;
 pub mod plan;
 pub mod provision;
 pub mod request;

@@ -47,6 +47,8 @@ pub struct PlannedTask {
     pub depends_on: Vec<String>,
     /// When it starts, given those.
     pub trigger_rule: Value,
+    /// Whether it runs at all, as written.
+    pub when: Option<String>,
     /// The connection that it uses.
     pub connection: String,
     /// Attempts in all.
@@ -149,6 +151,7 @@ fn planned(
             .map(|&upstream| pipeline.tasks[upstream].name.to_string())
             .collect(),
         trigger_rule: json!(task.trigger_rule),
+        when: task.when.clone(),
         connection: task.connection.clone(),
         attempts: task.retry.retries.saturating_add(1),
         timeout: span_text(task.timeout),

@@ -4,12 +4,15 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use trunkline_state::{
+    machine::rules::{Verdict, verdict},
+    run::Upstreams,
     schedule::describe_instant,
     store::{AttemptRow, LiveReplica, PipelineRow, RunFilter, RunRow, Store, StoreError, TaskRow},
     words::{AttemptState, RunState, TaskState},
 };
 
 use super::snapshot::{Snapshot, duration_text};
+use crate::definition::common::trigger_word;
 
 /// Live runs that are looked at to find out who holds a place.
 const LIVE_RUNS_MAX: i64 = 200;
@@ -115,13 +118,7 @@ impl Situation {
                 let names = self.upstreams(position, TaskState::is_failure);
                 format!("did not run because of {names} before it")
             }
-            Some(TaskState::Skipped) => {
-                let rule =
-                    self.snapshot.definition.pipeline.tasks.get(position).map(|task| task.trigger_rule);
-                let rule = rule.and_then(|rule| serde_json::to_value(rule).ok());
-                let rule = rule.as_ref().and_then(serde_json::Value::as_str).unwrap_or("its rule");
-                format!("was skipped: its trigger_rule `{rule}` was not met")
-            }
+            Some(TaskState::Skipped) => self.skipped(position),
             Some(TaskState::Cancelled) => {
                 format!("was cancelled{}", said(self.snapshot.run.cancel_reason.as_deref()))
             }
@@ -205,6 +202,29 @@ impl Situation {
     fn waiting(&self, position: usize) -> String {
         let names = self.upstreams(position, |state| !state.is_terminal());
         if names.is_empty() { "is about to start".to_owned() } else { format!("waits for {names}") }
+    }
+
+    fn skipped(&self, position: usize) -> String {
+        let Some(task) = self.snapshot.definition.pipeline.tasks.get(position) else {
+            return "was skipped".to_owned();
+        };
+        let count = |wanted: fn(TaskState) -> bool| {
+            let states = task.depends_on.iter().filter_map(|&upstream| self.snapshot.tasks.get(upstream));
+            let states = states.filter_map(|row| TaskState::from_word(&row.state));
+            u32::try_from(states.filter(|state| wanted(*state)).count()).unwrap_or(u32::MAX)
+        };
+        let upstreams = Upstreams {
+            total: u32::try_from(task.depends_on.len()).unwrap_or(u32::MAX),
+            succeeded: count(|state| state == TaskState::Succeeded),
+            failed: count(|state| state.is_failure() || state == TaskState::Cancelled),
+            skipped: count(|state| state == TaskState::Skipped),
+        };
+        match &task.when {
+            Some(when) if verdict(task.trigger_rule, upstreams) == Verdict::Start => {
+                format!("was skipped: its `when` says no: {when}")
+            }
+            _ => format!("was skipped: its trigger_rule `{}` was not met", trigger_word(task.trigger_rule)),
+        }
     }
 
     fn attempt(&self, position: usize, row: &TaskRow) -> String {

@@ -17,14 +17,11 @@ impl Stepper<'_> {
         match event {
             Event::Admitted => self.admitted(),
             Event::Tick => self.tick(),
-            Event::Prepared { task, number, request, baseline } => {
+            Event::Prepared { task, number, .. }
+            | Event::PrepareFailed { task, number, .. }
+            | Event::Unwanted { task, number, .. } => {
                 if self.expects(*task, *number) {
-                    self.begin_attempt(*task, request.clone(), baseline.clone());
-                }
-            }
-            Event::PrepareFailed { task, number, failure } => {
-                if self.expects(*task, *number) {
-                    self.prepare_failed(*task, failure);
+                    self.prepared(*task, event);
                 }
             }
             Event::Accepted { attempt, handle, external_id, reattached, awaits_person } => {
@@ -83,6 +80,20 @@ impl Stepper<'_> {
                     self.finish(attempt.task, AttemptState::Lost, Some(failure.clone()), None);
                 }
             }
+        }
+    }
+
+    /// What became of preparing a task's next attempt.
+    fn prepared(&mut self, task: usize, event: &Event) {
+        match event {
+            Event::Prepared { request, baseline, .. } => {
+                self.begin_attempt(task, request.clone(), baseline.clone());
+            }
+            Event::PrepareFailed { failure, .. } => self.prepare_failed(task, failure),
+            Event::Unwanted { reason, .. } => {
+                self.set_task_state(task, TaskState::Skipped, Some(reason.clone()));
+            }
+            _ => {}
         }
     }
 

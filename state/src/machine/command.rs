@@ -1,9 +1,9 @@
-//! What a person may ask of a run: clear, cancel, pause, resume, retry now, resolve. Each is
+//! What a person may ask of a run: clear, mark, cancel, pause, resume, retry now, resolve. Each is
 //! done whole or refused with the reason and what to do instead.
 
 use std::collections::BTreeSet;
 
-use super::{AttemptKey, Command, Effect, Event, Refusal, Resolution, Stepper, Transition};
+use super::{AttemptKey, Command, Effect, Event, Mark, Refusal, Resolution, Stepper, Transition};
 use crate::{
     run::{Failure, StopReason, TaskRun},
     words::{AttemptState, RunState, TaskState},
@@ -12,7 +12,10 @@ use crate::{
 impl Stepper<'_> {
     pub(super) fn command(&mut self, actor: &str, command: &Command) -> Result<(), Refusal> {
         match command {
-            Command::Clear { tasks, reason } => self.clear(tasks, &said(actor, reason.as_deref())),
+            Command::Clear { tasks, generation, reason } => {
+                self.clear(tasks, *generation, &said(actor, reason.as_deref()))
+            }
+            Command::Mark { tasks, mark, reason } => self.mark(tasks, *mark, actor, reason.as_deref()),
             Command::Cancel { task: None, reason } => self.ask_cancel_run(said(actor, reason.as_deref())),
             Command::Cancel { task: Some(task), reason } => {
                 self.cancel_task(*task, &said(actor, reason.as_deref()))
@@ -31,6 +34,7 @@ impl Stepper<'_> {
     pub(super) fn remark(&mut self, command: &Command, actor: &str) {
         let (word, reason) = match command {
             Command::Clear { reason, .. } => ("cleared", reason.as_deref()),
+            Command::Mark { reason, .. } => ("marked", reason.as_deref()),
             Command::Cancel { reason, .. } => ("cancel asked for", reason.as_deref()),
             Command::Pause => ("paused", None),
             Command::Resume => ("resumed", None),
@@ -50,8 +54,11 @@ impl Stepper<'_> {
         });
     }
 
-    fn clear(&mut self, tasks: &[usize], reason: &str) -> Result<(), Refusal> {
+    fn clear(&mut self, tasks: &[usize], generation: Option<u32>, reason: &str) -> Result<(), Refusal> {
         let label = self.run.label();
+        if generation.is_some_and(|generation| generation != self.run.generation) {
+            return refuse(format!("{label} was cleared by somebody else meanwhile: look at it again"));
+        }
         match self.run.state {
             RunState::Queued => return refuse(format!("{label} has not started: there is nothing to clear")),
             RunState::Cancelling => {
@@ -63,16 +70,61 @@ impl Stepper<'_> {
         if cleared.is_empty() {
             return refuse(format!("nothing of {label} matches: no task would be cleared"));
         }
-        for &task in &cleared {
+        self.reopen(&cleared, reason)?;
+        self.go_on(&cleared, reason);
+        Ok(())
+    }
+
+    /// Takes a person's word for how tasks ended. What did not run because of them follows.
+    fn mark(
+        &mut self,
+        tasks: &[usize],
+        mark: Mark,
+        actor: &str,
+        reason: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let (label, state) = (self.run.label(), mark.state());
+        if self.run.state == RunState::Cancelling {
+            return refuse(format!("{label} is being cancelled: wait until it has ended, then mark"));
+        }
+        let known = |task: &&usize| **task < self.run.tasks.len();
+        let changed: Vec<usize> =
+            tasks.iter().filter(known).copied().filter(|task| self.run.tasks[*task].state != state).collect();
+        if changed.is_empty() {
+            return refuse(format!("nothing of {label} matches: no task would change to {state}"));
+        }
+        let words = format!("marked {state} {}", said(actor, reason));
+        let reopened = clear_set(self.run, &changed);
+        self.reopen(&reopened, &words)?;
+        for &task in &changed {
+            if mark == Mark::Failed {
+                self.run.tasks[task].failure = Some(Failure::new("cancelled", words.as_str()));
+            }
+            self.set_task_state(task, state, Some(words.clone()));
+        }
+        self.go_on(&reopened, &words);
+        Ok(())
+    }
+
+    /// Begins a new generation of these tasks: each waits for its upstreams.
+    fn reopen(&mut self, tasks: &BTreeSet<usize>, reason: &str) -> Result<(), Refusal> {
+        let label = self.run.label();
+        for &task in tasks {
             let name = self.task_name(task)?;
-            if self.run.tasks[task].attempt.is_some() {
+            let entry = &self.run.tasks[task];
+            if entry.state == TaskState::AwaitingApproval {
+                return refuse(format!(
+                    "task {name} of {label} waits for a person: `trunkline approve {label} {name}`, with --reject for a no"
+                ));
+            }
+            if entry.attempt.is_some() {
                 return refuse(format!(
                     "task {name} of {label} is still running: `trunkline cancel {label} --task {name}` first"
                 ));
             }
         }
         self.run.generation += 1;
-        for &task in &cleared {
+        for &task in tasks {
             if self.run.tasks[task].state != TaskState::Waiting {
                 self.set_task_state(task, TaskState::Waiting, Some(reason.to_owned()));
             }
@@ -83,6 +135,11 @@ impl Stepper<'_> {
         self.settled.clear();
         self.run.recount();
         self.delta.run_changed = true;
+        Ok(())
+    }
+
+    /// Goes on after tasks were reopened: a run that had ended asks for a place again.
+    fn go_on(&mut self, reopened: &BTreeSet<usize>, reason: &str) {
         if self.run.state.is_terminal() {
             self.set_run_state(RunState::Queued, Some(reason.to_owned()));
             self.run.started_at = None;
@@ -90,11 +147,10 @@ impl Stepper<'_> {
             self.run.cancel_reason = None;
             self.delta.effects.push(Effect::Admit);
         } else {
-            for task in cleared {
+            for &task in reopened {
                 self.evaluate(task);
             }
         }
-        Ok(())
     }
 
     fn ask_cancel_run(&mut self, reason: String) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{document::Document, run::Failure};
+use crate::{document::Document, run::Failure, words::TaskState};
 
 /// A live attempt, by its natural key. Reports about any other attempt are ignored, because
 /// answers are delivered at least once and late.
@@ -43,6 +43,15 @@ pub enum Event {
         number: u32,
         /// Why.
         failure: Failure,
+    },
+    /// The task's own `when` says that it need not run; nothing was started.
+    Unwanted {
+        /// The task.
+        task: usize,
+        /// The number that the attempt would have had.
+        number: u32,
+        /// In the condition's own words.
+        reason: String,
     },
     /// The service holds the job.
     Accepted {
@@ -136,6 +145,20 @@ pub enum Command {
     Clear {
         /// The tasks, by position.
         tasks: Vec<usize>,
+        /// Only if the run is still in this generation: what was decided by looking at it is not
+        /// done twice.
+        #[serde(default)]
+        generation: Option<u32>,
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Take a person's word for how these tasks ended, and go on from there.
+    Mark {
+        /// The tasks, by position.
+        tasks: Vec<usize>,
+        /// How they count as ended.
+        mark: Mark,
         /// Why, in the person's words.
         #[serde(default)]
         reason: Option<String>,
@@ -175,6 +198,30 @@ pub enum Command {
         /// What is known.
         resolution: Resolution,
     },
+}
+
+/// How a task counts as ended because a person says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// What it is there for was done, by whatever means.
+    Succeeded,
+    /// What it left is of no use.
+    Failed,
+}
+
+impl Mark {
+    /// The word that people type.
+    pub fn word(self) -> &'static str {
+        self.state().word()
+    }
+
+    pub(super) fn state(self) -> TaskState {
+        match self {
+            Self::Succeeded => TaskState::Succeeded,
+            Self::Failed => TaskState::Failed,
+        }
+    }
 }
 
 /// What a person knows about an unconfirmed start.

@@ -35,7 +35,10 @@ pub fn task_may(from: T, to: T) -> bool {
     matches!(
         (from, to),
         (T::Waiting, T::Queued | T::Skipped | T::UpstreamFailed | T::Cancelled)
-            | (T::Queued, T::Running | T::Retrying | T::Failed | T::Cancelled | T::Waiting)
+            // A person's word for how it ended.
+            | (T::Waiting, T::Succeeded | T::Failed)
+            // Skipped: its `when` says no.
+            | (T::Queued, T::Running | T::Retrying | T::Failed | T::Skipped | T::Cancelled | T::Waiting)
             | (T::Running, T::Succeeded | T::Failed | T::Retrying | T::Cancelled | T::AwaitingApproval)
             | (T::AwaitingApproval, T::Succeeded | T::Failed | T::Retrying | T::Cancelled)
             | (T::Retrying, T::Queued | T::Cancelled | T::Waiting)

@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     command::clear_set,
     delta::{AttemptChange, Delta, Effect, NoticeOutcome, NoticeRequest, Transition},
-    event::{AttemptKey, Command, Event, Resolution},
+    event::{AttemptKey, Command, Event, Mark, Resolution},
 };
 use crate::{
     machine::legal::IllegalTransition,

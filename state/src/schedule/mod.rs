@@ -34,4 +34,4 @@ pub use interval::{
     span_text,
 };
 pub use key::{RunKeyParts, parse_run_key, run_key};
-pub use select::{SelectError, Selected, select};
+pub use select::{SelectError, Selected, runs_between, select, stretch};

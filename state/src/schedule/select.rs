@@ -115,6 +115,39 @@ pub fn select(
     }
 }
 
+/// The stretch of time that a text names, e.g. a whole month; for lists and ranges.
+pub fn stretch(text: &str, zone: &TimeZone) -> Result<Interval, SelectError> {
+    Ok(DateText::read(text, zone, "2026-11-19")?.range)
+}
+
+/// The runs whose intervals begin within a stretch of time, oldest first, with their fires: those
+/// of the schedule, or without a schedule every interval. At most `limit`, and whether there are
+/// more. None for [`DataInterval::None`].
+pub fn runs_between(
+    kind: DataInterval,
+    zone: &TimeZone,
+    calendar: Option<&Calendar>,
+    stretch: Interval,
+    now: Timestamp,
+    limit: usize,
+) -> (Vec<Selected>, bool) {
+    let selection = Selection { kind, zone, calendar, now };
+    let mut runs = Vec::new();
+    let mut position = stretch.start;
+    while position < stretch.end {
+        let Some(interval) = selection.next_interval(position) else { break };
+        if interval.start >= stretch.end {
+            break;
+        }
+        if runs.len() == limit {
+            return (runs, true);
+        }
+        position = just_after(interval.start);
+        runs.push(selection.of(Some(interval), None));
+    }
+    (runs, false)
+}
+
 struct Selection<'a> {
     kind: DataInterval,
     zone: &'a TimeZone,
@@ -192,6 +225,27 @@ impl Selection<'_> {
             intervals.push(interval);
         }
         intervals
+    }
+
+    /// The first interval that begins at or after the instant.
+    fn next_interval(&self, from: Timestamp) -> Option<Interval> {
+        let Some(calendar) = self.calendar else {
+            let around = interval_at(self.kind, self.zone, from)?;
+            return if around.start >= from {
+                Some(around)
+            } else {
+                interval_at(self.kind, self.zone, around.end)
+            };
+        };
+        // A fire covers what ended before it: the first fires after the instant may cover too early a stretch.
+        let mut fire = from;
+        loop {
+            fire = calendar.next_after(fire)?;
+            let covered = interval_of_fire(self.kind, self.zone, fire)?;
+            if covered.start >= from {
+                return Some(covered);
+            }
+        }
     }
 
     fn of(&self, interval: Option<Interval>, moment: Option<Timestamp>) -> Selected {

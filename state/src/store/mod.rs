@@ -11,11 +11,13 @@
 //! | `link` | the way to the server, and how long it may say nothing |
 //! | `own` | claiming, loading, releasing; replicas and their heartbeats |
 //! | `pipelines` | versions, deploys, schedules, pausing |
+//! | `backfills` | lists of dates that are worked off |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
 
 mod arguments;
+mod backfills;
 mod create;
 mod error;
 mod inbox;
@@ -41,6 +43,7 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 pub use self::{
+    backfills::{BackfillDate, BackfillRow, NewBackfill, Reprocess},
     create::{Births, Created, NewRun},
     error::StoreError,
     inbox::{Answer, Letter},
@@ -49,7 +52,7 @@ pub use self::{
     outbox::Parcel,
     own::{BudgetRow, LiveReplica, Owned, Place, Role, Work},
     pipelines::{Deployed, Due, PipelineRow, StoredVersion},
-    reads::{AttemptRow, HistoryRow, RunFilter, RunRow, TaskRow},
+    reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunRange, RunRow, TaskRow},
     save::{Batch, Commit},
 };
 use self::{lane::Lane, link::Link};

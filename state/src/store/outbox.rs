@@ -14,9 +14,9 @@ pub struct Parcel {
     pub id: i64,
     /// Unique to run, generation, outcome and index.
     pub dedupe_key: String,
-    /// The run.
-    pub run: RunId,
-    /// `{generation, outcome, index}`.
+    /// The run; none for a notice about many.
+    pub run: Option<RunId>,
+    /// `{generation, outcome, index}`, or `{backfill, outcome, index}`.
     pub payload: serde_json::Value,
     /// How often it was tried before.
     pub tries: u32,
@@ -51,7 +51,7 @@ impl Store {
             .map(|row| Parcel {
                 id: row.outbox_id,
                 dedupe_key: row.dedupe_key,
-                run: RunId(row.run_id),
+                run: row.run_id.map(RunId),
                 payload: row.payload,
                 tries: u32::try_from(row.tries - 1).unwrap_or(0),
                 fence: row.fence,

@@ -98,6 +98,8 @@ pub struct Work {
     pub letters: bool,
     /// Notices to send.
     pub parcels: bool,
+    /// Backfills to go on with.
+    pub backfills: bool,
     /// Pipelines whose time has come.
     pub fires: bool,
     /// The earliest coming fire.
@@ -198,6 +200,7 @@ impl Store {
             unowned: row.unowned,
             letters: row.letters,
             parcels: row.parcels,
+            backfills: row.backfills,
             fires: row.fires,
             next_fire_at: read_option(row.next_fire_at),
         })
@@ -304,6 +307,12 @@ impl Store {
         let loaded = self.load(&[run], &HashMap::new()).await?;
         let found = loaded.into_iter().next().map(|owned| owned.run);
         found.ok_or_else(|| StoreError::NotFound { what: format!("run {run}") })
+    }
+
+    /// Runs as they are stored, for looking at: nothing is claimed. Those that do not exist are
+    /// left out.
+    pub async fn read_runs(&self, runs: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        Ok(self.load(runs, &HashMap::new()).await?.into_iter().map(|owned| owned.run).collect())
     }
 
     async fn load(&self, runs: &[RunId], fences: &HashMap<Uuid, i64>) -> Result<Vec<Owned>, StoreError> {

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    rows::{read_failure, read_option, unsigned},
+    rows::{at_option, read_failure, read_option, unknown_word, unsigned},
 };
-use crate::{document::Document, ids::RunId, machine::Transition, run::Failure};
+use crate::{document::Document, ids::RunId, machine::Transition, run::Failure, words::RunState};
 
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,32 @@ pub struct RunRow {
     pub owner_lives: bool,
     /// The number of the newest history row; grows with every commit.
     pub event_seq: i32,
+}
+
+/// Which runs of one pipeline a person means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunRange {
+    /// Whose logical date lies there or later.
+    pub from: Option<Timestamp>,
+    /// Whose logical date lies before.
+    pub until: Option<Timestamp>,
+    /// In this state only.
+    pub state: Option<RunState>,
+}
+
+/// A run as one of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEntry {
+    /// Its id.
+    pub id: RunId,
+    /// Its key.
+    pub key: String,
+    /// Its state.
+    pub state: RunState,
+    /// Its generation.
+    pub generation: u32,
+    /// The start of its interval, or its fire time.
+    pub logical_date: Timestamp,
 }
 
 /// A task run as it is shown.
@@ -175,6 +201,37 @@ impl Store {
         .fetch_all(&self.link)
         .await?;
         Ok(rows.into_iter().map(RunRecord::into_row).collect())
+    }
+
+    /// Runs of one pipeline, oldest first.
+    pub async fn runs_between(
+        &self,
+        pipeline: &str,
+        range: &RunRange,
+        limit: i64,
+    ) -> Result<Vec<RunEntry>, StoreError> {
+        let rows = sqlx::query_file!(
+            "queries/runs_between.sql",
+            pipeline,
+            at_option(range.from) as _,
+            at_option(range.until) as _,
+            range.state.map(RunState::word),
+            limit
+        )
+        .fetch_all(&self.link)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(RunEntry {
+                    id: RunId(row.run_id),
+                    key: row.run_key,
+                    state: RunState::from_word(&row.state)
+                        .ok_or_else(|| unknown_word("the run state", &row.state))?,
+                    generation: unsigned(row.generation),
+                    logical_date: row.logical_date.to_jiff(),
+                })
+            })
+            .collect()
     }
 
     /// One run.

@@ -49,6 +49,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
                 settings: Value::Null,
                 depends_on,
                 trigger_rule: rule,
+                when: None,
                 connection: "aws".into(),
                 retry: RetryPolicy {
                     retries: u32::try_from(chance.below(3)).unwrap(),

@@ -98,6 +98,7 @@ impl Templates {
         let mut texts = BTreeSet::new();
         for task in &pipeline.tasks {
             collect(&task.settings, &mut texts);
+            texts.extend(task.when.iter().filter(|text| is_template(text)).cloned());
         }
         for notice in pipeline.on_success.iter().chain(&pipeline.on_failure) {
             let parts = [Some(&notice.sns), notice.subject.as_ref(), notice.message.as_ref()];

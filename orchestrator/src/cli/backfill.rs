@@ -1,0 +1,382 @@
+//! `backfill` and `backfills`: a range of dates, as many at once as there are places for. The table
+//! of what would happen comes first; a server works it off, or without one this process.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use trunkline_state::{
+    pipeline::Pipeline,
+    schedule::describe_instant,
+    store::{BackfillDate, BackfillRow, NewBackfill, Reprocess},
+};
+use uuid::Uuid;
+
+use super::{
+    carry::command_engine,
+    clear::Consent,
+    context::{Context, Session},
+    exit::{Exit, refuse},
+    output::Field,
+    run::deploy_one,
+    validate::counted,
+};
+use crate::{
+    definition::{params, suggest::did_you_mean},
+    service::backfill::{BackfillPlan, BackfillWanted, places, plan},
+};
+
+/// How often the store is asked how far a backfill is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Rows of the preview; the rest is counted.
+const ROWS_SHOWN_MAX: usize = 40;
+/// Backfills that are listed.
+const LISTED_MAX: i64 = 50;
+/// Dates of one backfill that are listed.
+const DATES_LISTED_MAX: i64 = 20_000;
+
+/// What `backfill` takes.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct BackfillArgs {
+    /// The pipeline
+    pipeline: String,
+    /// The first date, e.g. 2026-10-01, or a month
+    #[arg(long, value_name = "DATE")]
+    from: String,
+    /// The last date, itself included
+    #[arg(long, value_name = "DATE")]
+    to: String,
+    /// Which dates run: those without a run, those too that did not succeed, or all
+    #[arg(long, value_name = "missing|failed|all", default_value = "missing", value_parser = reprocess)]
+    reprocess: Reprocess,
+    /// So many runs at once [default: the pipeline's places but one, which its schedule keeps]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max_active: Option<u32>,
+    /// The newest date first
+    #[arg(long)]
+    backwards: bool,
+    /// A parameter of its new runs, name=value
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    /// Only show what would run
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for the history and the mail
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Leave it to a server and do not wait
+    #[arg(long)]
+    detach: bool,
+}
+
+/// What `backfills` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackfillsArgs {
+    /// One of them, with its dates
+    id: Option<Uuid>,
+    /// Begin nothing more of it; what runs goes on
+    #[arg(long, requires = "id")]
+    cancel: bool,
+    /// Watch it until it is done, and work it off if no server does
+    #[arg(long, requires = "id", conflicts_with = "cancel")]
+    follow: bool,
+}
+
+fn reprocess(word: &str) -> Result<Reprocess, String> {
+    Reprocess::from_word(word).ok_or_else(|| {
+        did_you_mean(word, Reprocess::ALL.map(Reprocess::word), "it is one of").unwrap_or_default()
+    })
+}
+
+/// Makes a backfill and watches it.
+pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Result<Exit> {
+    let (project, loaded, _) = cx.pipelines()?;
+    let entry = cx.pipeline(&loaded, &args.pipeline)?;
+    let pipeline = &entry.pipeline;
+    let given = args.params.iter().map(|text| params::split(text)).collect::<Result<Vec<_>, _>>()?;
+    let params = params::resolve(pipeline, given)?;
+    let session = cx.open(&project).await?;
+    let wanted = BackfillWanted {
+        from: &args.from,
+        to: &args.to,
+        reprocess: args.reprocess,
+        backwards: args.backwards,
+    };
+    let plan = plan(&session.store, pipeline, wanted, cx.now()).await?;
+    show(cx, pipeline, &plan);
+    let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
+    let consent = consent(args)?;
+    if consent == Consent::DryRun || runs == 0 {
+        return Ok(Exit::Done);
+    }
+    if consent == Consent::Ask
+        && !cx.agreed(&format!("Run {} of {}?", counted(runs, "date"), pipeline.name)).await?
+    {
+        cx.output.note("nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let definition = deploy_one(cx, &session, &loaded, entry).await?;
+    session.provision(cx, &project, entry).await?;
+    for other in loaded.run_by(pipeline.name.as_str()) {
+        deploy_one(cx, &session, &loaded, other).await?;
+        session.provision(cx, &project, other).await?;
+    }
+    let id = cx.ids.run_id(cx.now()).0;
+    let new = NewBackfill {
+        id,
+        pipeline: pipeline.name.to_string(),
+        version: definition.version,
+        reprocess: args.reprocess,
+        max_active: args
+            .max_active
+            .unwrap_or_else(|| places(pipeline.max_active_runs, pipeline.calendar.is_some())),
+        params,
+        actor: cx.actor(),
+        reason: args.reason.clone(),
+        runs: plan.dates.into_iter().map(|date| date.selected).collect(),
+    };
+    session.store.create_backfill(&new).await?;
+    session.store.hint().await?;
+    warn_if_paused(cx, &session, pipeline).await?;
+    if consent == Consent::GivenDetached {
+        if !session.is_served().await? {
+            cx.output.warn("no `trunkline serve` is running: the backfill waits until one is started");
+        }
+        cx.output.data(&id.to_string());
+        return Ok(Exit::Done);
+    }
+    follow(cx, &session, id).await
+}
+
+fn consent(args: &BackfillArgs) -> anyhow::Result<Consent> {
+    Ok(match (args.dry_run, args.yes, args.detach) {
+        (true, ..) => Consent::DryRun,
+        (_, true, true) => Consent::GivenDetached,
+        (_, true, false) => Consent::Given,
+        (_, false, true) => return refuse("--detach does not wait for an answer; add --yes"),
+        (_, false, false) => Consent::Ask,
+    })
+}
+
+async fn warn_if_paused(cx: &Context, session: &Session, pipeline: &Pipeline) -> anyhow::Result<()> {
+    let rows = session.store.pipelines().await?;
+    if rows.iter().any(|row| row.name == pipeline.name.as_str() && row.paused) {
+        cx.output.warn(&format!("{0} is paused: nothing begins until `trunkline resume {0}`", pipeline.name));
+    }
+    Ok(())
+}
+
+/// One date of a preview, for `--json`.
+#[derive(Serialize)]
+struct DateView {
+    run: String,
+    data_interval_start: Option<jiff::Timestamp>,
+    data_interval_end: Option<jiff::Timestamp>,
+    state: Option<&'static str>,
+    runs: bool,
+    what: &'static str,
+}
+
+fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan) {
+    for warning in &plan.warnings {
+        cx.output.warn(warning);
+    }
+    let views = plan.dates.iter().map(|date| DateView {
+        run: format!("{}@{}", pipeline.name, date.selected.key),
+        data_interval_start: date.selected.interval.map(|interval| interval.start),
+        data_interval_end: date.selected.interval.map(|interval| interval.end),
+        state: date.run.map(trunkline_state::words::RunState::word),
+        runs: date.action.runs(),
+        what: date.action.word(),
+    });
+    if cx.output.json() {
+        cx.output.value(&views.collect::<Vec<_>>());
+        return;
+    }
+    let rows = views.take(ROWS_SHOWN_MAX).map(|view| {
+        let state =
+            view.state.map_or_else(|| Field::from("-".to_owned()), |word| Field::State(word.to_owned()));
+        vec![Field::from(view.run), state, Field::from(view.what.to_owned())]
+    });
+    cx.output.table(&["run", "state", "what happens"], rows.collect(), "");
+    if let Some(rest) = plan.dates.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
+        cx.output.note(&format!("and {}", counted(rest, "more date")));
+    }
+    let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
+    cx.output.note(&format!("{} of {} run", runs, counted(plan.dates.len(), "date")));
+}
+
+/// Lists backfills, or shows, follows or cancels one.
+pub(crate) async fn backfills(cx: &Context, args: &BackfillsArgs) -> anyhow::Result<Exit> {
+    let session = if args.follow { cx.open(&cx.project()?).await? } else { cx.open_to_look().await? };
+    let rows = session.store.backfills(args.id, LISTED_MAX).await?;
+    let Some(id) = args.id else {
+        list(cx, &rows);
+        return Ok(Exit::Done);
+    };
+    let Some(row) = rows.into_iter().next() else {
+        return refuse(format!("there is no backfill {id}; list them with `trunkline backfills`"));
+    };
+    if args.follow {
+        return follow(cx, &session, id).await;
+    }
+    if args.cancel {
+        if !session.store.cancel_backfill(id, &cx.actor()).await? {
+            return refuse(format!("backfill {id} has already ended: {}", row.state));
+        }
+        let still = if row.begun > 0 { format!("; {} still run", row.begun) } else { String::new() };
+        cx.output.data(&format!("backfill {id} is cancelled{still}"));
+        return Ok(Exit::Done);
+    }
+    let dates = session.store.backfill_dates(id, &[], DATES_LISTED_MAX).await?;
+    if cx.output.json() {
+        cx.output.value(&BackfillView::new(&row, Some(&dates)));
+        return Ok(Exit::Done);
+    }
+    cx.output.note(&summary(&row));
+    let rows = dates.iter().map(|date| {
+        let state = match date.run {
+            Some((state, _)) => Field::State(state.word().to_owned()),
+            None => Field::from("-".to_owned()),
+        };
+        let outcome = date.outcome.clone().unwrap_or_default();
+        vec![
+            Field::from(format!("{}@{}", row.pipeline, date.key)),
+            state,
+            Field::from(date.state.clone()),
+            Field::from(outcome),
+        ]
+    });
+    cx.output.table(&["run", "state", "in the backfill", "outcome"], rows.collect(), "it has no dates");
+    Ok(Exit::Done)
+}
+
+fn list(cx: &Context, rows: &[BackfillRow]) {
+    if cx.output.json() {
+        cx.output.value(&rows.iter().map(|row| BackfillView::new(row, None)).collect::<Vec<_>>());
+        return;
+    }
+    let table = rows.iter().map(|row| {
+        vec![
+            Field::from(row.id.to_string()),
+            Field::from(row.pipeline.clone()),
+            Field::from(row.state.clone()),
+            Field::from(format!("{}/{}", row.over, row.total)),
+            Field::from(row.reprocess.word().to_owned()),
+            Field::from(describe_instant(&jiff::tz::TimeZone::UTC, row.created_at)),
+            Field::from(row.created_by.clone()),
+        ]
+    });
+    let header = ["id", "pipeline", "state", "dates", "reprocess", "since", "by"];
+    cx.output.table(
+        &header,
+        table.collect(),
+        "no backfills yet; `trunkline backfill PIPELINE --from DATE --to DATE`",
+    );
+}
+
+/// A backfill as JSON.
+#[derive(Serialize)]
+struct BackfillView<'a> {
+    id: Uuid,
+    pipeline: &'a str,
+    version: i32,
+    reprocess: &'static str,
+    max_active: u32,
+    state: &'a str,
+    created_at: jiff::Timestamp,
+    created_by: &'a str,
+    reason: Option<&'a str>,
+    ended_at: Option<jiff::Timestamp>,
+    total: i64,
+    running: i64,
+    over: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dates: Option<Vec<serde_json::Value>>,
+}
+
+impl<'a> BackfillView<'a> {
+    fn new(row: &'a BackfillRow, dates: Option<&[BackfillDate]>) -> Self {
+        let date = |date: &BackfillDate| {
+            serde_json::json!({
+                "run": format!("{}@{}", row.pipeline, date.key),
+                "logical_date": date.logical_date,
+                "state": date.state,
+                "outcome": date.outcome,
+            })
+        };
+        Self {
+            id: row.id,
+            pipeline: &row.pipeline,
+            version: row.version,
+            reprocess: row.reprocess.word(),
+            max_active: row.max_active,
+            state: &row.state,
+            created_at: row.created_at,
+            created_by: &row.created_by,
+            reason: row.reason.as_deref(),
+            ended_at: row.ended_at,
+            total: row.total,
+            running: row.begun,
+            over: row.over,
+            dates: dates.map(|dates| dates.iter().map(date).collect()),
+        }
+    }
+}
+
+fn summary(row: &BackfillRow) -> String {
+    format!(
+        "backfill {} of {}: {}, {} of {} over, {} running",
+        row.id,
+        row.pipeline,
+        row.state,
+        row.over,
+        counted(usize::try_from(row.total).unwrap_or_default(), "date"),
+        row.begun
+    )
+}
+
+/// Watches a backfill until it is done; where no server is, works it off.
+async fn follow(cx: &Context, session: &Session, id: Uuid) -> anyhow::Result<Exit> {
+    let engine = command_engine(cx, session).await?;
+    let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut shown = String::new();
+    let ended = loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = interrupted.recv() => break None,
+        }
+        if !session.is_served().await? {
+            engine.handle().advance_backfill(id).await?;
+        }
+        let Some(row) = session.store.backfills(Some(id), 1).await?.pop() else { break None };
+        let now = summary(&row);
+        if now != shown {
+            cx.output.note(&now);
+            shown = now;
+        }
+        if row.state != "running" {
+            break Some(row);
+        }
+    };
+    engine.handle().send_notices().await;
+    engine.shutdown().await?;
+    let Some(row) = ended else {
+        cx.output
+            .note(&format!("detached; go on with `trunkline backfills {id} --follow`, or `trunkline serve`"));
+        return Ok(Exit::Done);
+    };
+    let dates = session.store.backfill_dates(id, &["ended"], DATES_LISTED_MAX).await?;
+    let bad: Vec<&BackfillDate> =
+        dates.iter().filter(|date| date.outcome.as_deref() != Some("succeeded")).collect();
+    for date in &bad {
+        let outcome = date.outcome.as_deref().unwrap_or("unknown");
+        cx.output.data(&format!("{}@{} {outcome}", row.pipeline, date.key));
+    }
+    cx.output.note(&format!("{} succeeded, {} did not", dates.len() - bad.len(), bad.len()));
+    Ok(if bad.is_empty() && row.state == "done" { Exit::Done } else { Exit::RunFailed })
+}

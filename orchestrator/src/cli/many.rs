@@ -1,0 +1,260 @@
+//! One command for many runs of a pipeline: a table of what would happen, one question, then
+//! each run is asked; what is refused is named, and the rest goes on.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use serde::Serialize;
+use trunkline_state::{
+    ids::RunId,
+    machine::Command,
+    run::Run,
+    store::{RunEntry, StoreError},
+    words::RunState,
+};
+
+use super::{
+    carry::command_engine,
+    clear::Consent,
+    context::{Context, Session},
+    exit::{Exit, refuse},
+    output::Field,
+    validate::counted,
+};
+use crate::{
+    engine::{AskError, Engine},
+    service::choose::RunsWanted,
+};
+
+/// Runs that are read at a time: some thousand rows.
+const RUNS_READ_MAX: usize = 200;
+/// Runs that are asked at a time; their commits go together.
+const ASKED_AT_ONCE: usize = 32;
+/// Rows of the preview; the rest is counted.
+const ROWS_SHOWN_MAX: usize = 30;
+/// Refusals that are named; the rest is counted.
+const REFUSALS_SHOWN_MAX: usize = 10;
+
+/// Which runs a command is about.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunsArgs {
+    /// The run: an id, pipeline@date or pipeline@latest; or a pipeline, with dates or a state
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Runs of a pipeline from this date on
+    #[arg(long, value_name = "DATE")]
+    from: Option<String>,
+    /// Runs of a pipeline up to this date, itself included
+    #[arg(long, value_name = "DATE")]
+    to: Option<String>,
+    /// And every earlier run of its pipeline
+    #[arg(long)]
+    past: bool,
+    /// And every later run of its pipeline
+    #[arg(long)]
+    future: bool,
+    /// Only runs in this state
+    #[arg(long, value_name = "STATE", value_parser = run_state)]
+    state: Option<RunState>,
+}
+
+impl RunsArgs {
+    /// What was typed, for [`crate::service::choose`].
+    pub(crate) fn wanted(&self) -> RunsWanted {
+        RunsWanted {
+            name: self.run.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            past: self.past,
+            future: self.future,
+            state: self.state,
+        }
+    }
+}
+
+pub(crate) fn run_state(word: &str) -> Result<RunState, String> {
+    RunState::from_word(word).ok_or_else(|| {
+        let words = RunState::ALL.iter().map(|state| state.word());
+        crate::definition::suggest::did_you_mean(word, words, "the states are")
+            .unwrap_or_else(|| "it is no state of a run".to_owned())
+    })
+}
+
+/// What is asked of one run.
+pub(crate) struct Wish {
+    pub(crate) entry: RunEntry,
+    pub(crate) command: Command,
+    /// What would happen, for the table.
+    pub(crate) effect: String,
+}
+
+/// What became of it, for `--json`.
+#[derive(Serialize)]
+struct Outcome {
+    run: String,
+    effect: String,
+    done: bool,
+    refused: Option<String>,
+}
+
+/// Makes a wish of each run that `wish` has one for.
+pub(crate) async fn wishes(
+    session: &Session,
+    runs: &[RunEntry],
+    wish: impl Fn(&Run) -> anyhow::Result<Option<(Command, String)>>,
+) -> anyhow::Result<Vec<Wish>> {
+    let mut wishes = Vec::new();
+    for portion in runs.chunks(RUNS_READ_MAX) {
+        let ids: Vec<RunId> = portion.iter().map(|entry| entry.id).collect();
+        let read: BTreeMap<RunId, Run> =
+            session.store.read_runs(&ids).await?.into_iter().map(|run| (run.id, run)).collect();
+        for entry in portion {
+            let Some(run) = read.get(&entry.id) else { continue };
+            if let Some((command, effect)) = wish(run)? {
+                wishes.push(Wish { entry: entry.clone(), command, effect });
+            }
+        }
+    }
+    Ok(wishes)
+}
+
+/// Shows the wishes, asks, and carries them out.
+pub(crate) async fn carry_out(
+    cx: &Context,
+    session: &Session,
+    pipeline: &str,
+    verb: &str,
+    wishes: Vec<Wish>,
+    consent: Consent,
+) -> anyhow::Result<Exit> {
+    if wishes.is_empty() {
+        return refuse(format!("nothing matches: no run of {pipeline} would change"));
+    }
+    show(cx, pipeline, &wishes);
+    if consent == Consent::DryRun {
+        return Ok(Exit::Done);
+    }
+    let runs = counted(wishes.len(), "run");
+    if consent == Consent::Ask && !cx.agreed(&format!("{verb} {runs} of {pipeline}?")).await? {
+        cx.output.note("nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let engine = command_engine(cx, session).await?;
+    let detached = consent == Consent::GivenDetached;
+    if detached {
+        engine.handle().leave_runs();
+    }
+    let asked = ask_all(cx, &engine, pipeline, &wishes).await;
+    let outcomes = match asked {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            engine.shutdown().await?;
+            return Err(error.into());
+        }
+    };
+    let changed: Vec<RunId> = wishes
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| outcome.done)
+        .map(|(wish, _)| wish.entry.id)
+        .collect();
+    report(cx, &outcomes);
+    finish(cx, session, engine, pipeline, &changed, detached).await
+}
+
+fn show(cx: &Context, pipeline: &str, wishes: &[Wish]) {
+    if cx.output.json() {
+        return;
+    }
+    let rows = wishes.iter().take(ROWS_SHOWN_MAX).map(|wish| {
+        vec![
+            Field::from(format!("{pipeline}@{}", wish.entry.key)),
+            Field::State(wish.entry.state.word().to_owned()),
+            Field::from(wish.effect.clone()),
+        ]
+    });
+    cx.output.table(&["run", "state", "what happens"], rows.collect(), "");
+    if let Some(rest) = wishes.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
+        cx.output.note(&format!("and {}", counted(rest, "more run")));
+    }
+}
+
+async fn ask_all(
+    cx: &Context,
+    engine: &Engine,
+    pipeline: &str,
+    wishes: &[Wish],
+) -> Result<Vec<Outcome>, AskError> {
+    let actor = cx.actor();
+    let asked = stream::iter(wishes).map(|wish| {
+        let (handle, actor) = (engine.handle(), actor.as_str());
+        async move {
+            let refused = match handle.ask(wish.entry.id, wish.command.clone(), actor).await {
+                Ok(()) => None,
+                Err(AskError::Refused(reason)) => Some(reason),
+                Err(AskError::Store(StoreError::NotFound { what })) => Some(format!("there is no {what}")),
+                Err(error) => return Err(error),
+            };
+            let run = format!("{pipeline}@{}", wish.entry.key);
+            Ok(Outcome { run, effect: wish.effect.clone(), done: refused.is_none(), refused })
+        }
+    });
+    // In the order of the wishes: what is told of the first run stands first.
+    let answers: Vec<_> = asked.buffered(ASKED_AT_ONCE).collect().await;
+    answers.into_iter().collect()
+}
+
+fn report(cx: &Context, outcomes: &[Outcome]) {
+    if cx.output.json() {
+        cx.output.value(&outcomes);
+        return;
+    }
+    let done = outcomes.iter().filter(|outcome| outcome.done).count();
+    cx.output.data(&format!("{} of {} changed", done, counted(outcomes.len(), "run")));
+    let refused: Vec<&String> = outcomes.iter().filter_map(|outcome| outcome.refused.as_ref()).collect();
+    for reason in refused.iter().take(REFUSALS_SHOWN_MAX) {
+        cx.output.warn(reason);
+    }
+    if let Some(rest) = refused.len().checked_sub(REFUSALS_SHOWN_MAX).filter(|rest| *rest > 0) {
+        cx.output.warn(&format!("and {}", counted(rest, "more refusal")));
+    }
+}
+
+/// A server goes on with the runs; without one this process does, until all have ended.
+async fn finish(
+    cx: &Context,
+    session: &Session,
+    engine: Engine,
+    pipeline: &str,
+    changed: &[RunId],
+    detached: bool,
+) -> anyhow::Result<Exit> {
+    let served = session.is_served().await?;
+    if detached || served || changed.is_empty() {
+        engine.shutdown().await?;
+        session.store.hint().await?;
+        if !changed.is_empty() && !served {
+            cx.output.warn("no `trunkline serve` is running: the runs wait until one is started");
+        }
+        return Ok(Exit::Done);
+    }
+    cx.output
+        .note(&format!("no server is running: this command carries {} on", counted(changed.len(), "run")));
+    let handle = engine.handle();
+    tokio::select! {
+        () = async { for run in changed { handle.ended(*run).await } } => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    handle.send_notices().await;
+    engine.shutdown().await?;
+    let mut states: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for portion in changed.chunks(RUNS_READ_MAX) {
+        for run in session.store.read_runs(portion).await? {
+            *states.entry(run.state.word()).or_default() += 1;
+        }
+    }
+    let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    cx.output.note(&format!("{pipeline}: {}", counts.join(", ")));
+    let all_well = states.keys().all(|state| *state == RunState::Succeeded.word());
+    Ok(if all_well { Exit::Done } else { Exit::RunFailed })
+}

@@ -1,0 +1,143 @@
+//! `mark`: a person's word for how tasks ended. Shows what changes and what follows, asks, and
+//! goes on from there.
+
+use trunkline_state::machine::{Command, Mark};
+
+use super::{
+    carry::{carry_if_needed, command_engine},
+    clear::Consent,
+    context::{Context, Session},
+    exit::{Exit, refuse},
+    many::{self, RunsArgs},
+    output::bold,
+    validate::counted,
+};
+use crate::service::{
+    choose::{self, Chosen},
+    clear::ClearChoice,
+    mark::{MarkPreview, preview},
+};
+
+/// What `mark` takes.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct MarkArgs {
+    #[command(flatten)]
+    runs: RunsArgs,
+    /// As what
+    #[arg(value_parser = mark_word, value_name = "succeeded|failed")]
+    mark: Mark,
+    /// Only this task; may be repeated
+    #[arg(long = "task", value_name = "TASK")]
+    tasks: Vec<String>,
+    /// And everything that follows
+    #[arg(long)]
+    downstream: bool,
+    /// And everything before
+    #[arg(long)]
+    upstream: bool,
+    /// What failed, could not run or was cancelled
+    #[arg(long)]
+    failed: bool,
+    /// Only show what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+fn mark_word(word: &str) -> Result<Mark, String> {
+    match word {
+        "succeeded" => Ok(Mark::Succeeded),
+        "failed" => Ok(Mark::Failed),
+        _ => Err("it is succeeded or failed".to_owned()),
+    }
+}
+
+/// Marks tasks of one run, or of many.
+pub(crate) async fn mark(cx: &Context, args: &MarkArgs) -> anyhow::Result<Exit> {
+    let session = cx.open(&cx.project()?).await?;
+    let choice = ClearChoice {
+        tasks: args.tasks.clone(),
+        failed: args.failed,
+        downstream: args.downstream,
+        upstream: args.upstream,
+    };
+    let consent = match (args.dry_run, args.yes) {
+        (true, _) => Consent::DryRun,
+        (_, true) => Consent::Given,
+        _ => Consent::Ask,
+    };
+    match choose::runs(&session.store, &args.runs.wanted()).await? {
+        Chosen::One(run) => {
+            let stored = session.store.read_run(run).await?;
+            mark_one(cx, &session, &stored, &choice, consent, args).await
+        }
+        Chosen::Many { pipeline, runs } => {
+            let wishes = many::wishes(&session, &runs, |run| {
+                let preview = preview(run, &choice, args.mark)?;
+                let effect = described(run, &preview, args.mark);
+                Ok((!preview.changed.is_empty()).then(|| (command(&preview, args), effect)))
+            });
+            let verb = format!("Mark as {}:", args.mark.word());
+            many::carry_out(cx, &session, &pipeline, &verb, wishes.await?, consent).await
+        }
+    }
+}
+
+fn command(preview: &MarkPreview, args: &MarkArgs) -> Command {
+    Command::Mark { tasks: preview.changed.clone(), mark: args.mark, reason: args.reason.clone() }
+}
+
+async fn mark_one(
+    cx: &Context,
+    session: &Session,
+    run: &trunkline_state::run::Run,
+    choice: &ClearChoice,
+    consent: Consent,
+    args: &MarkArgs,
+) -> anyhow::Result<Exit> {
+    let label = run.label();
+    let preview = preview(run, choice, args.mark)?;
+    if preview.changed.is_empty() {
+        return refuse(format!("nothing of {label} matches: no task would change to {}", args.mark.word()));
+    }
+    if !cx.output.json() {
+        cx.output.data(&format!("{}  {}", bold(&label), described(run, &preview, args.mark)));
+    }
+    if consent == Consent::DryRun {
+        return Ok(Exit::Done);
+    }
+    let question =
+        format!("Mark {} of {label} as {}?", counted(preview.changed.len(), "task"), args.mark.word());
+    if consent == Consent::Ask && !cx.agreed(&question).await? {
+        cx.output.note("nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let engine = command_engine(cx, session).await?;
+    if let Err(error) = engine.handle().ask(run.id, command(&preview, args), &cx.actor()).await {
+        engine.shutdown().await?;
+        return Err(error.into());
+    }
+    carry_if_needed(cx, session, engine, run.id).await
+}
+
+/// `convert counts as succeeded; runs: crawl_processed`.
+fn described(run: &trunkline_state::run::Run, preview: &MarkPreview, mark: Mark) -> String {
+    let tasks = &run.definition.pipeline.tasks;
+    let names = |positions: &[usize]| -> String {
+        let names: Vec<&str> = positions.iter().map(|&position| tasks[position].name.as_str()).collect();
+        names.join(", ")
+    };
+    let verb = if preview.changed.len() == 1 { "counts" } else { "count" };
+    let changed = format!("{} {verb} as {}", names(&preview.changed), mark.word());
+    if preview.follow.is_empty() {
+        return changed;
+    }
+    let verb = if preview.follow.len() == 1 { "follows" } else { "follow" };
+    format!("{changed}; {} {verb}", names(&preview.follow))
+}

@@ -1,0 +1,33 @@
+//! What marking tasks as succeeded or failed would change, before anybody says yes.
+
+use trunkline_state::{
+    machine::{Mark, clear_set},
+    run::Run,
+    words::TaskState,
+};
+
+use super::{
+    clear::{ClearChoice, selected},
+    find::FindError,
+};
+
+/// What a mark would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkPreview {
+    /// The tasks whose state changes, by position.
+    pub changed: Vec<usize>,
+    /// The tasks that run because of it: those that did not run because of the changed ones.
+    pub follow: Vec<usize>,
+}
+
+/// What marking this choice of tasks would do to a run as it stands.
+pub fn preview(run: &Run, choice: &ClearChoice, mark: Mark) -> Result<MarkPreview, FindError> {
+    let wanted = match mark {
+        Mark::Succeeded => TaskState::Succeeded,
+        Mark::Failed => TaskState::Failed,
+    };
+    let mut changed: Vec<usize> = selected(run, choice)?.into_iter().collect();
+    changed.retain(|task| run.tasks[*task].state != wanted);
+    let follow = clear_set(run, &changed).into_iter().filter(|task| !changed.contains(task)).collect();
+    Ok(MarkPreview { changed, follow })
+}
