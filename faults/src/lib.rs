@@ -54,6 +54,8 @@ use crate::{
 pub struct Settings {
     /// The `trunkline` program that is tried.
     pub program: PathBuf,
+    /// A `trunkline` program with the sandbox, where the one that is tried has none.
+    pub sandbox: Option<PathBuf>,
     /// The faults that take turns ([`Fault::round`]); none: all of them.
     pub faults: Vec<Fault>,
     /// The seed of the first trial of each fault; the next one's is one more.

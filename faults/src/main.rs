@@ -40,6 +40,9 @@ struct Arguments {
     /// The program that is tried [default: `trunkline` beside this one]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// A program with the sandbox, where the one that is tried was built without [default: that one]
+    #[arg(long, value_name = "FILE")]
+    sandbox: Option<PathBuf>,
     /// Trials that go on at once, each with a Postgres and a sandbox of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     jobs: u8,
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     let settings = Settings {
         program,
+        sandbox: arguments.sandbox,
         faults: arguments.fault,
         seed: arguments.seed,
         trials: arguments.trials,

@@ -1,7 +1,13 @@
 //! What all trials of a series share: a folder, one Postgres, one sandbox process, a proxy on
 //! every link, and a database with the pipelines deployed that each trial gets a copy of.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, str::FromStr as _, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
@@ -56,12 +62,7 @@ impl Rig {
         // As root, Postgres runs as somebody else and must be able to reach its own folder.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
         let launcher = Launcher {
-            program: settings.program.canonicalize().with_context(|| {
-                format!(
-                    "there is no program {}; build it with `cargo build -p trunkline`",
-                    settings.program.display()
-                )
-            })?,
+            program: program(&settings.program)?,
             project: folder.path().join("project"),
             logs: folder.path().join("logs"),
             time_ratio: settings.time_ratio,
@@ -70,7 +71,9 @@ impl Rig {
         fs::create_dir_all(&launcher.project)?;
         fs::create_dir_all(&launcher.logs)?;
         let starts = folder.path().join("starts");
-        let (sandbox, sandbox_process) = start_sandbox(&launcher, settings.time_ratio).await?;
+        let sandbox_program = program(settings.sandbox.as_ref().unwrap_or(&settings.program))?;
+        let outside = Launcher { program: sandbox_program, ..launcher.clone() };
+        let (sandbox, sandbox_process) = start_sandbox(&outside, settings.time_ratio).await?;
         let sandbox_link = Proxy::start(Upstream::Sandbox(sandbox.authority.clone())).await?;
         project::write(&launcher.project, &format!("http://127.0.0.1:{}", sandbox_link.port), &starts)?;
         sandbox.provision(project::TEMPLATE, &launcher.project).await?;
@@ -194,6 +197,12 @@ impl Rig {
         }
         Ok(keep.then(|| folder.keep()))
     }
+}
+
+fn program(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize().with_context(|| {
+        format!("there is no program {}; build it with `cargo build -p trunkline`", path.display())
+    })
 }
 
 async fn start_sandbox(launcher: &Launcher, ratio: f64) -> anyhow::Result<(Sandbox, Child)> {

@@ -16,6 +16,7 @@ const MUTANT_TRIALS: u64 = 12;
 fn settings(trials: u64) -> Settings {
     Settings {
         program: PathBuf::from(env!("CARGO_BIN_EXE_trunkline")),
+        sandbox: None,
         faults: Vec::new(),
         seed: SEED,
         trials,

@@ -15,5 +15,6 @@ select exists (
        exists (select 1 from inbox i join run r using (run_id) where i.answered_at is null and r.owner = $1) as "letters!",
        exists (select 1 from outbox o where o.state in ('pending','sending') and o.due_at <= clock_timestamp()) as "parcels!",
        exists (select 1 from backfill f where f.state = 'running' and coalesce(f.held_until, '-infinity') <= clock_timestamp()) as "backfills!",
+       exists (select 1 from pipeline p where p.next_late_at <= clock_timestamp() and not p.removed) as "lates!",
        exists (select 1 from pipeline p where p.next_fire_at <= clock_timestamp() and not p.paused and not p.removed) as "fires!",
        (select min(p.next_fire_at) from pipeline p where not p.paused and not p.removed) as "next_fire_at: jiff_sqlx::Timestamp"

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     ids::{PipelineName, TaskName},
-    schedule::{Calendar, DataInterval},
+    machine::NoticeOutcome,
+    schedule::{Calendar, DataInterval, Deadline},
 };
 
 /// A validated pipeline. Its tasks stand in topological order.
@@ -73,6 +74,21 @@ pub struct Pipeline {
     /// Sent when a run failed.
     #[serde(default)]
     pub on_failure: Vec<Notice>,
+    /// Until when a run that its schedule fired should be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Sent when a run is not done by its deadline, or was never made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_late: Vec<Notice>,
+    /// Sent when a run succeeded after people had been told that it is late or failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_recovery: Vec<Notice>,
+    /// Sent when a run succeeded with warnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_warning: Vec<Notice>,
+    /// Sent when a task failed and is tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_retry: Vec<Notice>,
 }
 
 /// One node of the graph.
@@ -215,6 +231,9 @@ pub struct Notice {
     /// The text, as a template; without one, the default.
     #[serde(default)]
     pub message: Option<String>,
+    /// Of `on_warning`: only where there are so many warnings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_count: Option<u32>,
 }
 
 impl Pipeline {
@@ -222,6 +241,23 @@ impl Pipeline {
     pub fn content_hash(&self) -> [u8; 32] {
         let canonical = serde_json::to_vec(self).unwrap_or_default();
         Sha256::digest(&canonical).into()
+    }
+
+    /// The notices for an outcome.
+    pub fn notices(&self, outcome: NoticeOutcome) -> &[Notice] {
+        match outcome {
+            NoticeOutcome::Success => &self.on_success,
+            NoticeOutcome::Failure => &self.on_failure,
+            NoticeOutcome::Late => &self.on_late,
+            NoticeOutcome::Recovery => &self.on_recovery,
+            NoticeOutcome::Warning => &self.on_warning,
+            NoticeOutcome::Retry => &self.on_retry,
+        }
+    }
+
+    /// Every notice, whatever for.
+    pub fn all_notices(&self) -> impl Iterator<Item = &Notice> {
+        NoticeOutcome::ALL.into_iter().flat_map(|outcome| self.notices(outcome))
     }
 
     /// The task with this name and its position.

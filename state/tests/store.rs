@@ -64,6 +64,11 @@ fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Option<&str>)
         tasks,
         on_success: vec![],
         on_failure: vec![],
+        deadline: None,
+        on_late: vec![],
+        on_recovery: vec![],
+        on_warning: vec![],
+        on_retry: vec![],
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     diagnostic::{Diagnostic, Sources},
     graph::Graph,
     lower::EnvironmentNames,
-    notices::ReadNotice,
+    notices::{ReadNotices, place_of as place_of_list},
     place::in_file,
     reader::{Reader, shorten},
     settings::Site,
@@ -34,14 +34,14 @@ pub(super) struct NameScope<'a> {
     pub(crate) lost: &'a HashSet<String>,
 }
 
-/// Checks every template of the tasks and of the notices for success and for failure.
+/// Checks every template of the tasks and of the notices.
 pub(super) fn check_sites(
     reader: &mut Reader,
     sources: &Sources,
     scope: &NameScope<'_>,
     tasks: &[ReadTask],
     graph: &Graph,
-    notices: [&Option<Vec<ReadNotice>>; 2],
+    notices: &ReadNotices,
 ) {
     let environments: Vec<(&str, Vec<&str>)> = scope
         .environments
@@ -72,8 +72,8 @@ pub(super) fn check_sites(
             }
         }
     }
-    for (read, place) in notices.into_iter().zip([Place::OnSuccess, Place::OnFailure]) {
-        let of_notice = names(place, false);
+    for (outcome, read) in notices.iter() {
+        let of_notice = names(place_of_list(outcome), false);
         for site in read.iter().flatten().flat_map(|one| &one.sites) {
             let checked = check(&site.text, &of_notice);
             report_faults(reader, sources, site, checked.faults);

@@ -10,8 +10,9 @@ use jiff::civil;
 use serde_json::Value;
 use trunkline_state::{
     ids::PipelineName,
+    machine::NoticeOutcome,
     pipeline::{Catchup, Notice, Param, Pipeline},
-    schedule::{Calendar, DataInterval},
+    schedule::{Calendar, DataInterval, Deadline},
 };
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     common::Common,
     diagnostic::{Diagnostics, Severity, SourceId, Sources},
     graph::{GraphTask, graph},
-    notices::{ReadNotice, notices},
+    notices::{Lists, ReadNotices, all_notices},
     operators::Operators,
     params,
     reader::{Keys, Reader, shorten},
@@ -38,7 +39,7 @@ const TAGS_MAX: usize = 50;
 const ACTIVE_RUNS_MAX: u32 = 1_000;
 
 /// The keys of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 19] = [
+pub const PIPELINE_KEYS: [&str; 24] = [
     "name",
     "description",
     "owner",
@@ -55,24 +56,18 @@ pub const PIPELINE_KEYS: [&str; 19] = [
     "params",
     "defaults",
     "tasks",
+    "deadline",
     "on_success",
     "on_failure",
+    "on_late",
+    "on_recovery",
+    "on_warning",
+    "on_retry",
     "$schema",
 ];
 /// Keys that are planned.
-pub const LATER_PIPELINE_KEYS: [&str; 11] = [
-    "deadline",
-    "triggers",
-    "trigger",
-    "on_retry",
-    "on_late",
-    "secrets",
-    "pool",
-    "priority",
-    "for_each",
-    "end_date",
-    "retention",
-];
+pub const LATER_PIPELINE_KEYS: [&str; 8] =
+    ["triggers", "trigger", "secrets", "pool", "priority", "for_each", "end_date", "retention"];
 
 /// What the project says to every pipeline.
 #[derive(Clone, Debug, Default)]
@@ -90,9 +85,7 @@ pub struct Scope {
     /// The project's `defaults`.
     pub defaults: Common,
     /// The project's notices, for pipelines without their own.
-    pub on_success: Vec<Notice>,
-    /// The project's notices, for pipelines without their own.
-    pub on_failure: Vec<Notice>,
+    pub notices: Lists<Vec<Notice>>,
 }
 
 /// What one environment knows.
@@ -160,6 +153,7 @@ pub(super) struct Timing {
     pub(super) start_date: Option<civil::Date>,
     pub(super) data_interval: DataInterval,
     pub(super) catchup: Catchup,
+    pub(super) deadline: Option<Deadline>,
 }
 
 struct Lowering<'a> {
@@ -198,8 +192,7 @@ impl Lowering<'_> {
         let defaults = defaults.or(&self.scope.defaults);
         let tasks = self.tasks(top, &root.span, &defaults, place);
         let connection = defaults.connection.as_ref().map(|(name, _)| name.as_str());
-        let success = self.notices(top, "on_success", connection);
-        let failure = self.notices(top, "on_failure", connection);
+        let notices = all_notices(&mut self.reader, top, connection);
         let described = self.described(top);
         let (run_timeout, concurrency_group, max_active_runs) = self.limits(top);
         let graph = self.graph(&tasks);
@@ -209,16 +202,17 @@ impl Lowering<'_> {
             environments: &self.scope.environments,
             lost: &self.lost,
         };
-        check_sites(&mut self.reader, self.sources, &names, &tasks, &graph, [&success, &failure]);
-        self.check_connections(&tasks, [&success, &failure]);
+        check_sites(&mut self.reader, self.sources, &names, &tasks, &graph, &notices);
+        self.check_connections(&tasks, &notices);
         let (name, name_span) = name?;
-        let on_success = own_or(success, &self.scope.on_success);
-        let on_failure = own_or(failure, &self.scope.on_failure);
+        let notices = notices.or(&self.scope.notices, timing.deadline.is_some());
         let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
         let tasks = arranged(tasks, &graph);
         let (description, owner, tags) = described;
         let secrets = self.used_secrets(&tasks);
-        let connections = self.used_connections(&tasks, on_success.iter().chain(&on_failure), &secrets);
+        let all = notices.iter().flat_map(|(_, list)| list);
+        let connections = self.used_connections(&tasks, all, &secrets);
+        let of = |outcome| notices.get(outcome).clone();
         let pipeline = Pipeline {
             name,
             description,
@@ -238,8 +232,13 @@ impl Lowering<'_> {
             connections,
             secrets,
             tasks,
-            on_success,
-            on_failure,
+            on_success: of(NoticeOutcome::Success),
+            on_failure: of(NoticeOutcome::Failure),
+            deadline: timing.deadline,
+            on_late: of(NoticeOutcome::Late),
+            on_recovery: of(NoticeOutcome::Recovery),
+            on_warning: of(NoticeOutcome::Warning),
+            on_retry: of(NoticeOutcome::Retry),
         };
         Some(Lowered { pipeline, name_span, calls })
     }
@@ -390,18 +389,13 @@ impl Lowering<'_> {
         graph(&mut self.reader, &nodes)
     }
 
-    fn notices(&mut self, top: &Mapping, key: &str, connection: Option<&str>) -> Option<Vec<ReadNotice>> {
-        let entry = top.get(key)?;
-        Some(notices(&mut self.reader, entry, connection))
-    }
-
     fn check_default_connection(&mut self, defaults: &Common) {
         if let Some((name, span)) = &defaults.connection {
             check_connection(&mut self.reader, name, span, &self.scope.environments, "");
         }
     }
 
-    fn check_connections(&mut self, tasks: &[ReadTask], notices: [&Option<Vec<ReadNotice>>; 2]) {
+    fn check_connections(&mut self, tasks: &[ReadTask], notices: &ReadNotices) {
         let environments = &self.scope.environments;
         for task in tasks {
             let (name, span, needed) = &task.connection;
@@ -410,7 +404,7 @@ impl Lowering<'_> {
                 check_connection(&mut self.reader, name, span, environments, &user);
             }
         }
-        for read in notices.into_iter().flatten().flatten() {
+        for read in notices.iter().flat_map(|(_, list)| list).flatten() {
             if let Some(place) = &read.place {
                 check_connection(&mut self.reader, &read.notice.connection, place, environments, "notice: ");
             }
@@ -479,13 +473,6 @@ pub(crate) fn check_connection(
         });
         let diagnostic = reader.error(span, message).label("unknown").help(help);
         reader.report(diagnostic);
-    }
-}
-
-fn own_or(own: Option<Vec<ReadNotice>>, project: &[Notice]) -> Vec<Notice> {
-    match own {
-        Some(own) => own.into_iter().map(|read| read.notice).collect(),
-        None => project.to_vec(),
     }
 }
 

@@ -50,9 +50,12 @@ pub fn pipeline_schema_text(operators: &Operators<'_>) -> String {
 }
 
 fn pipeline_properties() -> Value {
-    let notices = json!({
-        "anyOf": [{ "$ref": "#/$defs/notice" }, { "type": "array", "items": { "$ref": "#/$defs/notice" }, "maxItems": 10 }]
-    });
+    let notices = |description: &str| {
+        json!({
+            "description": description,
+            "anyOf": [{ "$ref": "#/$defs/notice" }, { "type": "array", "items": { "$ref": "#/$defs/notice" }, "maxItems": 10 }]
+        })
+    };
     json!({
         "$schema": { "type": "string" },
         "name": { "type": "string", "pattern": NAME_PATTERN, "maxLength": 128, "description": "Unique in the store." },
@@ -81,8 +84,23 @@ fn pipeline_properties() -> Value {
             "propertyNames": { "pattern": NAME_PATTERN, "maxLength": 128 },
             "additionalProperties": { "$ref": "#/$defs/task" }
         },
-        "on_success": notices.clone(),
-        "on_failure": notices,
+        "deadline": {
+            "description": "Until when a run that the schedule fired should be done: by a time of the local day, or so long after the fire.",
+            "type": "object",
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {
+                "by": { "type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$" },
+                "after": { "$ref": "#/$defs/duration" }
+            }
+        },
+        "on_success": notices("Sent when a run succeeded."),
+        "on_failure": notices("Sent when a run failed."),
+        "on_late": notices("Sent when a run is not done by its deadline, or was never made; to those of on_failure unless said."),
+        "on_recovery": notices("Sent when a run succeeded after people had been told of trouble; to those of on_late unless said."),
+        "on_warning": notices("Sent when a run succeeded with warnings, at least min_count of them."),
+        "on_retry": notices("Sent when a task failed and is tried again."),
     })
 }
 
@@ -95,7 +113,8 @@ fn notice() -> Value {
             "sns": { "type": "string", "description": "The topic's ARN." },
             "subject": { "type": "string" },
             "message": { "type": "string" },
-            "connection": { "type": "string" }
+            "connection": { "type": "string" },
+            "min_count": { "type": "integer", "minimum": 1, "description": "Of on_warning: only where there are so many warnings." }
         }
     })
 }

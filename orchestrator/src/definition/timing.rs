@@ -1,18 +1,21 @@
-//! `schedule`, `timezone`, `dst`, `start_date`, `data_interval` and `catchup`, and whether they
-//! go together.
+//! `schedule`, `timezone`, `dst`, `start_date`, `data_interval`, `catchup` and `deadline`, and whether
+//! they go together.
 
 use jiff::{Timestamp, civil};
 use trunkline_state::{
     pipeline::Catchup,
-    schedule::{Calendar, CalendarError, DataInterval, DstRule, interval_of_fire},
+    schedule::{Calendar, CalendarError, DataInterval, Deadline, DstRule, interval_of_fire},
 };
 
 use super::{
     lower::Timing,
-    reader::{Reader, shorten},
+    reader::{Keys, Reader, shorten},
     suggest::nearest,
     tree::{Entry, Mapping},
 };
+
+/// The keys of a deadline.
+pub(super) const DEADLINE_KEYS: [&str; 2] = ["by", "after"];
 
 /// Fires that are looked at to see whether two of them cover the same interval.
 const FIRES_LOOKED_AT: usize = 8;
@@ -45,12 +48,49 @@ pub(super) fn read_timing(reader: &mut Reader, top: &Mapping) -> Timing {
     if let (Some(entry), Some(calendar)) = (interval_entry, &calendar) {
         check_fires(reader, entry, calendar, data_interval);
     }
+    let deadline = top.get("deadline").and_then(|entry| deadline(reader, entry, schedule.is_some()));
     Timing {
         calendar,
         timezone,
+        deadline,
         start_date: top.get("start_date").and_then(|entry| date(reader, entry)),
         data_interval,
         catchup: catchup.unwrap_or(Catchup::Last),
+    }
+}
+
+/// `deadline: { by: "11:00" }` or `{ after: 2h }`.
+fn deadline(reader: &mut Reader, entry: &Entry, has_schedule: bool) -> Option<Deadline> {
+    let mapping = reader.mapping(&entry.value, "deadline")?;
+    reader.check_keys(mapping, Keys { of: "a deadline", known: &DEADLINE_KEYS, later: &[] });
+    if !has_schedule {
+        let diagnostic = reader
+            .error(&entry.key_span, "a deadline needs `schedule`")
+            .label("counted from the fires of the schedule")
+            .help("a limit for runs that somebody starts is `run_timeout`");
+        reader.report(diagnostic);
+    }
+    match (mapping.get("by"), mapping.get("after")) {
+        (Some(by), None) => {
+            let text = reader.text(by)?;
+            let time = (text.len() == 5).then(|| text.parse::<civil::Time>().ok()).flatten();
+            if time.is_none() {
+                let message = format!("`by` must be a time of the day, not `{}`", shorten(&text));
+                let help = "write it as \"11:00\", in the pipeline's time zone";
+                let diagnostic = reader.error(&by.value.span, message).label("expected HH:MM").help(help);
+                reader.report(diagnostic);
+            }
+            time.map(Deadline::By)
+        }
+        (None, Some(after)) => reader.positive_duration(after).map(Deadline::After),
+        _ => {
+            let diagnostic = reader
+                .error(&entry.value.span, "a deadline has either `by` or `after`")
+                .label("one of them")
+                .help("write deadline: { by: \"11:00\" } or deadline: { after: 2h }");
+            reader.report(diagnostic);
+            None
+        }
     }
 }
 

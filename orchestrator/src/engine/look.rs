@@ -7,7 +7,7 @@ use std::{
 
 use trunkline_state::store::{Answer, Letter, StoreError};
 
-use super::{EngineHandle, Shared, alive, backfill, cron, message::Asked, notices, pace};
+use super::{EngineHandle, Shared, alive, backfill, cron, late, message::Asked, notices, pace};
 
 /// Runs claimed at a time: one load of some thousand rows.
 const CLAIM_MAX: i64 = 200;
@@ -124,6 +124,9 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
     }
     if work.fires {
         cron::fire_due(shared).await?;
+    }
+    if work.lates {
+        late::tell_late(shared).await?;
     }
     if work.backfills {
         backfill::advance(shared, None).await?;

@@ -18,6 +18,7 @@
 //! | `budget`, `alive`, `timing` | call rates, the heartbeat's gate, every time-like setting |
 //! | `look` | what an idle replica does: looks for work |
 //! | `cron`, `backfill` | due fires into runs, dates of backfills into runs |
+//! | `late` | deadlines that have passed into notices |
 //! | `notices` | the outbox into mails |
 //! | `shared` | what all of these use |
 //! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
@@ -30,6 +31,7 @@ mod budget;
 mod convert;
 pub mod crash;
 mod cron;
+mod late;
 mod look;
 mod message;
 pub mod mutant;

@@ -3,13 +3,16 @@
 //! Nothing here reads the store, a clock or a template, and nothing here sends. What is not
 //! proved is printed as "unknown": a mail at 03:00 must not guess.
 //!
-//! - [`failure_mail`], [`success_mail`]: the default mails; [`digest_mail`]: one for a backfill.
+//! - [`failure_mail`], [`success_mail`], [`retry_mail`], [`late_mail`]: the default mails;
+//!   [`digest_mail`]: one for a backfill.
 //! - [`subject_line`]: makes any text a subject that SNS takes, also a rendered template.
 
 mod amounts;
 mod digest;
 mod failure;
+mod late;
 mod lines;
+mod retry;
 mod success;
 
 use std::time::Duration;
@@ -20,8 +23,10 @@ use trunkline_state::schedule::Interval;
 pub use amounts::{bytes_text, cost_text, count_text, duration_text};
 pub use digest::{DigestReport, digest_mail};
 pub use failure::{ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, failure_mail};
+pub use late::{LateReport, late_mail};
 pub use lines::{SUBJECT_LENGTH_MAX, subject_line};
-pub use success::{OutputValue, SuccessDetail, success_mail};
+pub use retry::retry_mail;
+pub use success::{OutputValue, SuccessDetail, recovery_mail, success_mail};
 
 /// A mail as it goes into the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]

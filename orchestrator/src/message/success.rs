@@ -61,6 +61,12 @@ pub fn success_mail(report: &RunReport, detail: &SuccessDetail) -> Mail {
     }
 }
 
+/// The mail about a run that succeeded after people had been told of trouble.
+pub fn recovery_mail(report: &RunReport, detail: &SuccessDetail) -> Mail {
+    let subject = format!("[{}] RECOVERED {} {}", report.environment, report.pipeline, report.label);
+    Mail { subject: subject_line(&subject), ..success_mail(report, detail) }
+}
+
 fn subject(report: &RunReport, detail: &SuccessDetail) -> String {
     let start = format!("[{}] OK {} {}", report.environment, report.pipeline, report.label);
     match detail.warnings.len() {

@@ -24,7 +24,7 @@ use crate::definition::{
     diagnostic::SourceId,
     load::{find_files, load_all, load_files, parse_text, read_tree, shown},
     lower::check_connection,
-    notices::{ReadNotice, notices},
+    notices::{Lists, ReadNotice, all_notices, place_of},
     reader::{Keys, Reader},
     template::{
         check::{Names, check},
@@ -40,8 +40,18 @@ pub const PIPELINES_FOLDER: &str = "pipelines";
 /// The environment of those who name none.
 pub const LOCAL: &str = "local";
 /// The keys of the project file.
-pub const PROJECT_KEYS: [&str; 6] =
-    ["pipelines", "defaults", "on_success", "on_failure", "environments", "$schema"];
+pub const PROJECT_KEYS: [&str; 10] = [
+    "pipelines",
+    "defaults",
+    "on_success",
+    "on_failure",
+    "on_late",
+    "on_recovery",
+    "on_warning",
+    "on_retry",
+    "environments",
+    "$schema",
+];
 /// Keys that are planned.
 const LATER_KEYS: [&str; 3] = ["retention", "pools", "name"];
 /// A project lies at most so many folders above the one that a command is called in.
@@ -141,14 +151,13 @@ impl Project {
                 check_connection(&mut reader, name, span, &environments.names, "");
             }
             let connection = defaults.connection.as_ref().map(|(name, _)| name.clone());
-            let mut shared = |key: &str, place: Place| {
-                let read = top.get(key).map(|entry| notices(&mut reader, entry, connection.as_deref()));
-                check_notices(&mut reader, read.unwrap_or_default(), place, &environments.names, out)
-            };
-            let on_success = shared("on_success", Place::OnSuccess);
-            let on_failure = shared("on_failure", Place::OnFailure);
+            let read = all_notices(&mut reader, top, connection.as_deref());
+            let notices = Lists::of(|outcome| {
+                let list = read.get(outcome).as_deref().unwrap_or_default();
+                check_notices(&mut reader, list, place_of(outcome), &environments.names, out)
+            });
             let environments = environments.names;
-            self.scope = Scope { environments, defaults, on_success, on_failure, ..self.environment.scope() };
+            self.scope = Scope { environments, defaults, notices, ..self.environment.scope() };
         }
         out.items.extend(reader.found);
     }
@@ -223,7 +232,7 @@ pub fn load_paths(project: &Project, paths: &[PathBuf], registry: &Registry) -> 
 /// The project's notices, their templates checked against what every pipeline has.
 fn check_notices(
     reader: &mut Reader,
-    read: Vec<ReadNotice>,
+    read: &[ReadNotice],
     place: Place,
     environments: &[EnvironmentNames],
     out: &Diagnostics,
@@ -234,7 +243,7 @@ fn check_notices(
         .collect();
     let names =
         Names { data_interval: true, params: &[], environments: &vars, secrets: None, place, shared: true };
-    for one in &read {
+    for one in read {
         for site in &one.sites {
             let checked = check(&site.text, &names);
             report_faults(reader, &out.sources, site, checked.faults);
@@ -243,7 +252,7 @@ fn check_notices(
             check_connection(reader, &one.notice.connection, place, environments, "notice: ");
         }
     }
-    read.into_iter().map(|one| one.notice).collect()
+    read.iter().map(|one| one.notice.clone()).collect()
 }
 
 #[cfg(test)]

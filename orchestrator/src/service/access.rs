@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use trunkline_state::{pipeline::Pipeline, run::Run};
+use trunkline_state::{machine::NoticeOutcome, pipeline::Pipeline, run::Run};
 use trunkline_tasks::{
     access::{self, Finding, Needs, Place, Statement, Verdict},
     clients::Clients,
@@ -184,8 +184,7 @@ fn is_local(registry: &Registry, operator: &str, request: &Request) -> bool {
 /// The connections that a pipeline's tasks and notices use, each once.
 pub fn connections(pipeline: &Pipeline) -> Vec<String> {
     let tasks = pipeline.tasks.iter().map(|task| task.connection.clone());
-    let notices =
-        pipeline.on_success.iter().chain(&pipeline.on_failure).map(|notice| notice.connection.clone());
+    let notices = pipeline.all_notices().map(|notice| notice.connection.clone());
     let all: BTreeSet<String> = tasks.chain(notices).collect();
     all.into_iter().filter(|name| pipeline.connections.contains_key(name)).collect()
 }
@@ -241,9 +240,9 @@ fn parts(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timesta
 fn notices(pipeline: &Pipeline, run: &Run, templates: &Templates) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut seen = BTreeSet::new();
-    let all = [("on_success", &pipeline.on_success), ("on_failure", &pipeline.on_failure)];
-    for (name, notice) in all.into_iter().flat_map(|(name, list)| list.iter().map(move |one| (name, one))) {
-        let (name, connection) = (name.to_owned(), notice.connection.clone());
+    let all = NoticeOutcome::ALL.into_iter();
+    for (list, notice) in all.flat_map(|list| pipeline.notices(list).iter().map(move |one| (list, one))) {
+        let (name, connection) = (list.key(), notice.connection.clone());
         match templates.render_text(&notice.sns, &render_context(run, None)) {
             Ok(topic) if seen.insert((connection.clone(), topic.clone())) => {
                 parts.push(Part::Notice { name, connection, topic });

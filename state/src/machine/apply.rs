@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    AttemptChange, AttemptKey, Effect, Event, RUN_TIMEOUT_REASON, STOP_REPEAT, Stepper, legal, retry,
+    AttemptChange, AttemptKey, Effect, Event, NoticeOutcome, RUN_TIMEOUT_REASON, STOP_REPEAT, Stepper, legal,
+    retry,
 };
 use crate::{
     document::Document,
@@ -470,6 +471,7 @@ impl Stepper<'_> {
             self.run.tasks[task].retry_at = Some(self.now.checked_add(pause).unwrap_or(Timestamp::MAX));
             self.run.set_timer(task, due_before);
             self.set_task_state(task, TaskState::Retrying, Some(failure.message.clone()));
+            self.ask_notices(NoticeOutcome::Retry, Some(AttemptKey { task, number }));
         } else {
             self.set_task_state(task, TaskState::Failed, Some(failure.message.clone()));
         }

@@ -27,7 +27,7 @@ pub struct Delta {
     pub transitions: Vec<Transition>,
     /// What must be done outside.
     pub effects: Vec<Effect>,
-    /// Which notices the end of the run asks for.
+    /// Which notices the changes ask for.
     pub notices: Vec<NoticeRequest>,
 }
 
@@ -98,13 +98,15 @@ pub enum Effect {
     },
 }
 
-/// A notice that the end of a run asks for.
+/// A notice that a change of a run asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeRequest {
     /// Which list of the pipeline.
     pub outcome: NoticeOutcome,
     /// Which entry of that list.
     pub index: usize,
+    /// The attempt that it is about, where it is about one.
+    pub attempt: Option<AttemptKey>,
 }
 
 /// Which list of notices.
@@ -115,15 +117,41 @@ pub enum NoticeOutcome {
     Success,
     /// `on_failure`.
     Failure,
+    /// `on_late`.
+    Late,
+    /// `on_recovery`.
+    Recovery,
+    /// `on_warning`.
+    Warning,
+    /// `on_retry`.
+    Retry,
 }
 
 impl NoticeOutcome {
+    /// Every list.
+    pub const ALL: [Self; 6] =
+        [Self::Success, Self::Failure, Self::Late, Self::Recovery, Self::Warning, Self::Retry];
+
     /// The stored word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
+            Self::Late => "late",
+            Self::Recovery => "recovery",
+            Self::Warning => "warning",
+            Self::Retry => "retry",
         }
+    }
+
+    /// The list that this word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.word() == word)
+    }
+
+    /// The key of the pipeline file.
+    pub fn key(self) -> String {
+        format!("on_{}", self.word())
     }
 }
 

@@ -1,8 +1,11 @@
 //! Follows the consequences: readiness downstream, and the end of the run. Bounded by the
 //! number of task runs, because each settles at most once between two clears.
 
-use super::{Effect, NoticeOutcome, NoticeRequest, RUN_TIMEOUT_REASON, Stepper, rules};
-use crate::words::{RunState, TaskState};
+use super::{AttemptKey, Effect, NoticeOutcome, NoticeRequest, RUN_TIMEOUT_REASON, Stepper, rules};
+use crate::{
+    pipeline::Notice,
+    words::{RunState, TaskState},
+};
 
 impl Stepper<'_> {
     pub(super) fn settle(&mut self) {
@@ -56,12 +59,30 @@ impl Stepper<'_> {
             (_, false, false) => RunState::Succeeded,
         };
         self.set_run_state(to, self.run.cancel_reason.clone());
-        let pipeline = &self.run.definition.pipeline;
-        let (outcome, count) = match to {
-            RunState::Succeeded => (NoticeOutcome::Success, pipeline.on_success.len()),
-            RunState::Failed => (NoticeOutcome::Failure, pipeline.on_failure.len()),
-            _ => return,
+        let succeeded: &[NoticeOutcome] =
+            &[NoticeOutcome::Success, NoticeOutcome::Warning, NoticeOutcome::Recovery];
+        let outcomes = match to {
+            RunState::Succeeded => succeeded,
+            RunState::Failed => &[NoticeOutcome::Failure],
+            _ => &[],
         };
-        self.delta.notices.extend((0..count).map(|index| NoticeRequest { outcome, index }));
+        for &outcome in outcomes {
+            self.ask_notices(outcome, None);
+        }
+    }
+
+    /// Asks for the notices of a list; warnings are told only where there are enough of them.
+    pub(super) fn ask_notices(&mut self, outcome: NoticeOutcome, attempt: Option<AttemptKey>) {
+        let notices = self.run.definition.pipeline.notices(outcome);
+        if notices.is_empty() {
+            return;
+        }
+        let warnings: usize = self.run.tasks.iter().map(|task| task.warnings.len()).sum();
+        let wanted = |notice: &Notice| {
+            let least = notice.min_count.map_or(1, |count| usize::try_from(count).unwrap_or(usize::MAX));
+            outcome != NoticeOutcome::Warning || warnings >= least
+        };
+        let indices: Vec<usize> = (0..notices.len()).filter(|index| wanted(&notices[*index])).collect();
+        self.delta.notices.extend(indices.into_iter().map(|index| NoticeRequest { outcome, index, attempt }));
     }
 }

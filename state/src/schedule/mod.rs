@@ -9,10 +9,12 @@
 //! - [`select`]: which interval a person means with `--date`.
 //! - [`run_key`], [`parse_run_key`]: the text that names a run within its pipeline.
 //! - [`due_fires`]: what to start now, after whatever downtime.
+//! - [`Deadline`], [`passed_deadlines`]: until when a run should be done, and what is late.
 //! - [`describe_interval`], [`describe_range`]: the same line wherever a run is shown.
 
 mod calendar;
 mod date_text;
+mod deadline;
 mod display;
 mod due;
 mod expression;
@@ -26,6 +28,7 @@ mod select;
 mod transitions;
 
 pub use calendar::{Calendar, CalendarError, DstRule, zone};
+pub use deadline::{Deadline, LOOKED_AT_MAX, Passed, passed_deadlines};
 pub use display::{describe_instant, describe_interval, describe_range};
 pub use due::{Due, Fire, ON_TIME_GRACE, due_fires};
 pub use field::FieldError;

@@ -12,6 +12,7 @@
 //! | `own` | claiming, loading, releasing; replicas and their heartbeats |
 //! | `pipelines` | versions, deploys, schedules, pausing |
 //! | `backfills` | lists of dates that are worked off |
+//! | `late` | deadlines that have passed |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
@@ -22,6 +23,7 @@ mod create;
 mod error;
 mod inbox;
 mod lane;
+mod late;
 mod link;
 mod logs;
 mod others;
@@ -47,6 +49,7 @@ pub use self::{
     create::{Births, Created, NewRun},
     error::StoreError,
     inbox::{Answer, Letter},
+    late::{Late, LateRow},
     logs::LogPiece,
     others::{AwaitedRow, OtherRun},
     outbox::Parcel,

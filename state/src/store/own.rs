@@ -100,6 +100,8 @@ pub struct Work {
     pub parcels: bool,
     /// Backfills to go on with.
     pub backfills: bool,
+    /// Pipelines with a deadline that may have passed.
+    pub lates: bool,
     /// Pipelines whose time has come.
     pub fires: bool,
     /// The earliest coming fire.
@@ -201,6 +203,7 @@ impl Store {
             letters: row.letters,
             parcels: row.parcels,
             backfills: row.backfills,
+            lates: row.lates,
             fires: row.fires,
             next_fire_at: read_option(row.next_fire_at),
         })

@@ -311,11 +311,15 @@ async fn make_current(
             .await?;
     }
     let next = pipeline.calendar.as_ref().and_then(|calendar| calendar.next_after(now));
+    let late = pipeline.deadline.zip(pipeline.calendar.as_ref()).zip(next);
+    let late = late.map(|((deadline, calendar), next)| deadline.of(calendar, next));
     sqlx::query!(
-        "insert into pipeline (name, current_version, max_active_runs, concurrency_group, fired_until, next_fire_at)
-         values ($1, $2, $3, $4, $5, $6)
+        "insert into pipeline (name, current_version, max_active_runs, concurrency_group, fired_until, next_fire_at,
+                               late_until, next_late_at)
+         values ($1, $2, $3, $4, $5, $6, $5, $7)
          on conflict (name) do update
-            set current_version = $2, max_active_runs = $3, concurrency_group = $4, removed = false,
+            set current_version = $2, late_until = case when pipeline.next_late_at is null then $5 else pipeline.late_until end,
+                next_late_at = case when $7::timestamptz is null then null else least(pipeline.next_late_at, $7) end, max_active_runs = $3, concurrency_group = $4, removed = false,
                 next_fire_at = case when $6::timestamptz is null then null
                                     when pipeline.removed or pipeline.next_fire_at is null then $6
                                     else least(pipeline.next_fire_at, $6) end,
@@ -326,7 +330,8 @@ async fn make_current(
         i32::try_from(pipeline.max_active_runs).unwrap_or(i32::MAX),
         pipeline.concurrency_group,
         at(now) as _,
-        at_option(next) as _
+        at_option(next) as _,
+        at_option(late) as _
     )
     .execute(&mut **tx)
     .await?;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::RunId,
-    machine::{self, Delta, legal::IllegalTransition},
+    machine::{self, Delta, NoticeRequest, legal::IllegalTransition},
     run::Run,
 };
 
@@ -89,14 +89,7 @@ impl Batch {
             list.push(attempt_change(run, change));
         }
         for notice in &delta.notices {
-            let (outcome, index) = (notice.outcome.word(), notice.index);
-            self.notices.push(NoticeRow {
-                run_id: run.id.0,
-                dedupe_key: format!("{}:g{}:{outcome}:{index}", run.id, run.generation),
-                payload: written(&json!({
-                    "generation": run.generation, "outcome": outcome, "index": index,
-                })),
-            });
+            self.notices.push(notice_row(run, notice));
         }
         self.letters.extend(commit.letters.iter().map(|&inbox_id| LetterRow { run_id: run.id.0, inbox_id }));
         Ok(())
@@ -151,6 +144,20 @@ fn task_change(run: &Run, task: usize) -> TaskChange {
         failure: entry.failure.as_ref().and_then(written),
         started_at: at_option(entry.started_at),
         ended_at: at_option(entry.ended_at),
+    }
+}
+
+fn notice_row(run: &Run, notice: &NoticeRequest) -> NoticeRow {
+    let (outcome, index) = (notice.outcome.word(), notice.index);
+    let about = notice.attempt.map(|key| format!(":{}:{}", key.task, key.number)).unwrap_or_default();
+    let payload = json!({
+        "generation": run.generation, "outcome": outcome, "index": index,
+        "task": notice.attempt.map(|key| key.task), "attempt": notice.attempt.map(|key| key.number),
+    });
+    NoticeRow {
+        run_id: run.id.0,
+        dedupe_key: format!("{}:g{}:{outcome}:{index}{about}", run.id, run.generation),
+        payload: written(&payload),
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
             }
         })
         .collect();
-    let notice = Notice { sns: "arn".into(), connection: "aws".into(), subject: None, message: None };
+    let notice =
+        Notice { sns: "arn".into(), connection: "aws".into(), subject: None, message: None, min_count: None };
     Pipeline {
         name: PipelineName::new("sim").unwrap(),
         description: String::new(),
@@ -85,6 +86,11 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
         tasks,
         on_success: vec![notice.clone()],
         on_failure: vec![notice],
+        deadline: None,
+        on_late: Vec::new(),
+        on_recovery: Vec::new(),
+        on_warning: Vec::new(),
+        on_retry: Vec::new(),
     }
 }
 

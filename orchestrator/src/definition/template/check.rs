@@ -466,8 +466,8 @@ impl<'a> Walk<'a> {
             return self.misused_secret(&span);
         }
         let elsewhere = match name {
-            "error" => Some("`error` is known only in `on_failure`"),
-            "links" => Some("`links` is known only in `on_success` and `on_failure`"),
+            "error" => Some("`error` is known only in `on_failure` and `on_retry`"),
+            "links" => Some("`links` is known only in notices about runs"),
             _ => None,
         };
         if let Some(message) = elsewhere {

@@ -100,7 +100,7 @@ impl Templates {
             collect(&task.settings, &mut texts);
             texts.extend(task.when.iter().filter(|text| is_template(text)).cloned());
         }
-        for notice in pipeline.on_success.iter().chain(&pipeline.on_failure) {
+        for notice in pipeline.all_notices() {
             let parts = [Some(&notice.sns), notice.subject.as_ref(), notice.message.as_ref()];
             texts.extend(parts.into_iter().flatten().filter(|text| is_template(text)).cloned());
         }

@@ -131,10 +131,12 @@ pub(super) const FOREIGN: [(&str, &str); 9] = [
 pub enum Place {
     /// A task's settings.
     Task,
-    /// A notice of `on_success`.
+    /// A notice of `on_success`, `on_warning` or `on_recovery`.
     OnSuccess,
-    /// A notice of `on_failure`.
+    /// A notice of `on_failure` or `on_retry`.
     OnFailure,
+    /// A notice of `on_late`: there may be no run.
+    OnLate,
 }
 
 impl Place {
@@ -144,6 +146,7 @@ impl Place {
             Self::Task => &["secrets"],
             Self::OnSuccess => &["links"],
             Self::OnFailure => &["error", "links"],
+            Self::OnLate => &[],
         }
     }
 }

@@ -20,7 +20,7 @@ const DATES_MAX: i64 = 20_000;
 const ERRORS_MAX: usize = 12;
 
 /// The digest of a backfill, for one entry of its pipeline's notices.
-pub(super) async fn digest(shared: &Arc<Shared>, id: Uuid, payload: &Value) -> Result<Letter, String> {
+pub(super) async fn letter(shared: &Arc<Shared>, id: Uuid, payload: &Value) -> Result<Letter, String> {
     let missing = || format!("there is no backfill {id}");
     let rows = shared.store.backfills(Some(id), 1).await.map_err(|error| chain(&error))?;
     let row = rows.into_iter().next().ok_or_else(missing)?;
