@@ -1,6 +1,8 @@
 //! Enumerates every pair of states and holds `docs/state-machine.md` to the table of legal
 //! transitions. `UPDATE_DOCS=1` writes the page.
 
+mod operations;
+
 use std::{fmt::Write as _, fs, path::Path};
 
 use trunkline_state::{
@@ -75,7 +77,18 @@ fn page() -> String {
     text += &chart(AttemptState::ALL, AttemptState::word, may, &begins, AttemptState::is_terminal);
     text += "\n";
     text += &table(AttemptState::ALL, AttemptState::word, may);
+    text += "\n## What people may ask\n\nEach operation in each situation of a run and one of its tasks: the states \
+             afterwards, `done` where they stay as\nthey are, and nothing where it is refused with the reason. Another \
+             task beside it is ready, a third one follows it.\nIt does not matter which replica owns the run, or \
+             whether any does.\n\n";
+    text += &operations::table().0;
     text
+}
+
+#[test]
+fn every_refusal_says_what_to_do() {
+    assert_eq!(operations::missing(), Vec::<String>::new());
+    insta::assert_snapshot!(operations::table().1);
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Stepper<'_> {
             }
             Command::Pause => self.pause(actor),
             Command::Resume => self.resume(actor),
-            Command::RetryNow { task } => self.retry_now(*task, actor),
+            Command::RetryNow { task } => self.retry_now(*task),
             Command::Decide { task, approved, comment } => {
                 self.decide(*task, *approved, comment.as_deref(), actor)
             }
@@ -220,7 +220,7 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    fn retry_now(&mut self, task: usize, actor: &str) -> Result<(), Refusal> {
+    fn retry_now(&mut self, task: usize) -> Result<(), Refusal> {
         let name = self.task_name(task)?;
         let entry = &self.run.tasks[task];
         if entry.state == TaskState::Retrying {
@@ -233,7 +233,7 @@ impl Stepper<'_> {
                 Ok(())
             }
             _ => refuse(format!(
-                "task {name} of {} is {}: only a task that waits for its next try can be retried now ({actor})",
+                "task {name} of {} is {}: only a task that waits for its next try can be retried now",
                 self.run.label(),
                 entry.state
             )),

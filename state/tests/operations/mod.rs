@@ -1,0 +1,311 @@
+//! Every operation of a person on every state that a run and a task can be in, tried on the core:
+//! the table of `docs/state-machine.md`.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use trunkline_state::{
+    ids::RunId,
+    machine::{self, AttemptKey, Command, Event, Mark, Resolution},
+    pipeline::Pipeline,
+    run::{Definition, Failure, Installation, Run, Trigger},
+    words::{AttemptState, RunState, TaskState},
+};
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+/// The task that is asked about. `after` follows it, `beside` does not.
+const SUBJECT: usize = 0;
+
+fn definition() -> Arc<Definition> {
+    let task = |name: &str, depends_on: &[usize]| {
+        json!({
+            "name": name, "type": "noop", "settings": {}, "depends_on": depends_on, "trigger_rule": "all_success",
+            "connection": "aws", "timeout": Duration::from_secs(60), "poll_interval": Duration::from_secs(1),
+            "retry": {"retries": 1, "delay": Duration::from_secs(60), "backoff": 1.0, "delay_max": Duration::from_secs(60)},
+        })
+    };
+    let pipeline: Pipeline = serde_json::from_value(json!({
+        "name": "p", "environment": "local", "timezone": "UTC", "data_interval": "none", "catchup": "none",
+        "max_active_runs": 1, "tasks": [task("subject", &[]), task("beside", &[]), task("after", &[0])],
+    }))
+    .unwrap();
+    Arc::new(Definition::new(pipeline, 1))
+}
+
+/// A run on its way, and the time that passes for it.
+struct Way {
+    run: Run,
+    now: Timestamp,
+}
+
+impl Way {
+    fn new() -> Self {
+        let installation = Installation { id: Uuid::from_u128(1), incarnation: 1 };
+        let run = Run::new(
+            RunId(Uuid::from_u128(2)),
+            definition(),
+            installation,
+            "k".into(),
+            NOW,
+            None,
+            None,
+            Map::new(),
+            Trigger::Manual,
+            NOW,
+        );
+        Self { run, now: NOW }
+    }
+
+    fn feel(&mut self, event: Event) -> &mut Self {
+        self.now += SignedDuration::from_secs(1);
+        let delta = machine::step(&mut self.run, &[event], self.now);
+        assert_eq!(delta.illegal, None);
+        self
+    }
+
+    fn ask(&mut self, command: &Command) -> &mut Self {
+        self.now += SignedDuration::from_secs(1);
+        let delta = machine::ask(&mut self.run, "user:test", command, self.now).unwrap();
+        assert_eq!(delta.illegal, None);
+        self
+    }
+
+    fn prepare(&mut self, task: usize) -> &mut Self {
+        let number = self.run.tasks[task].attempts + 1;
+        self.feel(Event::Prepared { task, number, request: json!({}).into(), baseline: json!({}).into() })
+    }
+
+    fn key(&self, task: usize) -> AttemptKey {
+        AttemptKey { task, number: self.run.tasks[task].attempts }
+    }
+
+    fn accept(&mut self, task: usize, awaits_person: bool) -> &mut Self {
+        let attempt = self.key(task);
+        let (handle, external_id) = (json!({"id": "x"}).into(), "x".to_owned());
+        self.feel(Event::Accepted { attempt, handle, external_id, reattached: false, awaits_person })
+    }
+
+    fn start(&mut self, task: usize) -> &mut Self {
+        self.prepare(task).accept(task, false)
+    }
+
+    fn intent_at(&self) -> Timestamp {
+        self.run.tasks[SUBJECT].attempt.as_ref().unwrap().intent_at
+    }
+
+    fn succeed(&mut self, task: usize) -> &mut Self {
+        let attempt = self.key(task);
+        self.feel(Event::Succeeded { attempt, outcome: json!({}) })
+    }
+
+    fn fail(&mut self, task: usize, class: &str) -> &mut Self {
+        let attempt = self.key(task);
+        self.feel(Event::Failed { attempt, failure: Failure::new(class, "broke"), outcome: Value::Null })
+    }
+}
+
+/// Ways to the states of a task whose run goes on.
+fn task_states() -> Vec<(&'static str, Way)> {
+    let make = |go: &dyn Fn(&mut Way)| {
+        let mut way = Way::new();
+        way.feel(Event::Admitted);
+        go(&mut way);
+        way
+    };
+    vec![
+        ("queued", make(&|_| {})),
+        (
+            "running, just being sent",
+            make(&|way| {
+                way.prepare(SUBJECT);
+            }),
+        ),
+        (
+            "running, start put off",
+            make(&|way| {
+                way.prepare(SUBJECT);
+                let (attempt, intent_at) = (way.key(SUBJECT), way.intent_at());
+                let until = way.now + SignedDuration::from_hours(1);
+                way.feel(Event::Deferred { attempt, intent_at, until, reason: "throttled".into() });
+            }),
+        ),
+        (
+            "running, start unconfirmed",
+            make(&|way| {
+                way.prepare(SUBJECT);
+                let (attempt, intent_at) = (way.key(SUBJECT), way.intent_at());
+                way.feel(Event::StartUnknown { attempt, intent_at, reason: "answer lost".into() });
+            }),
+        ),
+        (
+            "running",
+            make(&|way| {
+                way.start(SUBJECT);
+            }),
+        ),
+        (
+            "running, being stopped",
+            make(&|way| {
+                way.start(SUBJECT).ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
+            }),
+        ),
+        (
+            "awaiting_approval",
+            make(&|way| {
+                way.prepare(SUBJECT).accept(SUBJECT, true);
+            }),
+        ),
+        (
+            "retrying",
+            make(&|way| {
+                way.start(SUBJECT).fail(SUBJECT, "failed");
+            }),
+        ),
+        (
+            "succeeded",
+            make(&|way| {
+                way.start(SUBJECT).succeed(SUBJECT);
+            }),
+        ),
+        (
+            "failed",
+            make(&|way| {
+                way.start(SUBJECT).fail(SUBJECT, "config");
+            }),
+        ),
+        (
+            "skipped",
+            make(&|way| {
+                way.feel(Event::Unwanted { task: SUBJECT, number: 1, reason: "no".into() });
+            }),
+        ),
+        (
+            "cancelled",
+            make(&|way| {
+                way.ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
+            }),
+        ),
+    ]
+}
+
+/// Every situation, by its name.
+fn situations() -> Vec<(String, Run)> {
+    let mut all = vec![("queued, waiting".to_owned(), Way::new().run)];
+    for (name, mut way) in task_states() {
+        all.push((format!("running, {name}"), way.run.clone()));
+        way.ask(&Command::Pause);
+        all.push((format!("paused, {name}"), way.run.clone()));
+        let mut cancelled = way;
+        cancelled.ask(&Command::Cancel { task: None, reason: None });
+        let word = cancelled.run.state.word();
+        all.push((format!("{word}, {name} before"), cancelled.run));
+    }
+    let ended = |go: &dyn Fn(&mut Way)| {
+        let mut way = Way::new();
+        way.feel(Event::Admitted).start(1).succeed(1);
+        go(&mut way);
+        assert!(way.run.state.is_terminal());
+        way.run
+    };
+    all.push((
+        "succeeded, succeeded".to_owned(),
+        ended(&|way| {
+            way.start(0).succeed(0).start(2).succeed(2);
+        }),
+    ));
+    all.push((
+        "succeeded, skipped".to_owned(),
+        ended(&|way| {
+            way.feel(Event::Unwanted { task: SUBJECT, number: 1, reason: "no".into() });
+        }),
+    ));
+    all.push((
+        "failed, failed".to_owned(),
+        ended(&|way| {
+            way.start(0).fail(0, "config");
+        }),
+    ));
+    all.push((
+        "failed, cancelled".to_owned(),
+        ended(&|way| {
+            way.ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
+        }),
+    ));
+    all
+}
+
+fn operations() -> Vec<(&'static str, Command)> {
+    let resolve = |resolution| Command::Resolve { task: SUBJECT, resolution };
+    let decide = |approved| Command::Decide { task: SUBJECT, approved, comment: None };
+    let mark = |mark| Command::Mark { tasks: vec![SUBJECT], mark, reason: None };
+    let handle = Resolution::Handle { handle: json!({"id": "y"}).into(), external_id: "y".into() };
+    vec![
+        ("clear", Command::Clear { tasks: vec![SUBJECT], generation: None, reason: None }),
+        ("mark succeeded", mark(Mark::Succeeded)),
+        ("mark failed", mark(Mark::Failed)),
+        ("cancel run", Command::Cancel { task: None, reason: None }),
+        ("cancel task", Command::Cancel { task: Some(SUBJECT), reason: None }),
+        ("pause", Command::Pause),
+        ("resume", Command::Resume),
+        ("retry-now", Command::RetryNow { task: SUBJECT }),
+        ("approve", decide(true)),
+        ("reject", decide(false)),
+        ("resolve --handle", resolve(handle)),
+        ("resolve --not-started", resolve(Resolution::NotStarted)),
+        ("resolve --lost", resolve(Resolution::Lost)),
+    ]
+}
+
+fn words(run: &Run) -> String {
+    let task = &run.tasks[SUBJECT];
+    let attempt =
+        task.attempt.as_ref().map(|attempt| attempt.state).filter(|state| *state != AttemptState::Running);
+    let attempt = attempt.map(|state| format!(" ({})", state.word())).unwrap_or_default();
+    format!("{} / {}{attempt}", run.state, task.state)
+}
+
+/// What each operation does in each situation, as a table; and in which words it is refused.
+pub(crate) fn table() -> (String, String) {
+    let operations = operations();
+    let names: Vec<&str> = operations.iter().map(|(name, _)| *name).collect();
+    let mut text = format!("| run, task | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let mut refusals: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+    for (situation, run) in situations() {
+        let mut cells = Vec::new();
+        for (place, (name, command)) in operations.iter().enumerate() {
+            let mut after = run.clone();
+            let now = NOW + SignedDuration::from_mins(1);
+            match machine::ask(&mut after, "user:test", command, now) {
+                Ok(delta) => {
+                    assert_eq!(delta.illegal, None, "{situation}: {name}");
+                    assert!(!delta.transitions.is_empty(), "{situation}: {name} has no line of history");
+                    let (before, now) = (words(&run), words(&after));
+                    cells.push(if before == now { "done".to_owned() } else { now });
+                }
+                Err(refusal) => {
+                    assert_eq!(words(&run), words(&after), "{situation}: a refused {name} changed something");
+                    refusals.entry((place, refusal.0)).or_default().push(situation.clone());
+                    cells.push(String::new());
+                }
+            }
+        }
+        let _ = writeln!(text, "| {situation} | {} |", cells.join(" | "));
+    }
+    let mut refused = String::new();
+    for ((place, reason), situations) in refusals {
+        let _ = writeln!(refused, "{}: {reason}\n    {}", names[place], situations.join("; "));
+    }
+    (text, refused)
+}
+
+/// That the table leaves out no state.
+pub(crate) fn missing() -> Vec<String> {
+    let situations = situations();
+    let runs = RunState::ALL.iter().filter(|state| !situations.iter().any(|(_, run)| run.state == **state));
+    // Only what follows the subject is ever upstream_failed; it is asked about like skipped.
+    let tasks = TaskState::ALL.iter().filter(|state| **state != TaskState::UpstreamFailed);
+    let tasks = tasks.filter(|state| !situations.iter().any(|(_, run)| run.tasks[SUBJECT].state == **state));
+    runs.map(|state| state.word().to_owned()).chain(tasks.map(|state| state.word().to_owned())).collect()
+}
