@@ -54,6 +54,9 @@ pub struct Pipeline {
     /// The limit of a whole run.
     #[serde(default)]
     pub run_timeout: Option<Duration>,
+    /// How long its ended runs are kept; without one, for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Duration>,
     /// The parameters that a run may be given.
     #[serde(default)]
     pub params: IndexMap<String, Param>,

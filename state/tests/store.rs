@@ -1,145 +1,22 @@
 //! The store against a real Postgres: ownership, fences, places, append-only history.
 
-use std::{sync::Arc, time::Duration};
+mod stored;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
-use trunkline_postgres::testing::{self, TestServer};
+use serde_json::{Value, json};
 use trunkline_state::{
-    document::Document,
-    ids::{PipelineName, ReplicaId, RunId, TaskName},
-    machine::{self, AttemptKey, Command, Delta, Effect, Event},
-    pipeline::{Catchup, Pipeline, RetryPolicy, Task, TriggerRule},
-    run::{Definition, Failure, Run, Trigger},
-    schedule::DataInterval,
-    store::{
-        Answer, AwaitedRow, Batch, Births, BudgetRow, Commit, Created, NewRun, OtherRun, Place, Role, Store,
-        StoreError,
-    },
+    ids::RunId,
+    machine::{self, AttemptKey, Command, Effect, Event},
+    pipeline::Pipeline,
+    run::{Failure, Run},
+    store::{Answer, AwaitedRow, Batch, BudgetRow, Commit, Created, OtherRun, StoreError},
     words::RunState,
 };
 use uuid::Uuid;
 
-const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
-
-fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Option<&str>) -> Pipeline {
-    let tasks = (0..tasks)
-        .map(|position| Task {
-            name: TaskName::new(format!("t{position}")).unwrap(),
-            operator: "noop".into(),
-            settings: json!({}),
-            depends_on: if position == 0 { vec![] } else { vec![position - 1] },
-            trigger_rule: TriggerRule::AllSuccess,
-            when: None,
-            connection: "aws".into(),
-            retry: RetryPolicy {
-                retries: 0,
-                delay: Duration::from_secs(1),
-                backoff: 1.0,
-                delay_max: Duration::from_secs(1),
-                retry_on: vec![],
-            },
-            timeout: Duration::from_secs(60),
-            poll_interval: Duration::from_secs(1),
-        })
-        .collect();
-    Pipeline {
-        name: PipelineName::new(name).unwrap(),
-        description: String::new(),
-        owner: String::new(),
-        tags: vec![],
-        environment: "local".into(),
-        calendar: None,
-        timezone: "UTC".into(),
-        start_date: None,
-        data_interval: DataInterval::None,
-        catchup: Catchup::Last,
-        max_active_runs,
-        concurrency_group: group.map(str::to_owned),
-        run_timeout: None,
-        params: indexmap::IndexMap::new(),
-        vars: indexmap::IndexMap::new(),
-        connections: indexmap::IndexMap::new(),
-        secrets: indexmap::IndexMap::new(),
-        tasks,
-        on_success: vec![],
-        on_failure: vec![],
-        deadline: None,
-        on_late: vec![],
-        on_recovery: vec![],
-        on_warning: vec![],
-        on_retry: vec![],
-    }
-}
-
-struct Fixture {
-    _server: TestServer,
-    url: String,
-}
-
-impl Fixture {
-    async fn new(name: &str) -> Self {
-        let server = testing::shared().await.unwrap();
-        let url = server.database(name).await.unwrap();
-        Self { _server: server, url }
-    }
-
-    async fn replica(&self, number: u128) -> Store {
-        let store = Store::connect(&self.url, ReplicaId(Uuid::from_u128(number)), true).await.unwrap();
-        store.migrate().await.unwrap();
-        store.register(Role::Serve, &Place::default()).await.unwrap();
-        store
-    }
-}
-
-async fn deployed(store: &Store, pipeline: Pipeline) -> Arc<Definition> {
-    let name = pipeline.name.to_string();
-    store.deploy(vec![(pipeline, "source".into())], false, "user:test", NOW).await.unwrap();
-    let version = store.version(&name, None).await.unwrap().version;
-    store.definition(&name, version).await.unwrap()
-}
-
-/// A run as the engine makes it: admitted, with the intent of its first task.
-async fn new_run(store: &Store, definition: &Arc<Definition>, id: u128, key: &str) -> (Run, Delta) {
-    let installation = store.installation().await.unwrap();
-    let mut run = Run::new(
-        RunId(Uuid::from_u128(id)),
-        Arc::clone(definition),
-        installation,
-        key.into(),
-        NOW,
-        None,
-        None,
-        Map::new(),
-        Trigger::Manual,
-        NOW,
-    );
-    let mut delta = machine::step(&mut run, &[Event::Admitted], NOW);
-    delta.merge(machine::step(&mut run, &[prepared(0, 1)], NOW));
-    (run, delta)
-}
-
-fn prepared(task: usize, number: u32) -> Event {
-    Event::Prepared { task, number, request: json!({"token": "t"}).into(), baseline: Document::null() }
-}
-
-async fn create(store: &Store, run: &Run, delta: &Delta) -> Created {
-    let mut births = Births::default();
-    births.push(&NewRun { run, delta, actor: "user:test" });
-    store.create_runs(&births).await.unwrap()[0]
-}
-
-async fn save(store: &Store, run: &Run, fence: i64, delta: &Delta) -> Result<bool, StoreError> {
-    let mut batch = Batch::default();
-    batch.push(&Commit { run, fence, delta, actor: "replica:test", letters: &[] }).unwrap();
-    Ok(!store.save(&batch).await?.is_empty())
-}
-
-const FIRST: AttemptKey = AttemptKey { task: 0, number: 1 };
-
-fn done(attempt: AttemptKey) -> Event {
-    Event::Succeeded { attempt, outcome: json!({"outputs": {"rows": 7}, "warnings": ["odd"]}) }
-}
+use stored::{FIRST, Fixture, NOW, create, deployed, done, new_run, pipeline, prepared, save};
 
 #[tokio::test]
 async fn a_run_survives_the_way_to_the_store_and_back() {

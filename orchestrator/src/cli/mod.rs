@@ -25,6 +25,7 @@ mod mark;
 mod output;
 mod plan;
 mod progress;
+mod purge;
 mod run;
 mod runs;
 mod sandbox;
@@ -135,6 +136,8 @@ enum Command {
     Stop(status::StopArgs),
     /// Print the JSON Schema of pipeline files, for editors
     Schema,
+    /// Remove ended runs that are older than the pipelines' retention
+    Purge(purge::PurgeArgs),
     /// Check this machine and project, and fix what can be fixed
     Doctor,
     /// Print a completion script
@@ -230,6 +233,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Status => status::status(cx).await,
         Command::Stop(args) => status::stop(cx, &args).await,
         Command::Schema => validate::schema(cx),
+        Command::Purge(args) => purge::purge(cx, &args).await,
         Command::Doctor => doctor::doctor(cx).await,
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -3,7 +3,7 @@
 //! Every check runs, whatever an earlier one found; the pipeline comes out only where none
 //! found an error. Files are opened here only through [`super::files`].
 
-use std::{collections::HashSet, ops::Range, path::Path};
+use std::{collections::HashSet, ops::Range, path::Path, time::Duration};
 
 use indexmap::IndexMap;
 use jiff::civil;
@@ -27,7 +27,7 @@ use super::{
     reader::{Keys, Reader, shorten},
     suggest::did_you_mean,
     task::{ReadTask, TaskScope, task},
-    timing::read_timing,
+    timing::{read_timing, retention},
     tree::{Entry, Kind, Mapping, Node},
 };
 
@@ -39,7 +39,7 @@ const TAGS_MAX: usize = 50;
 const ACTIVE_RUNS_MAX: u32 = 1_000;
 
 /// The keys of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 24] = [
+pub const PIPELINE_KEYS: [&str; 25] = [
     "name",
     "description",
     "owner",
@@ -53,6 +53,7 @@ pub const PIPELINE_KEYS: [&str; 24] = [
     "max_active_runs",
     "concurrency_group",
     "run_timeout",
+    "retention",
     "params",
     "defaults",
     "tasks",
@@ -84,6 +85,8 @@ pub struct Scope {
     pub environments: Vec<EnvironmentNames>,
     /// The project's `defaults`.
     pub defaults: Common,
+    /// How long ended runs are kept, for pipelines that do not say it.
+    pub retention: Option<Duration>,
     /// The project's notices, for pipelines without their own.
     pub notices: Lists<Vec<Notice>>,
 }
@@ -195,6 +198,7 @@ impl Lowering<'_> {
         let notices = all_notices(&mut self.reader, top, connection);
         let described = self.described(top);
         let (run_timeout, concurrency_group, max_active_runs) = self.limits(top);
+        let retention = top.get("retention").and_then(|entry| retention(&mut self.reader, entry));
         let graph = self.graph(&tasks);
         let names = NameScope {
             data_interval: timing.data_interval != DataInterval::None,
@@ -227,6 +231,7 @@ impl Lowering<'_> {
             max_active_runs,
             concurrency_group,
             run_timeout,
+            retention: retention.or(self.scope.retention),
             params,
             vars: self.scope.vars.clone(),
             connections,
@@ -281,7 +286,7 @@ impl Lowering<'_> {
         (description, owner, tags.into_iter().map(|(tag, _)| tag).collect())
     }
 
-    fn limits(&mut self, top: &Mapping) -> (Option<std::time::Duration>, Option<String>, u32) {
+    fn limits(&mut self, top: &Mapping) -> (Option<Duration>, Option<String>, u32) {
         let run_timeout = top.get("run_timeout").and_then(|entry| self.reader.positive_duration(entry));
         let group = top.get("concurrency_group").and_then(|entry| self.reader.text(entry));
         let active =

@@ -35,7 +35,7 @@ pub(crate) mod settings;
 pub(crate) mod suggest;
 mod task;
 pub mod template;
-mod timing;
+pub(crate) mod timing;
 pub mod tree;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

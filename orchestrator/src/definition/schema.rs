@@ -75,6 +75,7 @@ fn pipeline_properties() -> Value {
         "max_active_runs": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 1 },
         "concurrency_group": { "type": "string", "description": "Whole runs of one group exclude each other." },
         "run_timeout": { "$ref": "#/$defs/duration" },
+        "retention": { "$ref": "#/$defs/duration", "description": "How long ended runs are kept, at least 100d; without one, for ever." },
         "params": { "type": ["object", "null"], "additionalProperties": { "$ref": "#/$defs/param" }, "maxProperties": params::PARAMS_MAX },
         "defaults": { "$ref": "#/$defs/defaults" },
         "tasks": {

@@ -1,6 +1,8 @@
 //! `schedule`, `timezone`, `dst`, `start_date`, `data_interval`, `catchup` and `deadline`, and whether
 //! they go together.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, civil};
 use trunkline_state::{
     pipeline::Catchup,
@@ -13,6 +15,10 @@ use super::{
     suggest::nearest,
     tree::{Entry, Mapping},
 };
+
+/// Step Functions keeps names of executions for 90 days, and Glue lists runs for as long: a new run of a
+/// forgotten date would make the same names, and find those jobs instead of starting its own.
+pub const RETENTION_MIN: Duration = Duration::from_hours(100 * 24);
 
 /// The keys of a deadline.
 pub(super) const DEADLINE_KEYS: [&str; 2] = ["by", "after"];
@@ -57,6 +63,21 @@ pub(super) fn read_timing(reader: &mut Reader, top: &Mapping) -> Timing {
         data_interval,
         catchup: catchup.unwrap_or(Catchup::Last),
     }
+}
+
+/// `retention`, in a pipeline or in the project file.
+pub(crate) fn retention(reader: &mut Reader, entry: &Entry) -> Option<Duration> {
+    let kept = reader.positive_duration(entry)?;
+    if kept >= RETENTION_MIN {
+        return Some(kept);
+    }
+    let days = RETENTION_MIN.as_secs() / 86_400;
+    let diagnostic = reader
+        .error(&entry.value.span, format!("`retention` must be at least {days}d"))
+        .label("too short")
+        .help("AWS knows a run's jobs by their names for 90 days; a run of the same date would find them");
+    reader.report(diagnostic);
+    None
 }
 
 /// `deadline: { by: "11:00" }` or `{ after: 2h }`.

@@ -18,7 +18,7 @@
 //! | `budget`, `alive`, `timing` | call rates, the heartbeat's gate, every time-like setting |
 //! | `look` | what an idle replica does: looks for work |
 //! | `cron`, `backfill` | due fires into runs, dates of backfills into runs |
-//! | `late` | deadlines that have passed into notices |
+//! | `late`, `retention` | deadlines that have passed into notices; old runs into nothing |
 //! | `notices` | the outbox into mails |
 //! | `shared` | what all of these use |
 //! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
@@ -42,6 +42,7 @@ mod perform;
 mod pipelines;
 mod polls;
 pub(crate) mod prepare;
+mod retention;
 mod shared;
 pub mod timing;
 
@@ -60,10 +61,13 @@ use trunkline_state::{
 use trunkline_tasks::registry::Registry;
 
 use self::message::{Asked, Message};
-pub(crate) use self::shared::{Shared, clients_of};
 pub use self::{
     message::{AskError, EngineError, RunRequest},
     timing::Timing,
+};
+pub(crate) use self::{
+    retention::RUNS_AT_ONCE as RUNS_PURGED_AT_ONCE,
+    shared::{Shared, clients_of},
 };
 use crate::clock::{SharedClock, SharedIds};
 
@@ -125,13 +129,17 @@ impl Engine {
         let (poller, poller_inbox) = mpsc::unbounded_channel();
         let shared = Arc::new_cyclic(|own| Shared::new(own, store, options, place, owner, poller));
         shared.pulse.committed(sent_at);
-        let tasks = vec![
+        let is_server = shared.is_server;
+        let mut tasks = vec![
             tokio::spawn(owner::Owner::new(Arc::clone(&shared), installation, owner_inbox).run()),
             tokio::spawn(polls::Poller::new(Arc::clone(&shared), poller_inbox).run()),
             tokio::spawn(look::heartbeats(Arc::clone(&shared))),
             tokio::spawn(look::around(Arc::clone(&shared))),
             tokio::spawn(look::hints(Arc::clone(&shared))),
         ];
+        if is_server {
+            tasks.push(tokio::spawn(retention::keep_house(Arc::clone(&shared))));
+        }
         Ok(Self { handle: EngineHandle { shared }, tasks })
     }
 

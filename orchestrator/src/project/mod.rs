@@ -30,6 +30,7 @@ use crate::definition::{
         check::{Names, check},
         vocabulary::Place,
     },
+    timing::retention,
     tree::{Mapping, Node},
 };
 
@@ -40,9 +41,10 @@ pub const PIPELINES_FOLDER: &str = "pipelines";
 /// The environment of those who name none.
 pub const LOCAL: &str = "local";
 /// The keys of the project file.
-pub const PROJECT_KEYS: [&str; 10] = [
+pub const PROJECT_KEYS: [&str; 11] = [
     "pipelines",
     "defaults",
+    "retention",
     "on_success",
     "on_failure",
     "on_late",
@@ -53,7 +55,7 @@ pub const PROJECT_KEYS: [&str; 10] = [
     "$schema",
 ];
 /// Keys that are planned.
-const LATER_KEYS: [&str; 3] = ["retention", "pools", "name"];
+const LATER_KEYS: [&str; 2] = ["pools", "name"];
 /// A project lies at most so many folders above the one that a command is called in.
 const PARENTS_MAX: usize = 64;
 
@@ -157,7 +159,8 @@ impl Project {
                 check_notices(&mut reader, list, place_of(outcome), &environments.names, out)
             });
             let environments = environments.names;
-            self.scope = Scope { environments, defaults, notices, ..self.environment.scope() };
+            let retention = top.get("retention").and_then(|entry| retention(&mut reader, entry));
+            self.scope = Scope { environments, defaults, retention, notices, ..self.environment.scope() };
         }
         out.items.extend(reader.found);
     }

@@ -16,6 +16,7 @@
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
+//! | `purge` | what is forgotten |
 
 mod arguments;
 mod backfills;
@@ -30,6 +31,7 @@ mod others;
 mod outbox;
 mod own;
 mod pipelines;
+mod purge;
 mod reads;
 mod rows;
 mod save;

@@ -79,6 +79,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
         max_active_runs: 1,
         concurrency_group: None,
         run_timeout: chance.percent(10).then(|| Duration::from_secs(7200)),
+        retention: None,
         params: indexmap::IndexMap::new(),
         vars: indexmap::IndexMap::new(),
         connections: indexmap::IndexMap::new(),
