@@ -26,6 +26,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How often what is owned is looked at, to say what changed.
 const OWNED_EVERY: Duration = Duration::from_secs(5);
 
+/// How often the heartbeat is printed: the finest that CloudWatch keeps without charge.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
+
 /// Files that `--watch` looks at; more is a data folder by mistake.
 const WATCHED_MAX: usize = 20_000;
 
@@ -35,6 +38,9 @@ pub(crate) struct ServeArgs {
     /// Deploy changed files from the project's folder, for development
     #[arg(long)]
     watch: bool,
+    /// Print a heartbeat every minute that CloudWatch Logs takes for metrics (embedded metric format)
+    #[arg(long)]
+    emf: bool,
 }
 
 /// Is a replica until told to end, then gives its runs back.
@@ -70,6 +76,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         () = guard => {}
         watched = watch(cx, &session, deployed) => watched?,
         () = report_owned(cx, engine.handle()) => {}
+        () = print_heartbeats(cx, engine.handle(), args.emf) => {}
     }
     cx.output.note("ending: nothing more is started, runs are given back");
     engine.shutdown().await?;
@@ -114,6 +121,40 @@ async fn report_owned(cx: &Context, handle: EngineHandle) {
             before = own;
         }
     }
+}
+
+/// Prints, while this replica lives, what CloudWatch makes a metric of: an alarm on its absence tells
+/// of a dead server. Ends never.
+async fn print_heartbeats(cx: &Context, handle: EngineHandle, wanted: bool) {
+    if !wanted {
+        return std::future::pending().await;
+    }
+    let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
+    loop {
+        beats.tick().await;
+        // A server whose store is gone is no use to anybody, and says nothing.
+        if handle.is_alive() {
+            cx.output.data(&heartbeat(cx.now(), &cx.config.environment, handle.owned()).to_string());
+        }
+    }
+}
+
+/// One line in the embedded metric format, as `CloudWatch_Embedded_Metric_Format_Specification` of
+/// CloudWatch's user guide has it.
+fn heartbeat(now: jiff::Timestamp, environment: &str, live_runs: usize) -> serde_json::Value {
+    serde_json::json!({
+        "_aws": {
+            "Timestamp": now.as_millisecond(),
+            "CloudWatchMetrics": [{
+                "Namespace": "Trunkline",
+                "Dimensions": [["environment"]],
+                "Metrics": [{ "Name": "Heartbeat", "Unit": "Count" }, { "Name": "LiveRuns", "Unit": "Count" }],
+            }],
+        },
+        "environment": environment,
+        "Heartbeat": 1,
+        "LiveRuns": live_runs,
+    })
 }
 
 /// Deploys the folder whenever it is not as it was `deployed` any more; nothing, if nothing was.
@@ -192,4 +233,19 @@ fn stamps(root: &Path, environment: &str) -> Stamps {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_what_cloudwatch_reads() {
+        let line = heartbeat(jiff::Timestamp::constant(1_800_000_000, 0), "prod", 3);
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        let named = directive["Metrics"].as_array().unwrap();
+        assert!(named.iter().all(|metric| line[metric["Name"].as_str().unwrap()].is_u64()));
+        assert_eq!(line[directive["Dimensions"][0][0].as_str().unwrap()], "prod");
+        assert_eq!(line["_aws"]["Timestamp"], 1_800_000_000_000_i64);
+    }
 }

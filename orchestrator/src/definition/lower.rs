@@ -170,18 +170,7 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn pipeline(&mut self, root: &Node, place: Place<'_>) -> Option<Lowered> {
-        let Kind::Mapping(top) = &root.kind else {
-            let diagnostic = self
-                .reader
-                .error(
-                    &root.span,
-                    format!("a pipeline file holds names with values, not {}", root.describe()),
-                )
-                .label("expected `name:`, `tasks:` …")
-                .help("begin with name: my_pipeline");
-            self.reader.report(diagnostic);
-            return None;
-        };
+        let Kind::Mapping(top) = &root.kind else { return self.no_mapping(root) };
         let keys = Keys { of: "a pipeline", known: &PIPELINE_KEYS, later: &LATER_PIPELINE_KEYS };
         self.reader.check_keys(top, keys);
         let name = self.name(top, &root.span);
@@ -246,6 +235,17 @@ impl Lowering<'_> {
             on_retry: of(NoticeOutcome::Retry),
         };
         Some(Lowered { pipeline, name_span, calls })
+    }
+
+    fn no_mapping(&mut self, root: &Node) -> Option<Lowered> {
+        let message = format!("a pipeline file holds names with values, not {}", root.describe());
+        let diagnostic = self
+            .reader
+            .error(&root.span, message)
+            .label("expected `name:`, `tasks:` …")
+            .help("begin with name: my_pipeline");
+        self.reader.report(diagnostic);
+        None
     }
 
     fn name(&mut self, top: &Mapping, whole: &Range<usize>) -> Option<(PipelineName, Range<usize>)> {

@@ -254,6 +254,11 @@ impl EngineHandle {
         Ok(self.shared.claim_and_adopt(run).await?)
     }
 
+    /// Whether the store heard of this replica lately enough that no other takes its runs.
+    pub fn is_alive(&self) -> bool {
+        self.shared.pulse.is_fresh(self.shared.timing.dead_after)
+    }
+
     /// How many live runs are in hand.
     pub fn owned(&self) -> usize {
         self.shared.owned.load(Ordering::Relaxed)

@@ -106,88 +106,62 @@ impl Way {
     }
 }
 
+type Go = fn(&mut Way);
+
 /// Ways to the states of a task whose run goes on.
 fn task_states() -> Vec<(&'static str, Way)> {
-    let make = |go: &dyn Fn(&mut Way)| {
+    let make = |go: Go| {
         let mut way = Way::new();
         way.feel(Event::Admitted);
         go(&mut way);
         way
     };
-    vec![
-        ("queued", make(&|_| {})),
-        (
-            "running, just being sent",
-            make(&|way| {
-                way.prepare(SUBJECT);
-            }),
-        ),
-        (
-            "running, start put off",
-            make(&|way| {
-                way.prepare(SUBJECT);
-                let (attempt, intent_at) = (way.key(SUBJECT), way.intent_at());
-                let until = way.now + SignedDuration::from_hours(1);
-                way.feel(Event::Deferred { attempt, intent_at, until, reason: "throttled".into() });
-            }),
-        ),
-        (
-            "running, start unconfirmed",
-            make(&|way| {
-                way.prepare(SUBJECT);
-                let (attempt, intent_at) = (way.key(SUBJECT), way.intent_at());
-                way.feel(Event::StartUnknown { attempt, intent_at, reason: "answer lost".into() });
-            }),
-        ),
-        (
-            "running",
-            make(&|way| {
-                way.start(SUBJECT);
-            }),
-        ),
-        (
-            "running, being stopped",
-            make(&|way| {
-                way.start(SUBJECT).ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
-            }),
-        ),
-        (
-            "awaiting_approval",
-            make(&|way| {
-                way.prepare(SUBJECT).accept(SUBJECT, true);
-            }),
-        ),
-        (
-            "retrying",
-            make(&|way| {
-                way.start(SUBJECT).fail(SUBJECT, "failed");
-            }),
-        ),
-        (
-            "succeeded",
-            make(&|way| {
-                way.start(SUBJECT).succeed(SUBJECT);
-            }),
-        ),
-        (
-            "failed",
-            make(&|way| {
-                way.start(SUBJECT).fail(SUBJECT, "config");
-            }),
-        ),
-        (
-            "skipped",
-            make(&|way| {
-                way.feel(Event::Unwanted { task: SUBJECT, number: 1, reason: "no".into() });
-            }),
-        ),
-        (
-            "cancelled",
-            make(&|way| {
-                way.ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
-            }),
-        ),
-    ]
+    let ways: [(&str, Go); 12] = [
+        ("queued", |_| {}),
+        ("running, just being sent", |way| {
+            way.prepare(SUBJECT);
+        }),
+        ("running, start put off", put_off),
+        ("running, start unconfirmed", unconfirmed),
+        ("running", |way| {
+            way.start(SUBJECT);
+        }),
+        ("running, being stopped", |way| {
+            way.start(SUBJECT).ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
+        }),
+        ("awaiting_approval", |way| {
+            way.prepare(SUBJECT).accept(SUBJECT, true);
+        }),
+        ("retrying", |way| {
+            way.start(SUBJECT).fail(SUBJECT, "failed");
+        }),
+        ("succeeded", |way| {
+            way.start(SUBJECT).succeed(SUBJECT);
+        }),
+        ("failed", |way| {
+            way.start(SUBJECT).fail(SUBJECT, "config");
+        }),
+        ("skipped", |way| {
+            way.feel(Event::Unwanted { task: SUBJECT, number: 1, reason: "no".into() });
+        }),
+        ("cancelled", |way| {
+            way.ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
+        }),
+    ];
+    ways.into_iter().map(|(name, go)| (name, make(go))).collect()
+}
+
+fn put_off(way: &mut Way) {
+    way.prepare(SUBJECT);
+    let (attempt, intent_at) = (way.key(SUBJECT), way.intent_at());
+    let until = way.now + SignedDuration::from_hours(1);
+    way.feel(Event::Deferred { attempt, intent_at, until, reason: "throttled".into() });
+}
+
+fn unconfirmed(way: &mut Way) {
+    way.prepare(SUBJECT);
+    let (attempt, intent_at) = (way.key(SUBJECT), way.intent_at());
+    way.feel(Event::StartUnknown { attempt, intent_at, reason: "answer lost".into() });
 }
 
 /// Every situation, by its name.
