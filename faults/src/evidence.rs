@@ -273,9 +273,10 @@ impl Reader {
     }
 
     async fn notices(&self) -> anyhow::Result<Vec<NoticeFact>> {
-        let rows = sqlx::query("select dedupe_key, run_id::text, state, provider_id from outbox")
-            .fetch_all(self.pool())
-            .await?;
+        let rows =
+            sqlx::query("select dedupe_key, coalesce(run_id::text, ''), state, provider_id from outbox")
+                .fetch_all(self.pool())
+                .await?;
         rows.iter()
             .map(|row| {
                 Ok(NoticeFact {

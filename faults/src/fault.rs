@@ -50,6 +50,7 @@ faults! {
     F27 = "credentials expire or a role is denied in mid-run",
     F28 = "clear and retry racing ends and crashes",
     F30 = "SNS away; crash around a publish",
+    O1 = "people who mark, pause, resume, clear and backfill, racing ends, crashes and zombies",
 }
 
 impl Fault {
@@ -59,7 +60,7 @@ impl Fault {
         match self {
             Self::F1 | Self::F4 => 4,
             Self::F2 | Self::F5 | Self::F6 => 3,
-            Self::F24 | Self::F25 => 2,
+            Self::F24 | Self::F25 | Self::O1 => 2,
             _ => 1,
         }
     }

@@ -152,6 +152,14 @@ pub enum Verb {
     Cancel(usize),
     /// Do not wait for the next try of this task.
     RetryNow(usize, &'static str),
+    /// Take a person's word for a task of the run of this index.
+    Mark(usize, &'static str, &'static str),
+    /// Start nothing more of the run of this index.
+    Pause(usize),
+    /// Go on with it.
+    Resume(usize),
+    /// Run the dates of [`BACKFILLED`] of this pipeline.
+    Backfill(&'static str),
     /// Deploy again.
     Deploy,
     /// A run, watched, of a date of its own.
@@ -160,6 +168,9 @@ pub enum Verb {
 
 /// The date of the run that is watched.
 pub const WATCHED_DATE: &str = "2026-03-20";
+
+/// The first and the last date that a backfill runs.
+pub const BACKFILLED: (&str, &str) = ("2026-04-01", "2026-04-03");
 
 /// The limit of a start at ratio 1.
 const START_LIMIT_MS: f64 = 20_000.0;
@@ -203,6 +214,10 @@ impl Plan {
         };
         if self.orders.iter().any(|order| matches!(order.verb, Verb::Cancel(index) if concerned(index))) {
             return vec!["cancelled", usual];
+        }
+        let marked = |order: &Order| matches!(order.verb, Verb::Mark(index, ..) if concerned(index));
+        if self.orders.iter().any(marked) {
+            return vec!["succeeded", "failed"];
         }
         if self.is_denied() && ["fan", "line"].contains(&pipeline) {
             return vec!["failed", usual];

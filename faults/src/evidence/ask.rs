@@ -65,7 +65,8 @@ impl Reader {
                 and not exists (select from run where ended_at is null)
                 and not exists (select from attempt where ended_at is null)
                 and not exists (select from outbox where state in ('pending', 'sending'))
-                and not exists (select from inbox where answered_at is null)";
+                and not exists (select from inbox where answered_at is null)
+                and not exists (select from backfill where state = 'running')";
         self.value(|| sqlx::query(text).bind(runs)).await
     }
 
@@ -79,6 +80,8 @@ impl Reader {
                select 'notice ' || state || coalesce(' (' || last_error || ')', '') from outbox
                 where state in ('pending', 'sending')
                union all
+               select 'backfill of ' || pipeline from backfill where state = 'running'
+               union all
                select 'letter ' || (command #>> '{}') from inbox where answered_at is null) as open";
         self.value(|| sqlx::query(text)).await
     }
@@ -89,6 +92,13 @@ impl Reader {
                select operator || ' ' || state || ' ' || count(*) as line
                  from attempt where ended_at is null group by operator, state) as live";
         self.value(|| sqlx::query(text)).await
+    }
+
+    /// Whether a run waits to be resumed.
+    pub(crate) async fn is_paused(&self, pipeline: &str, key: &str) -> anyhow::Result<bool> {
+        let text =
+            "select exists (select from run where pipeline = $1 and run_key = $2 and state = 'paused')";
+        self.value(|| sqlx::query(text).bind(pipeline).bind(key)).await
     }
 
     /// Unconfirmed starts of a process: those of runs that it owns.

@@ -117,6 +117,10 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
         }
         Fault::F23 | Fault::F24 | Fault::F25 | Fault::F27 => of_the_service(plan, dice, ratio),
         Fault::F26 | Fault::F28 => of_people(plan, dice),
+        Fault::O1 => {
+            operations(plan, dice);
+            harm_beside(plan, dice);
+        }
         Fault::F30 => {
             plan.script.push(json!({ "service": "sns", "operation": "Publish", "kind": "error_before",
                 "for_ms": percent(milliseconds(3_600_000.0 * ratio), dice.between(5, 21)) }));
@@ -299,6 +303,38 @@ fn of_people(plan: &mut Plan, dice: &mut Dice) {
             plan.orders.push(Order { after_ms: dice.between(0, 500), verb: Verb::Run, life_ms });
         }
     }
+    harm_beside(plan, dice);
+}
+
+/// Operations of people who look after runs. A run that is paused is resumed by the same person.
+fn operations(plan: &mut Plan, dice: &mut Dice) {
+    for _ in 0..dice.between(2, 5) {
+        let target = index(dice, plan.runs.len());
+        let tasks = project::tasks(plan.runs[target].pipeline);
+        let task = dice.pick(tasks).copied().unwrap_or("begin");
+        let after_ms = dice.between(0, 3_000);
+        let life_ms = dice.percent(25).then(|| dice.between(20, 700));
+        let verb = match dice.between(0, 6) {
+            0 | 1 => Verb::Mark(target, task, "succeeded"),
+            2 => Verb::Mark(target, task, "failed"),
+            3 => Verb::Clear(target, Some(task)),
+            _ => Verb::Pause(target),
+        };
+        plan.orders.push(Order { after_ms, verb, life_ms });
+        if verb == Verb::Pause(target) {
+            let after_ms = after_ms + dice.between(50, 900);
+            plan.orders.push(Order { after_ms, verb: Verb::Resume(target), life_ms: None });
+        }
+    }
+    if dice.percent(60) {
+        let pipeline = ["fan", "chain"][index(dice, 2)];
+        let life_ms = dice.percent(40).then(|| dice.between(100, 900));
+        plan.orders.push(Order { after_ms: dice.between(0, 1_500), verb: Verb::Backfill(pipeline), life_ms });
+    }
+}
+
+/// What goes wrong while people do something.
+fn harm_beside(plan: &mut Plan, dice: &mut Dice) {
     let place = index(dice, plan.lives.len());
     match dice.between(0, 4) {
         0 => plan.lives[place].crash = Some(armed(dice)),

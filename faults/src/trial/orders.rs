@@ -7,7 +7,7 @@ use tokio::process::Child;
 use super::Stage;
 use crate::{
     pace,
-    plan::{Verb, WATCHED_DATE},
+    plan::{BACKFILLED, Order, Verb, WATCHED_DATE},
     project,
 };
 
@@ -94,7 +94,8 @@ impl Stage<'_> {
             if let Some(status) = status {
                 let ended = self.running.swap_remove(index);
                 self.repeat_if_needed(&ended).await?;
-                if ended.word != "deploy" {
+                // Those are in no run's history under the name of who asked.
+                if !["deploy", "backfill"].contains(&ended.word) {
                     self.orders_done.push((ended.user, status.success()));
                 }
             } else if one.life.is_some_and(|life| over > life) || over > COMMAND_MAX {
@@ -113,9 +114,19 @@ impl Stage<'_> {
         Ok(self.running.is_empty() && self.ordered.iter().all(|given| *given))
     }
 
-    /// A person whose cancel was not heard asks again: some runs end by nothing else.
+    /// A person whose cancel was not heard asks again: some runs end by nothing else. So does one who
+    /// paused a run and sees that it still is.
     async fn repeat_if_needed(&mut self, ended: &Running) -> anyhow::Result<()> {
         let order = &self.plan.orders[ended.order];
+        if let Verb::Pause(target) | Verb::Resume(target) = order.verb {
+            let run = &self.plan.runs[target];
+            if self.reader.is_paused(run.pipeline, &run.date).await? {
+                let resume = |order: &Order| order.verb == Verb::Resume(target);
+                if let Some(index) = self.plan.orders.iter().position(resume) {
+                    self.ordered[index] = false;
+                }
+            }
+        }
         if let (Verb::Cancel(target), None) = (order.verb, order.life_ms) {
             let run = &self.plan.runs[target];
             if self.reader.is_untouched(run.pipeline, &run.date).await? {
@@ -139,6 +150,16 @@ impl Stage<'_> {
             }
             Verb::Cancel(target) => ("cancel", words(&["cancel", &run(target)])),
             Verb::RetryNow(target, task) => ("retry-now", words(&["retry-now", &run(target), task])),
+            Verb::Mark(target, task, word) => {
+                ("mark", words(&["mark", &run(target), word, "--task", task, "--yes"]))
+            }
+            Verb::Pause(target) => ("pause", words(&["pause", &run(target)])),
+            Verb::Resume(target) => ("resume", words(&["resume", &run(target)])),
+            Verb::Backfill(pipeline) => {
+                let (from, to) = BACKFILLED;
+                let range = ["backfill", pipeline, "--from", from, "--to", to, "--yes", "--detach"];
+                ("backfill", words(&range))
+            }
             Verb::Deploy => ("deploy", words(&["deploy"])),
             Verb::Run => {
                 let crawler = format!("crawler={}", project::CRAWLERS[2]);
