@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     carry::command_engine,
-    clear::Consent,
+    choice::{Consent, ConsentArgs},
     context::{Context, Session},
     exit::{Exit, refuse},
     output::Field,
@@ -36,7 +36,6 @@ const DATES_LISTED_MAX: i64 = 20_000;
 
 /// What `backfill` takes.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct BackfillArgs {
     /// The pipeline
     pipeline: String,
@@ -58,15 +57,8 @@ pub(crate) struct BackfillArgs {
     /// A parameter of its new runs, name=value
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     params: Vec<String>,
-    /// Only show what would run
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Why, for the history and the mail
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    consent: ConsentArgs,
     /// Leave it to a server and do not wait
     #[arg(long)]
     detach: bool,
@@ -108,7 +100,7 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
     let plan = plan(&session.store, pipeline, wanted, cx.now()).await?;
     show(cx, pipeline, &plan);
     let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
-    let consent = consent(args)?;
+    let consent = args.consent.consent(args.detach)?;
     if consent == Consent::DryRun || runs == 0 {
         return Ok(Exit::Done);
     }
@@ -135,7 +127,7 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
             .unwrap_or_else(|| places(pipeline.max_active_runs, pipeline.calendar.is_some())),
         params,
         actor: cx.actor(),
-        reason: args.reason.clone(),
+        reason: args.consent.reason.clone(),
         runs: plan.dates.into_iter().map(|date| date.selected).collect(),
     };
     session.store.create_backfill(&new).await?;
@@ -149,16 +141,6 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
         return Ok(Exit::Done);
     }
     follow(cx, &session, id).await
-}
-
-fn consent(args: &BackfillArgs) -> anyhow::Result<Consent> {
-    Ok(match (args.dry_run, args.yes, args.detach) {
-        (true, ..) => Consent::DryRun,
-        (_, true, true) => Consent::GivenDetached,
-        (_, true, false) => Consent::Given,
-        (_, false, true) => return refuse("--detach does not wait for an answer; add --yes"),
-        (_, false, false) => Consent::Ask,
-    })
 }
 
 async fn warn_if_paused(cx: &Context, session: &Session, pipeline: &Pipeline) -> anyhow::Result<()> {

@@ -4,9 +4,10 @@ use trunkline_state::{ids::RunId, machine::Command, run::Run, words::RunState};
 
 use super::{
     carry::{carry, command_engine},
+    choice::{Consent, ConsentArgs, RunsArgs, TasksArgs},
     context::{Context, Session},
     exit::{Exit, refuse},
-    many::{self, RunsArgs},
+    many,
     output::{bold, dim},
     validate::counted,
 };
@@ -18,76 +19,35 @@ use crate::service::{
 
 /// What `clear` takes.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct ClearArgs {
     #[command(flatten)]
     runs: RunsArgs,
-    /// Only this task, and what did not run because of it; may be repeated
-    #[arg(long = "task", value_name = "TASK")]
-    tasks: Vec<String>,
-    /// And everything that follows
-    #[arg(long)]
-    downstream: bool,
-    /// And everything before
-    #[arg(long)]
-    upstream: bool,
-    /// What failed, could not run or was cancelled
-    #[arg(long)]
-    failed: bool,
-    /// Only show what would run
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    tasks: TasksArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
     /// Do not wait for the run
     #[arg(long)]
     detach: bool,
-}
-
-/// Whether a person has said yes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Consent {
-    /// Ask where somebody can be asked.
-    Ask,
-    /// It was given on the command line.
-    Given,
-    /// Only show.
-    DryRun,
-    /// It was given, and nobody waits for the run.
-    GivenDetached,
 }
 
 /// Clears, then watches the run.
 pub(crate) async fn clear(cx: &Context, args: &ClearArgs) -> anyhow::Result<Exit> {
     let project = cx.project()?;
     let session = cx.open(&project).await?;
-    let choice = ClearChoice {
-        tasks: args.tasks.clone(),
-        failed: args.failed,
-        downstream: args.downstream,
-        upstream: args.upstream,
-    };
-    let consent = match (args.dry_run, args.yes, args.detach) {
-        (true, ..) => Consent::DryRun,
-        (_, true, true) => Consent::GivenDetached,
-        (_, true, false) => Consent::Given,
-        (_, false, true) => return refuse("--detach does not wait for an answer; add --yes"),
-        (_, false, false) => Consent::Ask,
-    };
+    let choice = args.tasks.choice();
+    let consent = args.consent.consent(args.detach)?;
+    let reason = &args.consent.reason;
     match choose::runs(&session.store, &args.runs.wanted()).await? {
         Chosen::One(run) => {
             provision_for(cx, &session, run).await?;
-            clear_run(cx, &session, run, &choice, consent, args.reason.clone()).await
+            clear_run(cx, &session, run, &choice, consent, reason.clone()).await
         }
         Chosen::Many { pipeline, runs } => {
             if let Some(first) = runs.first() {
                 provision_for(cx, &session, first.id).await?;
             }
-            let wishes = many::wishes(&session, &runs, |run| clear_of(run, &choice, args.reason.clone()));
+            let wishes = many::wishes(&session, &runs, |run| clear_of(run, &choice, reason.clone()));
             many::carry_out(cx, &session, &pipeline, "Run again:", wishes.await?, consent).await
         }
     }

@@ -15,16 +15,13 @@ use trunkline_state::{
 
 use super::{
     carry::command_engine,
-    clear::Consent,
+    choice::Consent,
     context::{Context, Session},
     exit::{Exit, refuse},
     output::Field,
     validate::counted,
 };
-use crate::{
-    engine::{AskError, Engine},
-    service::choose::RunsWanted,
-};
+use crate::engine::{AskError, Engine};
 
 /// Runs that are read at a time: some thousand rows.
 const RUNS_READ_MAX: usize = 200;
@@ -34,51 +31,6 @@ const ASKED_AT_ONCE: usize = 32;
 const ROWS_SHOWN_MAX: usize = 30;
 /// Refusals that are named; the rest is counted.
 const REFUSALS_SHOWN_MAX: usize = 10;
-
-/// Which runs a command is about.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct RunsArgs {
-    /// The run: an id, pipeline@date or pipeline@latest; or a pipeline, with dates or a state
-    #[arg(value_name = "RUN")]
-    pub(crate) run: String,
-    /// Runs of a pipeline from this date on
-    #[arg(long, value_name = "DATE")]
-    from: Option<String>,
-    /// Runs of a pipeline up to this date, itself included
-    #[arg(long, value_name = "DATE")]
-    to: Option<String>,
-    /// And every earlier run of its pipeline
-    #[arg(long)]
-    past: bool,
-    /// And every later run of its pipeline
-    #[arg(long)]
-    future: bool,
-    /// Only runs in this state
-    #[arg(long, value_name = "STATE", value_parser = run_state)]
-    state: Option<RunState>,
-}
-
-impl RunsArgs {
-    /// What was typed, for [`crate::service::choose`].
-    pub(crate) fn wanted(&self) -> RunsWanted {
-        RunsWanted {
-            name: self.run.clone(),
-            from: self.from.clone(),
-            to: self.to.clone(),
-            past: self.past,
-            future: self.future,
-            state: self.state,
-        }
-    }
-}
-
-pub(crate) fn run_state(word: &str) -> Result<RunState, String> {
-    RunState::from_word(word).ok_or_else(|| {
-        let words = RunState::ALL.iter().map(|state| state.word());
-        crate::definition::suggest::did_you_mean(word, words, "the states are")
-            .unwrap_or_else(|| "it is no state of a run".to_owned())
-    })
-}
 
 /// What is asked of one run.
 pub(crate) struct Wish {

@@ -5,10 +5,10 @@ use trunkline_state::machine::{Command, Mark};
 
 use super::{
     carry::{carry_if_needed, command_engine},
-    clear::Consent,
+    choice::{Consent, ConsentArgs, RunsArgs, TasksArgs},
     context::{Context, Session},
     exit::{Exit, refuse},
-    many::{self, RunsArgs},
+    many,
     output::bold,
     validate::counted,
 };
@@ -20,34 +20,16 @@ use crate::service::{
 
 /// What `mark` takes.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct MarkArgs {
     #[command(flatten)]
     runs: RunsArgs,
     /// As what
     #[arg(value_parser = mark_word, value_name = "succeeded|failed")]
     mark: Mark,
-    /// Only this task; may be repeated
-    #[arg(long = "task", value_name = "TASK")]
-    tasks: Vec<String>,
-    /// And everything that follows
-    #[arg(long)]
-    downstream: bool,
-    /// And everything before
-    #[arg(long)]
-    upstream: bool,
-    /// What failed, could not run or was cancelled
-    #[arg(long)]
-    failed: bool,
-    /// Only show what would change
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    tasks: TasksArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
 }
 
 fn mark_word(word: &str) -> Result<Mark, String> {
@@ -61,17 +43,8 @@ fn mark_word(word: &str) -> Result<Mark, String> {
 /// Marks tasks of one run, or of many.
 pub(crate) async fn mark(cx: &Context, args: &MarkArgs) -> anyhow::Result<Exit> {
     let session = cx.open(&cx.project()?).await?;
-    let choice = ClearChoice {
-        tasks: args.tasks.clone(),
-        failed: args.failed,
-        downstream: args.downstream,
-        upstream: args.upstream,
-    };
-    let consent = match (args.dry_run, args.yes) {
-        (true, _) => Consent::DryRun,
-        (_, true) => Consent::Given,
-        _ => Consent::Ask,
-    };
+    let choice = args.tasks.choice();
+    let consent = args.consent.consent(false)?;
     match choose::runs(&session.store, &args.runs.wanted()).await? {
         Chosen::One(run) => {
             let stored = session.store.read_run(run).await?;
@@ -90,7 +63,7 @@ pub(crate) async fn mark(cx: &Context, args: &MarkArgs) -> anyhow::Result<Exit> 
 }
 
 fn command(preview: &MarkPreview, args: &MarkArgs) -> Command {
-    Command::Mark { tasks: preview.changed.clone(), mark: args.mark, reason: args.reason.clone() }
+    Command::Mark { tasks: preview.changed.clone(), mark: args.mark, reason: args.consent.reason.clone() }
 }
 
 async fn mark_one(

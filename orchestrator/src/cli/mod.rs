@@ -7,6 +7,7 @@
 mod access;
 mod backfill;
 mod carry;
+mod choice;
 mod clear;
 mod context;
 mod control;

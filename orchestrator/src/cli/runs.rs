@@ -6,15 +6,8 @@ use trunkline_state::{
     words::RunState,
 };
 
-use super::{
-    context::Context,
-    exit::{Exit, refuse},
-    output::Field,
-};
-use crate::{
-    definition::suggest::did_you_mean,
-    service::{find, snapshot::duration_text, views::RunView},
-};
+use super::{choice::run_state, context::Context, exit::Exit, output::Field};
+use crate::service::{find, snapshot::duration_text, views::RunView};
 
 /// Rows where nobody says how many.
 const LIMIT_DEFAULT: i64 = 20;
@@ -28,8 +21,8 @@ pub(crate) struct RunsArgs {
     /// Of this pipeline only
     pipeline: Option<String>,
     /// In this state only
-    #[arg(long, value_name = "STATE")]
-    state: Option<String>,
+    #[arg(long, value_name = "STATE", value_parser = run_state)]
+    state: Option<RunState>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT, value_parser = clap::value_parser!(i64).range(1..=LIMIT_MAX))]
     limit: i64,
@@ -37,18 +30,12 @@ pub(crate) struct RunsArgs {
 
 /// Lists runs, newest first.
 pub(crate) async fn runs(cx: &Context, args: &RunsArgs) -> anyhow::Result<Exit> {
-    if let Some(state) = &args.state
-        && RunState::from_word(state).is_none()
-    {
-        let words = RunState::ALL.iter().map(|state| state.word());
-        let help = did_you_mean(state, words, "the states are").unwrap_or_default();
-        return refuse(format!("there is no run state `{state}`; {help}"));
-    }
     let session = cx.open_to_look().await?;
     if let Some(pipeline) = &args.pipeline {
         find::pipeline(&session.store, pipeline).await?;
     }
-    let filter = RunFilter { pipeline: args.pipeline.clone(), state: args.state.clone(), limit: args.limit };
+    let state = args.state.map(|state| state.word().to_owned());
+    let filter = RunFilter { pipeline: args.pipeline.clone(), state, limit: args.limit };
     let rows = session.store.runs(&filter).await?;
     if cx.output.json() {
         cx.output.value(&rows.iter().map(RunView::from).collect::<Vec<_>>());
