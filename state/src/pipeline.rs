@@ -46,6 +46,9 @@ pub struct Pipeline {
     pub data_interval: DataInterval,
     /// What happens to fires that were missed.
     pub catchup: Catchup,
+    /// What happens to a fire while another run is live.
+    #[serde(default, skip_serializing_if = "Overlap::is_queue")]
+    pub overlap: Overlap,
     /// How many of its runs may be active at once.
     pub max_active_runs: u32,
     /// Whole runs of one group exclude each other.
@@ -149,6 +152,26 @@ pub enum Catchup {
     Last,
     /// Each one runs, oldest first.
     All,
+}
+
+/// What happens to a fire of the schedule while another run of the pipeline is live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// Its run waits for a place.
+    #[default]
+    Queue,
+    /// It makes no run.
+    Skip,
+    /// The other one is cancelled.
+    CancelRunning,
+}
+
+impl Overlap {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_queue(&self) -> bool {
+        *self == Self::Queue
+    }
 }
 
 /// When a task may start, given the states of its upstreams. The names are Airflow's.

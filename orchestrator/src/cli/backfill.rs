@@ -98,9 +98,9 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
         backwards: args.backwards,
     };
     let plan = plan(&session.store, pipeline, wanted, cx.now()).await?;
-    show(cx, pipeline, &plan);
-    let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
     let consent = args.consent.consent(args.detach)?;
+    show(cx, pipeline, &plan, consent);
+    let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
     if consent == Consent::DryRun || runs == 0 {
         return Ok(Exit::Done);
     }
@@ -137,7 +137,11 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
         if !session.is_served().await? {
             cx.output.warn("no `trunkline serve` is running: the backfill waits until one is started");
         }
-        cx.output.data(&id.to_string());
+        if cx.output.json() {
+            cx.output.value(&serde_json::json!({ "id": id }));
+        } else {
+            cx.output.data(&id.to_string());
+        }
         return Ok(Exit::Done);
     }
     follow(cx, &session, id).await
@@ -162,7 +166,7 @@ struct DateView {
     what: &'static str,
 }
 
-fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan) {
+fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan, consent: Consent) {
     for warning in &plan.warnings {
         cx.output.warn(warning);
     }
@@ -175,7 +179,10 @@ fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan) {
         what: date.action.word(),
     });
     if cx.output.json() {
-        cx.output.value(&views.collect::<Vec<_>>());
+        // What becomes of it is the answer where anything does.
+        if consent == Consent::DryRun {
+            cx.output.value(&views.collect::<Vec<_>>());
+        }
         return;
     }
     let rows = views.take(ROWS_SHOWN_MAX).map(|view| {
@@ -355,7 +362,10 @@ async fn follow(cx: &Context, session: &Session, id: Uuid) -> anyhow::Result<Exi
     let dates = session.store.backfill_dates(id, &["ended"], DATES_LISTED_MAX).await?;
     let bad: Vec<&BackfillDate> =
         dates.iter().filter(|date| date.outcome.as_deref() != Some("succeeded")).collect();
-    for date in &bad {
+    if cx.output.json() {
+        cx.output.value(&BackfillView::new(&row, Some(&dates)));
+    }
+    for date in bad.iter().filter(|_| !cx.output.json()) {
         let outcome = date.outcome.as_deref().unwrap_or("unknown");
         cx.output.data(&format!("{}@{} {outcome}", row.pipeline, date.key));
     }

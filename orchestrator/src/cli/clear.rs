@@ -100,7 +100,7 @@ pub(crate) async fn clear_run(
     if preview.cleared.is_empty() {
         return refuse(format!("nothing of {label} matches: no task would run again"));
     }
-    show(cx, &snapshot, &preview);
+    show(cx, &snapshot, &preview, consent);
     if consent == Consent::DryRun {
         return Ok(Exit::Done);
     }
@@ -129,7 +129,7 @@ pub(crate) async fn clear_run(
     carry(cx, session, engine, run).await
 }
 
-fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview) {
+fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview, consent: Consent) {
     let names = |positions: &[usize]| -> Vec<String> {
         let tasks = &snapshot.definition.pipeline.tasks;
         positions
@@ -139,10 +139,14 @@ fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview) {
             .collect()
     };
     let cleared = names(&preview.cleared);
+    let label = snapshot.label();
     if cx.output.json() {
+        // What becomes of the run is the answer where anything does.
+        if consent == Consent::DryRun {
+            cx.output.value(&serde_json::json!({ "run": label, "tasks": cleared }));
+        }
         return;
     }
-    let label = snapshot.label();
     cx.output.note(&format!("{}  {}", bold(&label), snapshot.covers()));
     let verb = if cleared.len() == 1 { "runs" } else { "run" };
     cx.output.data(&format!("{} {verb} again: {}", counted(cleared.len(), "task"), cleared.join(", ")));

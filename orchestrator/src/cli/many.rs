@@ -40,6 +40,14 @@ pub(crate) struct Wish {
     pub(crate) effect: String,
 }
 
+/// What would happen to one run, for `--json`.
+#[derive(Serialize)]
+struct Planned<'a> {
+    run: String,
+    state: RunState,
+    effect: &'a str,
+}
+
 /// What became of it, for `--json`.
 #[derive(Serialize)]
 struct Outcome {
@@ -81,6 +89,14 @@ pub(crate) async fn carry_out(
 ) -> anyhow::Result<Exit> {
     if wishes.is_empty() {
         return refuse(format!("nothing matches: no run of {pipeline} would change"));
+    }
+    if cx.output.json() && consent == Consent::DryRun {
+        let planned = wishes.iter().map(|wish| Planned {
+            run: format!("{pipeline}@{}", wish.entry.key),
+            state: wish.entry.state,
+            effect: &wish.effect,
+        });
+        cx.output.value(&planned.collect::<Vec<_>>());
     }
     show(cx, pipeline, &wishes);
     if consent == Consent::DryRun {

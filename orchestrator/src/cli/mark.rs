@@ -79,8 +79,11 @@ async fn mark_one(
     if preview.changed.is_empty() {
         return refuse(format!("nothing of {label} matches: no task would change to {}", args.mark.word()));
     }
-    if !cx.output.json() {
-        cx.output.data(&format!("{}  {}", bold(&label), described(run, &preview, args.mark)));
+    let effect = described(run, &preview, args.mark);
+    match (cx.output.json(), consent) {
+        (true, Consent::DryRun) => cx.output.value(&serde_json::json!({ "run": label, "effect": effect })),
+        (true, _) => {}
+        (false, _) => cx.output.data(&format!("{}  {effect}", bold(&label))),
     }
     if consent == Consent::DryRun {
         return Ok(Exit::Done);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use trunkline_state::{
     ids::PipelineName,
     machine::NoticeOutcome,
-    pipeline::{Catchup, Notice, Param, Pipeline},
+    pipeline::{Catchup, Notice, Overlap, Param, Pipeline},
     schedule::{Calendar, DataInterval, Deadline},
 };
 
@@ -39,7 +39,7 @@ const TAGS_MAX: usize = 50;
 const ACTIVE_RUNS_MAX: u32 = 1_000;
 
 /// The keys of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 25] = [
+pub const PIPELINE_KEYS: [&str; 26] = [
     "name",
     "description",
     "owner",
@@ -50,6 +50,7 @@ pub const PIPELINE_KEYS: [&str; 25] = [
     "start_date",
     "data_interval",
     "catchup",
+    "overlap",
     "max_active_runs",
     "concurrency_group",
     "run_timeout",
@@ -156,6 +157,7 @@ pub(super) struct Timing {
     pub(super) start_date: Option<civil::Date>,
     pub(super) data_interval: DataInterval,
     pub(super) catchup: Catchup,
+    pub(super) overlap: Overlap,
     pub(super) deadline: Option<Deadline>,
 }
 
@@ -217,6 +219,7 @@ impl Lowering<'_> {
             start_date: timing.start_date,
             data_interval: timing.data_interval,
             catchup: timing.catchup,
+            overlap: timing.overlap,
             max_active_runs,
             concurrency_group,
             run_timeout,

@@ -72,6 +72,7 @@ fn pipeline_properties() -> Value {
             "anyOf": [{ "enum": ["hour", "day", "week", "month", "none"] }, { "$ref": "#/$defs/duration" }]
         },
         "catchup": { "enum": ["none", "last", "all"], "default": "last", "description": "What happens to fires that were missed." },
+        "overlap": { "enum": ["queue", "skip", "cancel_running"], "default": "queue", "description": "What happens to a fire while another run is live." },
         "max_active_runs": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 1 },
         "concurrency_group": { "type": "string", "description": "Whole runs of one group exclude each other." },
         "run_timeout": { "$ref": "#/$defs/duration" },

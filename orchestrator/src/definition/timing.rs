@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, civil};
 use trunkline_state::{
-    pipeline::Catchup,
+    pipeline::{Catchup, Overlap},
     schedule::{Calendar, CalendarError, DataInterval, Deadline, DstRule, interval_of_fire},
 };
 
@@ -54,6 +54,9 @@ pub(super) fn read_timing(reader: &mut Reader, top: &Mapping) -> Timing {
     if let (Some(entry), Some(calendar)) = (interval_entry, &calendar) {
         check_fires(reader, entry, calendar, data_interval);
     }
+    let words =
+        [("queue", Overlap::Queue), ("skip", Overlap::Skip), ("cancel_running", Overlap::CancelRunning)];
+    let overlap = top.get("overlap").and_then(|entry| reader.word(entry, &words));
     let deadline = top.get("deadline").and_then(|entry| deadline(reader, entry, schedule.is_some()));
     Timing {
         calendar,
@@ -62,6 +65,7 @@ pub(super) fn read_timing(reader: &mut Reader, top: &Mapping) -> Timing {
         start_date: top.get("start_date").and_then(|entry| date(reader, entry)),
         data_interval,
         catchup: catchup.unwrap_or(Catchup::Last),
+        overlap: overlap.unwrap_or_default(),
     }
 }
 

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use trunkline_state::{
+    ids::RunId,
+    machine::Command,
+    pipeline::{Overlap, Pipeline},
     run::Trigger,
     schedule::{Fire, due_fires, run_key},
     store::{Due, StoreError},
 };
 
 use super::{
-    Shared,
-    message::{Message, RunRequest},
+    EngineHandle, Shared,
+    message::{AskError, Message, RunRequest},
     prepare,
 };
 
@@ -60,6 +63,10 @@ async fn fire_one(shared: &Arc<Shared>, due: &Due) -> Result<(), StoreError> {
     for Fire { fire, interval } in decided.fires {
         let logical_date = interval.map_or(fire, |covered| covered.start);
         let key = run_key(pipeline.data_interval, &prepare::zone_of(pipeline), interval, logical_date);
+        if !makes_room(shared, pipeline, &key).await? {
+            tracing::info!("{}@{key} is skipped: another run is live", due.name);
+            continue;
+        }
         let (reply, created) = tokio::sync::oneshot::channel();
         let request = RunRequest {
             definition: Arc::clone(&definition),
@@ -83,4 +90,29 @@ async fn fire_one(shared: &Arc<Shared>, due: &Due) -> Result<(), StoreError> {
     }
     shared.store.fired(due, decided.watermark, calendar.next_after(decided.watermark)).await?;
     Ok(())
+}
+
+/// Deals with the live runs that a fire meets, as the pipeline's `overlap` says. Whether it makes a run.
+async fn makes_room(shared: &Arc<Shared>, pipeline: &Pipeline, key: &str) -> Result<bool, StoreError> {
+    if pipeline.overlap == Overlap::Queue {
+        return Ok(true);
+    }
+    let live = shared.store.live_runs(pipeline.name.as_str()).await?;
+    let others: Vec<RunId> = live.into_iter().filter(|(_, other)| other != key).map(|(run, _)| run).collect();
+    if pipeline.overlap == Overlap::Skip {
+        return Ok(others.is_empty());
+    }
+    let handle = EngineHandle { shared: Arc::clone(shared) };
+    let command = Command::Cancel { task: None, reason: Some(format!("overlap: {key} fired")) };
+    for run in others {
+        match handle.ask(run, command.clone(), "schedule").await {
+            // It ended, or was cancelled, by itself meanwhile.
+            Ok(()) | Err(AskError::Refused(_) | AskError::Closed) => {}
+            Err(AskError::Unanswered) => {
+                tracing::warn!("{run} was asked to end for {key}, and its owner did not answer");
+            }
+            Err(AskError::Store(error)) => return Err(error),
+        }
+    }
+    Ok(true)
 }

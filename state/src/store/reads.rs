@@ -234,6 +234,18 @@ impl Store {
             .collect()
     }
 
+    /// The runs of a pipeline that have not ended, oldest first.
+    pub async fn live_runs(&self, pipeline: &str) -> Result<Vec<(RunId, String)>, StoreError> {
+        let rows = sqlx::query!(
+            "select run_id, run_key from run
+              where pipeline = $1 and state in ('queued','running','paused','cancelling') order by created_at",
+            pipeline
+        )
+        .fetch_all(&self.link)
+        .await?;
+        Ok(rows.into_iter().map(|row| (RunId(row.run_id), row.run_key)).collect())
+    }
+
     /// One run.
     pub async fn run(&self, run: RunId) -> Result<RunRow, StoreError> {
         let row = sqlx::query_file_as!(

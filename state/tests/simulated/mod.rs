@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_state::{
     ids::{PipelineName, TaskName},
     machine::{AttemptKey, Event},
-    pipeline::{Catchup, Notice, Pipeline, RetryPolicy, Task, TriggerRule},
+    pipeline::{Catchup, Notice, Overlap, Pipeline, RetryPolicy, Task, TriggerRule},
     run::Failure,
     schedule::DataInterval,
 };
@@ -76,6 +76,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
         start_date: None,
         data_interval: DataInterval::None,
         catchup: Catchup::Last,
+        overlap: Overlap::Queue,
         max_active_runs: 1,
         concurrency_group: None,
         run_timeout: chance.percent(10).then(|| Duration::from_secs(7200)),
