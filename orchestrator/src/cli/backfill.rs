@@ -17,7 +17,7 @@ use super::{
     context::{Context, Session},
     exit::{Exit, refuse},
     output::Field,
-    run::deploy_one,
+    run::deploy_with_others,
     validate::counted,
 };
 use crate::{
@@ -110,12 +110,7 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
         cx.output.note("nothing was changed");
         return Ok(Exit::Done);
     }
-    let definition = deploy_one(cx, &session, &loaded, entry).await?;
-    session.provision(cx, &project, entry).await?;
-    for other in loaded.run_by(pipeline.name.as_str()) {
-        deploy_one(cx, &session, &loaded, other).await?;
-        session.provision(cx, &project, other).await?;
-    }
+    let definition = deploy_with_others(cx, &session, &project, &loaded, entry).await?;
     let id = cx.ids.run_id(cx.now()).0;
     let new = NewBackfill {
         id,
@@ -364,10 +359,11 @@ async fn follow(cx: &Context, session: &Session, id: Uuid) -> anyhow::Result<Exi
         dates.iter().filter(|date| date.outcome.as_deref() != Some("succeeded")).collect();
     if cx.output.json() {
         cx.output.value(&BackfillView::new(&row, Some(&dates)));
-    }
-    for date in bad.iter().filter(|_| !cx.output.json()) {
-        let outcome = date.outcome.as_deref().unwrap_or("unknown");
-        cx.output.data(&format!("{}@{} {outcome}", row.pipeline, date.key));
+    } else {
+        for date in &bad {
+            let outcome = date.outcome.as_deref().unwrap_or("unknown");
+            cx.output.data(&format!("{}@{} {outcome}", row.pipeline, date.key));
+        }
     }
     cx.output.note(&format!("{} succeeded, {} did not", dates.len() - bad.len(), bad.len()));
     Ok(if bad.is_empty() && row.state == "done" { Exit::Done } else { Exit::RunFailed })

@@ -33,11 +33,8 @@ pub(crate) struct MarkArgs {
 }
 
 fn mark_word(word: &str) -> Result<Mark, String> {
-    match word {
-        "succeeded" => Ok(Mark::Succeeded),
-        "failed" => Ok(Mark::Failed),
-        _ => Err("it is succeeded or failed".to_owned()),
-    }
+    let found = [Mark::Succeeded, Mark::Failed].into_iter().find(|mark| mark.word() == word);
+    found.ok_or_else(|| "it is succeeded or failed".to_owned())
 }
 
 /// Marks tasks of one run, or of many.

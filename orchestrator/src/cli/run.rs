@@ -114,12 +114,7 @@ async fn begin(
     wanted: Wanted,
     args: &RunArgs,
 ) -> anyhow::Result<Exit> {
-    let definition = deploy_one(cx, session, loaded, pipeline).await?;
-    session.provision(cx, project, pipeline).await?;
-    for other in loaded.run_by(pipeline.pipeline.name.as_str()) {
-        deploy_one(cx, session, loaded, other).await?;
-        session.provision(cx, project, other).await?;
-    }
+    let definition = deploy_with_others(cx, session, project, loaded, pipeline).await?;
     let engine = command_engine(cx, session).await?;
     let handle = engine.handle();
     if args.detach {
@@ -153,6 +148,24 @@ async fn detached(cx: &Context, session: &Session, run: RunId) -> anyhow::Result
         cx.output.warn(&format!("no `trunkline serve` is running: {} waits until one is started", view.run));
     }
     Ok(Exit::Done)
+}
+
+/// Makes the project's definition of a pipeline current, and of those that it runs, and sees to it that
+/// the sandbox has what they need.
+pub(crate) async fn deploy_with_others(
+    cx: &Context,
+    session: &Session,
+    project: &Project,
+    loaded: &Loaded,
+    entry: &LoadedPipeline,
+) -> anyhow::Result<Arc<Definition>> {
+    let definition = deploy_one(cx, session, loaded, entry).await?;
+    session.provision(cx, project, entry).await?;
+    for other in loaded.run_by(entry.pipeline.name.as_str()) {
+        deploy_one(cx, session, loaded, other).await?;
+        session.provision(cx, project, other).await?;
+    }
+    Ok(definition)
 }
 
 /// Makes the project's definition of one pipeline current, if it is not.

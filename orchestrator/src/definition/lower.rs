@@ -68,8 +68,8 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "$schema",
 ];
 /// Keys that are planned.
-pub const LATER_PIPELINE_KEYS: [&str; 8] =
-    ["triggers", "trigger", "secrets", "pool", "priority", "for_each", "end_date", "retention"];
+pub const LATER_PIPELINE_KEYS: [&str; 7] =
+    ["triggers", "trigger", "secrets", "pool", "priority", "for_each", "end_date"];
 
 /// What the project says to every pipeline.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use super::{
     common::CONNECTION,
     reader::{Keys, Reader},
     settings::Site,
-    template::{is_template, vocabulary::Place},
+    template::vocabulary::Place,
     tree::{Entry, Kind, Mapping, Node},
 };
 
@@ -128,15 +128,7 @@ fn notice(reader: &mut Reader, node: &Node, of: &str, connection: Option<&str>) 
     let mut text = |reader: &mut Reader, key: &str| {
         let entry = mapping.get(key)?;
         let text = reader.template(entry)?;
-        if let Some(scalar) = entry.value.as_scalar().filter(|scalar| is_template(&scalar.text)) {
-            sites.push(Site {
-                source: reader.source,
-                span: entry.value.span.clone(),
-                scalar: Some(scalar.clone()),
-                text: text.clone(),
-                secrets: false,
-            });
-        }
+        sites.extend(Site::of(reader.source, &entry.value));
         Some(text)
     };
     let sns = text(reader, "sns");

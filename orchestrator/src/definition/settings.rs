@@ -32,6 +32,15 @@ pub(crate) struct Site {
     pub(crate) secrets: bool,
 }
 
+impl Site {
+    /// The site of a scalar, if its text holds a template.
+    pub(crate) fn of(source: SourceId, node: &Node) -> Option<Self> {
+        let scalar = node.as_scalar().filter(|scalar| is_template(&scalar.text))?;
+        let (span, text) = (node.span.clone(), scalar.text.clone());
+        Some(Self { source, span, scalar: Some(scalar.clone()), text, secrets: false })
+    }
+}
+
 /// Reads settings.
 pub(crate) struct Settings<'a> {
     /// Where mistakes go.

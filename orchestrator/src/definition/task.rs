@@ -146,14 +146,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
 fn condition(reader: &mut Reader, entry: &Entry) -> Option<(String, Option<Site>)> {
     let text = reader.template(entry)?;
     let scalar = entry.value.as_scalar()?;
-    if is_template(&text) {
-        let site = Site {
-            source: reader.source,
-            span: entry.value.span.clone(),
-            scalar: Some(scalar.clone()),
-            text: text.clone(),
-            secrets: false,
-        };
+    if let Some(site) = Site::of(reader.source, &entry.value) {
         return Some((text, Some(site)));
     }
     if matches!(scalar.core, Core::Bool(_)) {

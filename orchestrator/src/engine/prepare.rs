@@ -104,15 +104,14 @@ pub(super) fn unwanted(shared: &Shared, run: &Run, task: usize, number: u32) -> 
         Some(Event::PrepareFailed { task, number, failure: Failure::new("config", message) })
     };
     match templates.render_with(&asked, || render_context(run, Some(number))) {
-        Ok(answer) => match &answer["when"] {
-            Value::Bool(true) => None,
-            Value::Bool(false) => Some(Event::Unwanted { task, number, reason: no(condition) }),
-            Value::String(word) if word == "true" => None,
-            Value::String(word) if word == "false" => {
-                Some(Event::Unwanted { task, number, reason: no(condition) })
+        Ok(answer) => {
+            let answer = &answer["when"];
+            match answer.as_bool().or_else(|| answer.as_str()?.parse().ok()) {
+                Some(true) => None,
+                Some(false) => Some(Event::Unwanted { task, number, reason: no(condition) }),
+                None => failed(format!("`when` must give true or false, and `{condition}` gives {answer}")),
             }
-            other => failed(format!("`when` must give true or false, and `{condition}` gives {other}")),
-        },
+        }
         Err(error) => failed(error.to_string()),
     }
 }

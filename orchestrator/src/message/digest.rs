@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Mail,
     amounts::duration_text,
+    attributes, environment_flag,
     lines::{BODY_LINES_MAX, clean, fact, subject_line},
 };
 
@@ -41,8 +42,7 @@ pub struct DigestReport {
 /// The mail about a backfill that is done.
 pub fn digest_mail(report: &DigestReport) -> Mail {
     let DigestReport { pipeline, first, last, .. } = report;
-    let flag =
-        if report.environment == "local" { String::new() } else { format!(" --env {}", report.environment) };
+    let flag = environment_flag(&report.environment);
     let range = if first == last { first.clone() } else { format!("{first} to {last}") };
     let bad = report.failed.len();
     let outcome = if bad == 0 { "OK".to_owned() } else { format!("{bad} FAILED") };
@@ -73,17 +73,11 @@ pub fn digest_mail(report: &DigestReport) -> Mail {
         lines.push(clean(&format!("Owner {}", report.owner)));
     }
     debug_assert!(lines.len() <= BODY_LINES_MAX, "the limits above add up to less");
-    let attributes = [
-        ("pipeline", pipeline.as_str()),
-        ("env", &report.environment),
-        ("owner", &report.owner),
-        ("severity", if bad == 0 { "info" } else { "error" }),
-    ];
-    let attributes = attributes.into_iter().filter(|(_, value)| !value.is_empty());
+    let severity = if bad == 0 { "info" } else { "error" };
     Mail {
         subject: subject_line(&subject),
         body: lines.join("\n") + "\n",
-        attributes: attributes.map(|(name, value)| (name, value.to_owned())).collect(),
+        attributes: attributes(pipeline, &report.environment, &report.owner, severity),
     }
 }
 

@@ -8,6 +8,7 @@ use trunkline_state::schedule::{Interval, describe_instant, describe_range};
 use super::{
     Mail,
     amounts::duration_text,
+    attributes, environment_flag,
     lines::{BODY_LINES_MAX, clean, fact, subject_line},
 };
 
@@ -43,7 +44,7 @@ pub struct LateReport {
 /// The mail about a run that is late.
 pub fn late_mail(report: &LateReport) -> Mail {
     let LateReport { pipeline, label, environment, .. } = report;
-    let flag = if environment == "local" { String::new() } else { format!(" --env {environment}") };
+    let flag = environment_flag(environment);
     let due = describe_instant(&report.zone, report.due);
     let mut lines = vec![format!("{pipeline} {label} is not done by its deadline, {due}."), String::new()];
     lines.push(match &report.why {
@@ -71,17 +72,10 @@ pub fn late_mail(report: &LateReport) -> Mail {
         lines.push(clean(&format!("Owner {}", report.owner)));
     }
     debug_assert!(lines.len() <= BODY_LINES_MAX, "far fewer lines are written above");
-    let attributes = [
-        ("pipeline", pipeline.as_str()),
-        ("env", environment),
-        ("owner", &report.owner),
-        ("severity", "error"),
-    ];
-    let attributes = attributes.into_iter().filter(|(_, value)| !value.is_empty());
     Mail {
         subject: subject_line(&format!("[{environment}] LATE {pipeline} {label}")),
         body: lines.join("\n") + "\n",
-        attributes: attributes.map(|(name, value)| (name, value.to_owned())).collect(),
+        attributes: attributes(pipeline, environment, &report.owner, "error"),
     }
 }
 

@@ -77,21 +77,26 @@ impl RunReport {
 
     /// ` --env prod`; nothing for `local`, which every command means by itself.
     pub(crate) fn environment_flag(&self) -> String {
-        if self.environment == "local" { String::new() } else { format!(" --env {}", self.environment) }
+        environment_flag(&self.environment)
     }
 
     fn attributes(&self, severity: &str) -> Vec<(&'static str, String)> {
-        let all = [
-            ("pipeline", self.pipeline.as_str()),
-            ("env", &self.environment),
-            ("owner", &self.owner),
-            ("severity", severity),
-        ];
-        all.into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name, value.to_owned()))
-            .collect()
+        attributes(&self.pipeline, &self.environment, &self.owner, severity)
     }
+}
+
+/// How a command names an environment: ` --env prod`, and nothing for `local`.
+fn environment_flag(environment: &str) -> String {
+    if environment == "local" { String::new() } else { format!(" --env {environment}") }
+}
+
+/// The message attributes of a mail, without those that are empty.
+fn attributes(pipeline: &str, environment: &str, owner: &str, severity: &str) -> Vec<(&'static str, String)> {
+    [("pipeline", pipeline), ("env", environment), ("owner", owner), ("severity", severity)]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect()
 }
 
 /// What made a run.

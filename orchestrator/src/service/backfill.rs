@@ -10,7 +10,7 @@ use trunkline_state::{
     words::RunState,
 };
 
-use super::find::zone_of;
+use super::{choose::after, find::zone_of};
 
 /// More dates are several backfills: a year of hours fits.
 pub const DATES_MAX: usize = 10_000;
@@ -149,8 +149,8 @@ pub async fn plan(
         let (from, to) = (wanted.from.to_owned(), wanted.to.to_owned());
         return Err(BackfillError::Empty { pipeline: name, from, to, why });
     };
-    let until = last.logical_date.checked_add(jiff::SignedDuration::from_micros(1)).unwrap_or(Timestamp::MAX);
-    let range = RunRange { from: Some(first.logical_date), until: Some(until), state: None };
+    let until = Some(after(last.logical_date));
+    let range = RunRange { from: Some(first.logical_date), until, state: None };
     let limit = i64::try_from(DATES_MAX).unwrap_or(i64::MAX).saturating_mul(2);
     let runs: HashMap<String, RunState> = store
         .runs_between(&name, &range, limit)

@@ -140,6 +140,6 @@ fn dates(
 }
 
 /// The least later instant that the store tells apart.
-fn after(instant: Timestamp) -> Timestamp {
+pub(super) fn after(instant: Timestamp) -> Timestamp {
     instant.checked_add(jiff::SignedDuration::from_micros(1)).unwrap_or(Timestamp::MAX)
 }

@@ -3,7 +3,6 @@
 use trunkline_state::{
     machine::{Mark, clear_set},
     run::Run,
-    words::TaskState,
 };
 
 use super::{
@@ -22,12 +21,8 @@ pub struct MarkPreview {
 
 /// What marking this choice of tasks would do to a run as it stands.
 pub fn preview(run: &Run, choice: &ClearChoice, mark: Mark) -> Result<MarkPreview, FindError> {
-    let wanted = match mark {
-        Mark::Succeeded => TaskState::Succeeded,
-        Mark::Failed => TaskState::Failed,
-    };
     let mut changed: Vec<usize> = selected(run, choice)?.into_iter().collect();
-    changed.retain(|task| run.tasks[*task].state != wanted);
+    changed.retain(|task| run.tasks[*task].state != mark.state());
     let follow = clear_set(run, &changed).into_iter().filter(|task| !changed.contains(task)).collect();
     Ok(MarkPreview { changed, follow })
 }

@@ -216,7 +216,8 @@ impl Mark {
         self.state().word()
     }
 
-    pub(super) fn state(self) -> TaskState {
+    /// The state that a marked task is in.
+    pub fn state(self) -> TaskState {
         match self {
             Self::Succeeded => TaskState::Succeeded,
             Self::Failed => TaskState::Failed,

@@ -77,10 +77,13 @@ impl Stepper<'_> {
         if notices.is_empty() {
             return;
         }
-        let warnings: usize = self.run.tasks.iter().map(|task| task.warnings.len()).sum();
+        let about_warnings = outcome == NoticeOutcome::Warning;
+        // Counted at the end of a run only: a retry must not look at every task.
+        let warnings: usize =
+            if about_warnings { self.run.tasks.iter().map(|task| task.warnings.len()).sum() } else { 0 };
         let wanted = |notice: &Notice| {
             let least = notice.min_count.map_or(1, |count| usize::try_from(count).unwrap_or(usize::MAX));
-            outcome != NoticeOutcome::Warning || warnings >= least
+            !about_warnings || warnings >= least
         };
         let indices: Vec<usize> = (0..notices.len()).filter(|index| wanted(&notices[*index])).collect();
         self.delta.notices.extend(indices.into_iter().map(|index| NoticeRequest { outcome, index, attempt }));

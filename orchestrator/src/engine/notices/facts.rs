@@ -21,7 +21,7 @@ use crate::message::{
 };
 
 /// Runs over which a usual duration is taken.
-const USUAL_SAMPLE: i64 = 10;
+pub(super) const USUAL_SAMPLE: i64 = 10;
 
 /// What the store knows about a run that ended.
 pub(super) struct Facts {

@@ -13,14 +13,11 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use super::{Letter, Shared, chain, prepare};
+use super::{Letter, Shared, chain, facts::USUAL_SAMPLE, prepare};
 use crate::{
     message::{LateReport, late_mail, subject_line},
     service::{Snapshot, why::Situation},
 };
-
-/// Runs over which a usual duration is taken.
-const USUAL_SAMPLE: i64 = 10;
 
 /// The notice that a payload of [`trunkline_state::store::Late`] asks for.
 pub(super) async fn letter(shared: &Arc<Shared>, payload: &Value) -> Result<Letter, String> {
