@@ -145,7 +145,7 @@ impl<'a> Settings<'a> {
         if let Kind::Scalar(scalar) = &node.kind
             && is_template(&scalar.text)
         {
-            self.site(node, scalar);
+            self.sites.extend(Site::of(self.reader.source, node));
             return Value::from(scalar.text.as_str());
         }
         if let Some(choices) = alternatives(schema) {
@@ -232,16 +232,6 @@ impl<'a> Settings<'a> {
             resolved.iter().copied().map(expected).filter(|text| text != "nothing").collect();
         self.reader.mismatch(node, name, &listed.join(" or "));
         Value::Null
-    }
-
-    fn site(&mut self, node: &Node, scalar: &Scalar) {
-        self.sites.push(Site {
-            source: self.reader.source,
-            span: node.span.clone(),
-            scalar: Some(scalar.clone()),
-            text: scalar.text.clone(),
-            secrets: false,
-        });
     }
 
     fn resolve(&self, schema: &'a Value) -> &'a Value {
