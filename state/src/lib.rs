@@ -14,6 +14,7 @@
 //! compiler guards the purity of the core. AWS, YAML and HTTP never come here.
 
 pub mod document;
+pub mod elements;
 pub mod ids;
 pub mod machine;
 pub mod pipeline;

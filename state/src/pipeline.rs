@@ -115,6 +115,9 @@ pub struct Task {
     /// A template of true or false: whether it runs at all, once its trigger rule lets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+    /// Runs once for each element of a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
     /// The connection that it uses.
     pub connection: String,
     /// How failures are repeated.
@@ -123,6 +126,32 @@ pub struct Task {
     pub timeout: Duration,
     /// The ceiling of the adaptive poll interval.
     pub poll_interval: Duration,
+}
+
+/// What a mapped task runs over, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForEach {
+    /// The list, or a template of it.
+    pub items: Value,
+    /// So many elements may be under way at once.
+    pub max_parallel: u32,
+    /// So many elements may fail without failing the task.
+    #[serde(default)]
+    pub tolerated_failures: u32,
+    /// What a list without elements means.
+    pub on_empty: OnEmpty,
+}
+
+/// What a list without elements means for its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnEmpty {
+    /// It succeeds with a warning; its outputs are an empty array.
+    Warn,
+    /// It fails.
+    Fail,
+    /// It is skipped.
+    Skip,
 }
 
 /// How failures are repeated.

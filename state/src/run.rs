@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     document::Document,
+    elements::{Element, Fan},
     ids::{RunId, attempt_id},
     pipeline::Pipeline,
     schedule::Interval,
@@ -147,7 +148,7 @@ pub struct Run {
     pub ended_at: Option<Timestamp>,
     /// Why it is being cancelled: who, and in what words.
     pub cancel_reason: Option<String>,
-    /// Its task runs, by position in the pipeline.
+    /// Its task runs: by position in the pipeline, then the elements of mapped tasks.
     pub tasks: Vec<TaskRun>,
     /// Task runs that are not terminal; a recount of `tasks`.
     pub(crate) open_tasks: usize,
@@ -181,6 +182,12 @@ pub struct TaskRun {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Of an element of a mapped task: which one.
+    pub element: Option<Box<Element>>,
+    /// Of a mapped task: how many elements its list has; none while that is not known.
+    pub elements: Option<u32>,
+    /// How those stand; nothing for every other task.
+    pub fan: Fan,
     /// How its upstreams ended so far.
     pub(crate) upstreams: Upstreams,
 }
@@ -319,6 +326,7 @@ impl Run {
             }
             self.tasks[position].upstreams = upstreams;
         }
+        self.recount_elements();
         self.timers =
             (0..self.tasks.len()).filter_map(|task| Some((self.tasks[task].due_at()?, task))).collect();
     }
@@ -340,13 +348,12 @@ impl Run {
 
     /// The identity of an attempt of one of its tasks.
     pub fn attempt_id(&self, task: usize, number: u32) -> Uuid {
-        let pipeline = &self.definition.pipeline;
         attempt_id(
             self.installation.id,
             self.installation.incarnation,
-            &pipeline.name,
+            &self.definition.pipeline.name,
             &self.key,
-            &pipeline.tasks[task].name,
+            &self.task_name(task),
             number,
         )
     }
@@ -379,9 +386,9 @@ impl Run {
         self.open_tasks
     }
 
-    /// One letter per task: the packed state vector that the grid reads.
+    /// One letter per task of the pipeline: the packed state vector that the grid reads.
     pub fn packed_states(&self) -> Vec<u8> {
-        self.tasks
+        self.own_tasks()
             .iter()
             .map(|task| match task.state {
                 TaskState::Waiting => b'w',
@@ -427,6 +434,9 @@ impl TaskRun {
             failure: None,
             started_at: None,
             ended_at: None,
+            element: None,
+            elements: None,
+            fan: Fan::default(),
             upstreams: Upstreams::default(),
         }
     }

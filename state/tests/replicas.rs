@@ -20,7 +20,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use simulated::{Chance, Job, accepted, pipeline, report};
+use simulated::{Chance, Job, accepted, items, pipeline, report};
 
 const SEEDS_IN_TESTS: u64 = 5_000;
 /// Seeds among which a planted mistake must be found.
@@ -299,6 +299,11 @@ impl World {
     fn perform(&mut self, place: usize, effect: Effect) {
         match effect {
             Effect::Admit => self.tell(place, Event::Admitted),
+            Effect::Prepare { task, .. } if self.wants_elements(place, task) => {
+                let generation = self.replicas[place].held.as_ref().unwrap().run.tasks[task].generation;
+                let items = items(&mut self.chance);
+                self.tell(place, Event::Expanded { task, generation, items });
+            }
             Effect::Prepare { task, number } => {
                 let request = json!({ "rendering": self.render() }).into();
                 self.tell(place, Event::Prepared { task, number, request, baseline: Document::null() });
@@ -321,6 +326,11 @@ impl World {
                 }
             }
         }
+    }
+
+    fn wants_elements(&self, place: usize, task: usize) -> bool {
+        let run = &self.replicas[place].held.as_ref().unwrap().run;
+        run.task(task).for_each.is_some() && run.tasks[task].element.is_none()
     }
 
     /// Whatever a template reads may be another value the next time.

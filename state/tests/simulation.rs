@@ -18,7 +18,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use simulated::{Chance, Job, accepted, pipeline, report};
+use simulated::{Chance, Job, accepted, items, pipeline, report};
 
 /// Steps after which a run must have ended once the world stops being hostile.
 const STEPS_MAX: usize = 3_000;
@@ -111,11 +111,11 @@ impl World {
 
     fn check_delta(&self, delta: &Delta) {
         for change in delta.attempts.values() {
-            let task = &self.run.definition.pipeline.tasks[change.task];
+            let task = self.run.task(change.task);
             if change.new && task.trigger_rule == TriggerRule::AllSuccess {
                 // An upstream that a person cleared meanwhile runs again by itself; what was
                 // ready by then goes on.
-                let own = self.run.tasks[change.task].generation;
+                let own = self.run.tasks[self.run.home(change.task)].generation;
                 let early = task
                     .depends_on
                     .iter()
@@ -206,8 +206,19 @@ impl World {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Admit => self.decide(Event::Admitted),
+            Effect::Prepare { task, .. } if self.wants_elements(task) => {
+                let items = items(&mut self.chance);
+                // From a generation that may be over.
+                let behind = u32::from(self.hostile && self.chance.percent(5));
+                let generation = self.run.tasks[task].generation - behind;
+                self.decide(Event::Expanded { task, generation, items });
+                if behind > 0 {
+                    self.effects.push(effect);
+                }
+            }
             Effect::Prepare { task, number } => {
-                let event = match if self.hostile { self.chance.below(30) } else { 29 } {
+                let rolls = if self.is_mapped(task) { 2 } else { 30 };
+                let event = match if self.hostile { self.chance.below(rolls) } else { 29 } {
                     0 => {
                         Event::PrepareFailed { task, number, failure: Failure::new("system", "no baseline") }
                     }
@@ -226,6 +237,15 @@ impl World {
             Effect::Watch { attempt } => self.watch(attempt),
             Effect::Stop { attempt } => self.stop(attempt),
         }
+    }
+
+    fn is_mapped(&self, task: usize) -> bool {
+        self.run.task(task).for_each.is_some() && self.run.tasks[task].element.is_none()
+    }
+
+    /// Whether the list of a task is to be made; sometimes that fails, or its `when` says no.
+    fn wants_elements(&mut self, task: usize) -> bool {
+        self.is_mapped(task) && !(self.hostile && self.chance.percent(5))
     }
 
     /// Whoever sends twice for one attempt loses here: the ledger of accepted starts.
@@ -325,14 +345,41 @@ impl World {
         let run = &self.run;
         let open = run.tasks.iter().filter(|task| !task.state.is_terminal()).count();
         assert_eq!(run.open_tasks(), open, "the counter of open tasks is wrong");
-        for task in &run.tasks {
-            assert_eq!(task.attempt.is_some(), task.state.has_attempt());
+        for (position, task) in run.tasks.iter().enumerate() {
+            let is_fan = task.elements.is_some();
+            assert_eq!(task.attempt.is_some(), task.state.has_attempt() && !is_fan);
+            if is_fan {
+                self.check_elements(position);
+            }
             assert!(task.attempt.as_ref().is_none_or(|attempt| !attempt.state.is_terminal()));
         }
         if run.state.is_terminal() {
             assert_eq!(open, 0);
             let unwatched = self.jobs.iter().any(|job| !job.ended && !self.is_lost(job.key));
             assert!(!unwatched, "the run ended and a job goes on");
+        }
+    }
+
+    /// The counts of a mapped task are those of its elements, and no more of them than allowed are
+    /// under way.
+    fn check_elements(&self, task: usize) {
+        let entry = &self.run.tasks[task];
+        let states: Vec<TaskState> =
+            self.run.elements(task).iter().map(|position| self.run.tasks[*position].state).collect();
+        let count = |wanted: fn(TaskState) -> bool| {
+            u32::try_from(states.iter().filter(|state| wanted(**state)).count()).unwrap()
+        };
+        assert_eq!(states.len(), entry.elements.unwrap() as usize);
+        assert_eq!(entry.fan.waiting, count(|state| state == TaskState::Waiting));
+        assert_eq!(entry.fan.failed, count(|state| state == TaskState::Failed));
+        assert_eq!(entry.fan.ended(), count(TaskState::is_terminal));
+        let most = self.run.task(task).for_each.as_ref().unwrap().max_parallel;
+        assert!(entry.fan.active <= most, "{} elements under way, at most {most}", entry.fan.active);
+        if entry.state.is_terminal() {
+            assert_eq!(entry.fan.ended() as usize, states.len(), "a mapped task ended before its elements");
+        }
+        if entry.state == TaskState::Succeeded && entry.outputs.is_some() {
+            assert_eq!(entry.outputs.as_ref().unwrap().as_array().unwrap().len(), states.len());
         }
     }
 

@@ -23,10 +23,14 @@ use crate::{
 };
 
 /// Keys that every task has, whatever its type; no operator may name a setting like one.
-pub const COMMON_KEYS: [&str; 13] = [
+pub const COMMON_KEYS: [&str; 17] = [
     "type",
     "depends_on",
     "when",
+    "for_each",
+    "max_parallel",
+    "tolerated_failures",
+    "on_empty",
     "retries",
     "retry_delay",
     "retry_backoff",

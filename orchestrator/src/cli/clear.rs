@@ -15,6 +15,7 @@ use crate::service::{
     Snapshot,
     choose::{self, Chosen},
     clear::{ClearChoice, ClearPreview, preview},
+    elements::{Named, named},
 };
 
 /// What `clear` takes.
@@ -63,12 +64,11 @@ fn clear_of(
     if preview.cleared.is_empty() || run.state == RunState::Queued {
         return Ok(None);
     }
-    let tasks = &run.definition.pipeline.tasks;
-    let effect = if preview.cleared.len() == tasks.len() {
+    let effect = if (0..run.own_tasks().len()).all(|task| preview.selected.contains(&task)) {
         "runs again, whole".to_owned()
     } else {
-        let names: Vec<&str> = preview.cleared.iter().map(|&task| tasks[task].name.as_str()).collect();
-        format!("{}: {}", counted(names.len(), "task"), names.join(", "))
+        let Named { count, words } = named(run, &preview.cleared);
+        format!("{}: {words}", counted(count, "task"))
     };
     let command = Command::Clear { tasks: preview.selected, generation: Some(run.generation), reason };
     Ok(Some((command, effect)))
@@ -96,15 +96,17 @@ pub(crate) async fn clear_run(
 ) -> anyhow::Result<Exit> {
     let snapshot = Snapshot::read(&session.store, run).await?;
     let label = snapshot.label();
-    let preview = preview(&snapshot.as_run(), choice)?;
+    let model = snapshot.as_run();
+    let preview = preview(&model, choice)?;
     if preview.cleared.is_empty() {
         return refuse(format!("nothing of {label} matches: no task would run again"));
     }
-    show(cx, &snapshot, &preview, consent);
+    show(cx, &snapshot, &model, &preview, consent);
     if consent == Consent::DryRun {
         return Ok(Exit::Done);
     }
-    let question = format!("Run {} of {label} again?", counted(preview.cleared.len(), "task"));
+    let question =
+        format!("Run {} of {label} again?", counted(named(&model, &preview.cleared).count, "task"));
     if consent == Consent::Ask && !cx.agreed(&question).await? {
         cx.output.note("nothing was changed");
         return Ok(Exit::Done);
@@ -129,30 +131,23 @@ pub(crate) async fn clear_run(
     carry(cx, session, engine, run).await
 }
 
-fn show(cx: &Context, snapshot: &Snapshot, preview: &ClearPreview, consent: Consent) {
-    let names = |positions: &[usize]| -> Vec<String> {
-        let tasks = &snapshot.definition.pipeline.tasks;
-        positions
-            .iter()
-            .filter_map(|&position| tasks.get(position))
-            .map(|task| task.name.to_string())
-            .collect()
-    };
-    let cleared = names(&preview.cleared);
+fn show(cx: &Context, snapshot: &Snapshot, run: &Run, preview: &ClearPreview, consent: Consent) {
+    let Named { count, words } = named(run, &preview.cleared);
     let label = snapshot.label();
     if cx.output.json() {
         // What becomes of the run is the answer where anything does.
         if consent == Consent::DryRun {
-            cx.output.value(&serde_json::json!({ "run": label, "tasks": cleared }));
+            let names: Vec<_> = preview.cleared.iter().map(|task| run.task_name(*task)).collect();
+            cx.output.value(&serde_json::json!({ "run": label, "tasks": names }));
         }
         return;
     }
     cx.output.note(&format!("{}  {}", bold(&label), snapshot.covers()));
-    let verb = if cleared.len() == 1 { "runs" } else { "run" };
-    cx.output.data(&format!("{} {verb} again: {}", counted(cleared.len(), "task"), cleared.join(", ")));
-    let kept: Vec<String> = (0..snapshot.tasks.len())
-        .filter(|position| !preview.cleared.contains(position))
-        .filter_map(|position| snapshot.tasks.get(position))
+    let verb = if count == 1 { "runs" } else { "run" };
+    cx.output.data(&format!("{} {verb} again: {words}", counted(count, "task")));
+    let kept: Vec<String> = snapshot
+        .own_tasks()
+        .filter(|row| !preview.cleared.contains(&row.position))
         .map(|row| format!("{} ({})", row.task, row.state))
         .collect();
     if !kept.is_empty() {

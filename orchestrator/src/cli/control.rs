@@ -11,7 +11,7 @@ use super::{
     context::{Context, Session},
     exit::{Exit, refuse},
 };
-use crate::service::{Snapshot, find, resolve, why::Situation};
+use crate::service::{Snapshot, elements::named, find, resolve, why::Situation};
 
 /// What `cancel` takes.
 #[derive(Debug, clap::Args)]
@@ -87,23 +87,16 @@ pub(crate) async fn cancel(cx: &Context, args: &CancelArgs) -> anyhow::Result<Ex
     let session = cx.open(&cx.project()?).await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
-    let task =
-        args.task.as_deref().map(|name| find::task(&snapshot.definition.pipeline, name)).transpose()?;
+    let task = args.task.as_deref().map(|name| find::task(&snapshot.as_run(), name)).transpose()?;
     if args.dry_run {
-        let concerned = |position: &usize| task.is_none_or(|task| task == *position);
-        let open: Vec<String> = (0..snapshot.tasks.len())
-            .filter(concerned)
-            .filter_map(|position| snapshot.tasks.get(position))
-            .filter(|row| {
-                trunkline_state::words::TaskState::from_word(&row.state)
-                    .is_some_and(|state| !state.is_terminal())
-            })
-            .map(|row| format!("{} ({})", row.task, row.state))
-            .collect();
-        cx.output.data(&format!(
-            "would be cancelled: {}",
-            if open.is_empty() { "nothing".to_owned() } else { open.join(", ") }
-        ));
+        let model = snapshot.as_run();
+        let concerned = |position: &usize| {
+            task.is_none_or(|task| task == *position || task == model.home(*position))
+                && !model.tasks[*position].state.is_terminal()
+        };
+        let open: Vec<usize> = model.present().filter(concerned).collect();
+        let words = if open.is_empty() { "nothing".to_owned() } else { named(&model, &open).words };
+        cx.output.data(&format!("would be cancelled: {words}"));
         return Ok(Exit::Done);
     }
     let command = Command::Cancel { task, reason: args.reason.clone() };
@@ -115,7 +108,7 @@ pub(crate) async fn retry_now(cx: &Context, args: &RetryNowArgs) -> anyhow::Resu
     let session = cx.open(&cx.project()?).await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
-    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    let task = find::task(&snapshot.as_run(), &args.task)?;
     ask(cx, &session, run, Command::RetryNow { task }).await
 }
 
@@ -124,7 +117,7 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
     let session = cx.open(&cx.project()?).await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
-    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    let task = find::task(&snapshot.as_run(), &args.task)?;
     let resolution = match (&args.handle, args.not_started, args.lost) {
         (Some(id), ..) => {
             match snapshot
@@ -151,7 +144,7 @@ pub(crate) async fn approve(cx: &Context, args: &ApproveArgs) -> anyhow::Result<
     let session = cx.open(&cx.project()?).await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
-    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    let task = find::task(&snapshot.as_run(), &args.task)?;
     if args.dry_run {
         let word = if args.reject { "rejected" } else { "approved" };
         let situation = Situation::read(&session.store, snapshot, cx.now()).await?;

@@ -37,7 +37,7 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
     let session = cx.open_to_look().await?;
     let run = find::run(&session.store, &args.run).await?;
     let mut snapshot = Snapshot::read(&session.store, run).await?;
-    let task = find::task(&snapshot.definition.pipeline, &args.task)?;
+    let task = find::task(&snapshot.as_run(), &args.task)?;
     let Some(attempt) = chosen(&snapshot, task, args.attempt) else {
         let label = snapshot.label();
         return match args.attempt {

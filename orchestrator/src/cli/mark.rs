@@ -15,6 +15,7 @@ use super::{
 use crate::service::{
     choose::{self, Chosen},
     clear::ClearChoice,
+    elements::named,
     mark::{MarkPreview, preview},
 };
 
@@ -101,11 +102,7 @@ async fn mark_one(
 
 /// `convert counts as succeeded; runs: crawl_processed`.
 fn described(run: &trunkline_state::run::Run, preview: &MarkPreview, mark: Mark) -> String {
-    let tasks = &run.definition.pipeline.tasks;
-    let names = |positions: &[usize]| -> String {
-        let names: Vec<&str> = positions.iter().map(|&position| tasks[position].name.as_str()).collect();
-        names.join(", ")
-    };
+    let names = |positions: &[usize]| named(run, positions).words;
     let verb = if preview.changed.len() == 1 { "counts" } else { "count" };
     let changed = format!("{} {verb} as {}", names(&preview.changed), mark.word());
     if preview.follow.is_empty() {

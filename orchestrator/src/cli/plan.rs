@@ -45,6 +45,10 @@ pub(crate) fn plan(cx: &Context, args: &PlanArgs) -> anyhow::Result<Exit> {
         if let Some(when) = &task.when {
             text.push_str(&format!(", when {when}"));
         }
+        if let Some(list) = task.for_each.as_ref() {
+            let items = list["items"].as_str().map_or_else(|| list["items"].to_string(), str::to_owned);
+            text.push_str(&format!("\n   for each of {items}, at most {} at once", list["max_parallel"]));
+        }
         text.push_str(&format!("\n   at most {} of {} each\n", attempts(task.attempts), task.timeout));
         if let Some(note) = &task.note {
             text.push_str(&format!("   {note}\n"));

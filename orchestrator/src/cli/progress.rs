@@ -43,7 +43,7 @@ impl Progress {
             group.set_move_cursor(true);
             group
         });
-        let name_width = snapshot.tasks.iter().map(|row| row.task.len()).max().unwrap_or(0);
+        let name_width = snapshot.own_tasks().map(|row| row.task.len()).max().unwrap_or(0);
         let said = snapshot
             .tasks
             .iter()
@@ -97,12 +97,13 @@ impl Progress {
 
     fn draw(&mut self, snapshot: &Snapshot, remote: &HashMap<usize, String>, now: Timestamp) {
         let Some(group) = &self.group else { return };
-        let shown = visible(&snapshot.tasks);
-        let hidden = snapshot.tasks.len() - shown.len();
+        let own: Vec<&TaskRow> = snapshot.own_tasks().collect();
+        let shown = visible(&own);
+        let hidden = own.len() - shown.len();
         let mut texts: Vec<String> =
             shown.iter().map(|row| self.line(snapshot, row, remote.get(&row.position), now)).collect();
         if hidden > 0 {
-            texts.push(dim(&format!("  and {hidden} more: {}", counts(&snapshot.tasks))));
+            texts.push(dim(&format!("  and {hidden} more: {}", counts(&own))));
         }
         while self.lines.len() < texts.len() {
             let line = ProgressBar::new_spinner();
@@ -119,6 +120,9 @@ impl Progress {
     fn print(&mut self, snapshot: &Snapshot, now: Timestamp) {
         let zone = snapshot.zone();
         for row in &snapshot.tasks {
+            if row.element.is_some() && !is_trouble(row) {
+                continue;
+            }
             let headline = headline(snapshot, row);
             if self.said.get(&row.position) == Some(&headline) {
                 continue;
@@ -161,17 +165,32 @@ impl Progress {
                 text.push_str(&format!("  {remote}"));
             }
         }
-        if let Some(reason) = reason(snapshot, row) {
+        if let Some(reason) = elements_text(snapshot, row).or_else(|| reason(snapshot, row)) {
             text.push_str(&format!("  {}", dim(&reason)));
         }
         text
     }
 }
 
+/// `412/1000, 3 failed` while a mapped task runs.
+fn elements_text(snapshot: &Snapshot, row: &TaskRow) -> Option<String> {
+    let count = row.elements.filter(|_| row.state == TaskState::Running.word())?;
+    let with = |wanted: fn(TaskState) -> bool| {
+        let states = snapshot.elements(row.position).filter_map(|row| TaskState::from_word(&row.state));
+        states.filter(|state| wanted(*state)).count()
+    };
+    let failed = with(|state| state == TaskState::Failed);
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    Some(format!("{}/{count}{failed}", with(TaskState::is_terminal)))
+}
+
 /// What is worth a line of its own: state, attempt, external id.
 fn headline(snapshot: &Snapshot, row: &TaskRow) -> String {
     let job = snapshot.newest_attempt(row.position).and_then(|attempt| attempt.external_id.as_deref());
     let mut text = match (row.state == TaskState::Running.word(), job) {
+        (true, None) if row.elements.is_some() => {
+            format!("running over {} elements", row.elements.unwrap_or(0))
+        }
         (true, None) => "starting".to_owned(),
         _ => row.state.clone(),
     };
@@ -221,6 +240,14 @@ fn times(snapshot: &Snapshot, row: &TaskRow, now: Timestamp) -> String {
     format!("  {}{usual}", duration_text(elapsed))
 }
 
+/// An element is worth a line of its own only then.
+fn is_trouble(row: &TaskRow) -> bool {
+    matches!(
+        TaskState::from_word(&row.state),
+        Some(TaskState::Failed | TaskState::Retrying | TaskState::AwaitingApproval)
+    )
+}
+
 fn is_quiet(row: &TaskRow) -> bool {
     let state = TaskState::from_word(&row.state);
     state == Some(TaskState::Waiting) || state.is_some_and(TaskState::is_terminal)
@@ -238,19 +265,20 @@ fn mark(state: &str) -> char {
 }
 
 /// All tasks, or those that move and as many others as there is room for.
-fn visible(rows: &[TaskRow]) -> Vec<&TaskRow> {
+fn visible<'a>(rows: &[&'a TaskRow]) -> Vec<&'a TaskRow> {
     if rows.len() <= LINES_MAX {
-        return rows.iter().collect();
+        return rows.to_vec();
     }
-    let mut shown: Vec<&TaskRow> = rows.iter().filter(|row| !is_quiet(row)).take(LINES_MAX).collect();
+    let mut shown: Vec<&TaskRow> =
+        rows.iter().copied().filter(|row| !is_quiet(row)).take(LINES_MAX).collect();
     if shown.is_empty() {
-        shown = rows.iter().rev().take(LINES_MAX).collect();
+        shown = rows.iter().copied().rev().take(LINES_MAX).collect();
         shown.reverse();
     }
     shown
 }
 
-fn counts(rows: &[TaskRow]) -> String {
+fn counts(rows: &[&TaskRow]) -> String {
     let states = TaskState::ALL.iter().filter_map(|state| {
         let count = rows.iter().filter(|row| row.state == state.word()).count();
         (count > 0).then(|| format!("{count} {state}"))

@@ -1,10 +1,12 @@
 //! `show`: one run with its tasks, attempts and history.
 
+use std::collections::BTreeSet;
+
 use jiff::{Timestamp, tz::TimeZone};
 use trunkline_state::{
     machine::Transition,
-    store::{AttemptRow, HistoryRow},
-    words::AttemptState,
+    store::{AttemptRow, HistoryRow, TaskRow},
+    words::{AttemptState, TaskState},
 };
 
 use super::{
@@ -13,13 +15,17 @@ use super::{
     output::{Field, bold, dim, state},
     summary::{cost, cost_text},
 };
-use crate::service::{Snapshot, find, snapshot::duration_text, views::RunDetail, why::Situation};
+use crate::service::{
+    Snapshot, elements::standing, find, snapshot::duration_text, views::RunDetail, why::Situation,
+};
 
 /// History rows that are read; `--json` shows them all.
 const HISTORY_MAX: i64 = 10_000;
 
 /// History lines for people; the first ones are dropped.
 const LINES_MAX: usize = 40;
+/// Elements of one mapped task that are shown; `--elements` shows them all.
+const ELEMENTS_MAX: usize = 20;
 /// Characters of what was said about a task or an attempt, in the last column of a table.
 const REMARK_MAX: usize = 120;
 
@@ -31,6 +37,9 @@ pub(crate) struct ShowArgs {
     /// Also the exact request of each attempt
     #[arg(long)]
     requests: bool,
+    /// Every element of mapped tasks, not only those that failed or are under way
+    #[arg(long)]
+    elements: bool,
 }
 
 /// Shows a run.
@@ -49,8 +58,9 @@ pub(crate) async fn show(cx: &Context, args: &ShowArgs) -> anyhow::Result<Exit> 
         let situation = Situation::read(&session.store, snapshot.clone(), now).await?;
         cx.output.data(&format!("why      {}", situation.run()));
     }
-    tasks(cx, &snapshot, now);
-    attempts(cx, &snapshot, args.requests);
+    let shown = shown(&snapshot, args.elements);
+    tasks(cx, &snapshot, &shown, now);
+    attempts(cx, &snapshot, &shown, args.requests);
     transitions(cx, &snapshot, &history);
     Ok(Exit::Done)
 }
@@ -79,9 +89,29 @@ fn head(cx: &Context, snapshot: &Snapshot, now: Timestamp) {
     cx.output.data(&lines.join("\n"));
 }
 
-fn tasks(cx: &Context, snapshot: &Snapshot, now: Timestamp) {
-    let rows = snapshot.tasks.iter().map(|row| {
-        let operator = snapshot.definition.pipeline.tasks.get(row.position).map(|task| task.operator.clone());
+/// The rows to show: each task, and below a mapped one its elements, or those of them that are news.
+fn shown(snapshot: &Snapshot, all_elements: bool) -> Vec<&TaskRow> {
+    let mut shown = Vec::new();
+    for row in snapshot.own_tasks() {
+        shown.push(row);
+        let news = |element: &&TaskRow| {
+            all_elements
+                || !matches!(
+                    TaskState::from_word(&element.state),
+                    Some(TaskState::Succeeded | TaskState::Waiting)
+                )
+        };
+        let limit = if all_elements { usize::MAX } else { ELEMENTS_MAX };
+        shown.extend(snapshot.elements(row.position).filter(news).take(limit));
+    }
+    shown
+}
+
+fn tasks(cx: &Context, snapshot: &Snapshot, shown: &[&TaskRow], now: Timestamp) {
+    let run = snapshot.as_run();
+    let rows = shown.iter().map(|row| {
+        let operator = snapshot.task_of(row).map(|task| task.operator.clone());
+        let standing = standing(&run, row.position);
         let took = snapshot.task_elapsed(row.position, now).map(duration_text);
         vec![
             Field::from(row.task.clone()),
@@ -89,7 +119,10 @@ fn tasks(cx: &Context, snapshot: &Snapshot, now: Timestamp) {
             Field::State(row.state.clone()),
             Field::from(row.attempts.to_string()),
             Field::from(took.unwrap_or_default()),
-            Field::from(said(row.failure.as_ref().map(|failure| failure.message.as_str()), &row.warnings)),
+            Field::from(said(
+                row.failure.as_ref().map(|failure| failure.message.as_str()).or(standing.as_deref()),
+                &row.warnings,
+            )),
         ]
     });
     cx.output.data("");
@@ -109,13 +142,15 @@ fn clipped(line: &str) -> String {
     }
 }
 
-fn attempts(cx: &Context, snapshot: &Snapshot, requests: bool) {
-    if snapshot.attempts.is_empty() {
+fn attempts(cx: &Context, snapshot: &Snapshot, shown: &[&TaskRow], requests: bool) {
+    let positions: BTreeSet<usize> = shown.iter().map(|row| row.position).collect();
+    let attempts = || snapshot.attempts.iter().filter(|attempt| positions.contains(&attempt.position));
+    if attempts().next().is_none() {
         return;
     }
     let zone = snapshot.zone();
     let name = |position: usize| snapshot.tasks.get(position).map(|row| row.task.clone()).unwrap_or_default();
-    let rows = snapshot.attempts.iter().map(|attempt| {
+    let rows = attempts().map(|attempt| {
         vec![
             Field::from(format!("{} #{}", name(attempt.position), attempt.number)),
             Field::State(attempt.state.clone()),
@@ -131,7 +166,7 @@ fn attempts(cx: &Context, snapshot: &Snapshot, requests: bool) {
         rows.collect(),
         "no attempts",
     );
-    for attempt in snapshot.attempts.iter().filter(|_| requests) {
+    for attempt in attempts().filter(|_| requests) {
         let request = attempt
             .request
             .read::<serde_json::Value>()

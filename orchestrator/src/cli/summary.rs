@@ -35,7 +35,7 @@ pub(crate) fn summary(cx: &Context, snapshot: &Snapshot) {
         return;
     }
     let label = snapshot.label();
-    for row in &snapshot.tasks {
+    for row in snapshot.own_tasks() {
         task_lines(cx, snapshot, row);
     }
     if let Some(cost) = cost_text(cost(snapshot)) {

@@ -19,8 +19,7 @@ pub(crate) async fn why(cx: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let session = cx.open_to_look().await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
-    let task =
-        args.task.as_deref().map(|name| find::task(&snapshot.definition.pipeline, name)).transpose()?;
+    let task = args.task.as_deref().map(|name| find::task(&snapshot.as_run(), name)).transpose()?;
     let label = snapshot.label();
     let situation = Situation::read(&session.store, snapshot, cx.now()).await?;
     let sentence = match task {

@@ -61,11 +61,11 @@ pub(super) fn check_sites(
         place,
         shared: false,
     };
-    let of_task = [names(Place::Task, false), names(Place::Task, true)];
+    let of_task = [Place::Task, Place::Element].map(|place| [names(place, false), names(place, true)]);
     let mut upstreams = Upstreams { tasks, graph, lost: scope.lost, above: None, positions: None };
     for (position, task) in tasks.iter().enumerate() {
         for site in &task.sites {
-            let checked = check(&site.text, &of_task[usize::from(site.secrets)]);
+            let checked = check(&site.text, &of_task[usize::from(site.element)][usize::from(site.secrets)]);
             report_faults(reader, sources, site, checked.faults);
             for reference in checked.tasks {
                 upstreams.check(reader, sources, (position, task), site, &reference);
@@ -139,6 +139,27 @@ impl Upstreams<'_> {
         found
     }
 
+    /// A mapped task leaves a list, which has no names.
+    fn check_output(
+        &self,
+        reader: &mut Reader,
+        sources: &Sources,
+        site: &Site,
+        found: usize,
+        reference: &TaskReference,
+    ) {
+        let (true, Some((name, within))) = (self.tasks[found].for_each.is_some(), &reference.output) else {
+            return;
+        };
+        let task = &reference.task;
+        let message = format!("`{task}` runs over a list: its outputs are one too, and have no `{name}`");
+        let help = format!(
+            "write tasks.{task}.outputs[0].{name} for one element, tasks.{task}.outputs | map(attribute=\"{name}\") | list for all"
+        );
+        let span = place_of(sources, site, within);
+        reader.report(Diagnostic::error(site.source, span, message).label("a list").help(help));
+    }
+
     fn check(
         &mut self,
         reader: &mut Reader,
@@ -151,7 +172,7 @@ impl Upstreams<'_> {
         let graph = self.graph;
         let above = self.above.get_or_insert_with(|| graph.ancestors());
         if graph.cyclic || above.contains(position, found) {
-            return;
+            return self.check_output(reader, sources, site, found, reference);
         }
         let span = place_of(sources, site, &reference.span);
         let (message, help) = if found == position {

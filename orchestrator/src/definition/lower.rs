@@ -68,8 +68,7 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "$schema",
 ];
 /// Keys that are planned.
-pub const LATER_PIPELINE_KEYS: [&str; 7] =
-    ["triggers", "trigger", "secrets", "pool", "priority", "for_each", "end_date"];
+pub const LATER_PIPELINE_KEYS: [&str; 6] = ["triggers", "trigger", "secrets", "pool", "priority", "end_date"];
 
 /// What the project says to every pipeline.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,7 @@ mod files;
 mod graph;
 pub mod load;
 pub mod lower;
+mod mapped;
 pub(crate) mod notices;
 pub mod operators;
 pub mod params;

@@ -6,7 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{common, operators::Operators, params};
+use trunkline_state::elements::ELEMENTS_MAX;
+
+use super::{common, mapped, operators::Operators, params};
 
 /// The pattern of a value that is known only in a run.
 const TEMPLATE_PATTERN: &str = r"\{\{|\{%|\{#";
@@ -202,6 +204,33 @@ fn task(operators: &Operators<'_>) -> Value {
     })
 }
 
+/// The keys of a task that runs over a list.
+fn mapped_properties() -> Map<String, Value> {
+    let words: Vec<&str> = mapped::ON_EMPTY.iter().map(|(word, _)| *word).collect();
+    let properties = [
+        (
+            "for_each",
+            json!({
+                "description": "Runs once for each element of this list, as `item` and `index` in its settings; its outputs are the list of theirs.",
+                "anyOf": [{ "type": "array", "maxItems": ELEMENTS_MAX }, { "$ref": "#/$defs/template" }]
+            }),
+        ),
+        (
+            "max_parallel",
+            json!({ "type": "integer", "minimum": 1, "maximum": ELEMENTS_MAX, "default": mapped::MAX_PARALLEL, "description": "Elements under way at once." }),
+        ),
+        (
+            "tolerated_failures",
+            json!({ "type": "integer", "minimum": 0, "maximum": ELEMENTS_MAX, "default": 0, "description": "Elements that may fail without failing the task." }),
+        ),
+        (
+            "on_empty",
+            json!({ "enum": words, "default": "skip", "description": "What a list without elements means." }),
+        ),
+    ];
+    properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 /// An operator's schema beside the common keys.
 fn with_common(mut settings: Value, word: &str) -> Value {
     let mut properties = Map::new();
@@ -221,6 +250,7 @@ fn with_common(mut settings: Value, word: &str) -> Value {
             "anyOf": [{ "type": "boolean" }, { "$ref": "#/$defs/template" }]
         }),
     );
+    properties.extend(mapped_properties());
     properties.extend(shared_properties());
     if let Some(object) = settings.as_object_mut() {
         if let Some(Value::Object(own)) = object.remove("properties") {

@@ -30,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) text: String,
     /// Whether a secret may stand here.
     pub(crate) secrets: bool,
+    /// Whether it is rendered for each element of a mapped task.
+    pub(crate) element: bool,
 }
 
 impl Site {
@@ -37,7 +39,7 @@ impl Site {
     pub(crate) fn of(source: SourceId, node: &Node) -> Option<Self> {
         let scalar = node.as_scalar().filter(|scalar| is_template(&scalar.text))?;
         let (span, text) = (node.span.clone(), scalar.text.clone());
-        Some(Self { source, span, scalar: Some(scalar.clone()), text, secrets: false })
+        Some(Self { source, span, scalar: Some(scalar.clone()), text, secrets: false, element: false })
     }
 }
 
@@ -140,7 +142,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Checks one value.
-    fn value(&mut self, node: &Node, schema: &'a Value, name: &str) -> Value {
+    pub(crate) fn value(&mut self, node: &Node, schema: &'a Value, name: &str) -> Value {
         let schema = self.resolve(schema);
         if let Kind::Scalar(scalar) = &node.kind
             && is_template(&scalar.text)

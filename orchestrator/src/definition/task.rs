@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use trunkline_state::{
     ids::TaskName,
-    pipeline::{RetryPolicy, Task, TriggerRule},
+    pipeline::{ForEach, RetryPolicy, Task, TriggerRule},
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     common::{CONNECTION, Common, POLL_INTERVAL},
     diagnostic::Sources,
     files,
+    mapped::{MAPPED_KEYS, for_each},
     operators::{OperatorInfo, Operators},
     reader::{Reader, shorten},
     scalar::Core,
@@ -37,6 +38,8 @@ pub(super) struct ReadTask {
     pub(super) depends_on: Vec<(String, Range<usize>)>,
     /// Whether it runs at all.
     when: Option<String>,
+    /// The list that it runs over.
+    pub(super) for_each: Option<ForEach>,
     /// Texts with templates.
     pub(super) sites: Vec<Site>,
     /// The other pipeline that it runs or waits for.
@@ -75,6 +78,7 @@ impl ReadTask {
             depends_on,
             trigger_rule: self.trigger_rule,
             when: self.when,
+            for_each: self.for_each,
             connection: self.connection.0,
             retry: self.retry,
             timeout: self.timeout,
@@ -105,6 +109,9 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
             "description" => {
                 reader.text(inner);
             }
+            // Read together, below.
+            "for_each" => {}
+            key if MAPPED_KEYS.contains(&key) => {}
             _ => {
                 common.read(reader, inner);
             }
@@ -123,8 +130,11 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     };
     let said = said_by_connection(scope.connections.get(&connection.0), operator, mapping);
     let (settings, mut sites) = settings(reader, entry, mapping, (&word, operator, timeout, said), scope);
+    let (for_each, list) = for_each(reader, mapping);
+    sites.iter_mut().for_each(|site| site.element = for_each.is_some());
     let (when, site) = when.unzip();
     sites.extend(site.flatten());
+    sites.extend(list);
     Some(ReadTask {
         name: name?,
         name_span: entry.key_span.clone(),
@@ -132,6 +142,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         settings,
         depends_on,
         when,
+        for_each,
         sites,
         call,
         connection,
@@ -279,7 +290,7 @@ fn inline(
             if is_template(&content) {
                 let source = scope.sources.add(shown, path, content.as_str());
                 let (span, text) = (0..content.len(), content.clone());
-                sites.push(Site { source, span, scalar: None, text, secrets: false });
+                sites.push(Site { source, span, scalar: None, text, secrets: false, element: false });
             }
             *text = content;
         }

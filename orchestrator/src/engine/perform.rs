@@ -43,7 +43,7 @@ pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect
 /// Hands an attempt to the poller. `false` if there is nothing to poll.
 pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey, token: &Arc<()>) -> bool {
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return false };
-    let task = &run.definition.pipeline.tasks[key.task];
+    let task = run.task(key.task);
     let Some(handle) = attempt.handle.clone() else { return false };
     let works = shared.registry.get(&task.operator).is_some_and(|operator| operator.works_in_poll());
     shared.watch(Watch {
@@ -55,7 +55,7 @@ pub(super) fn watch(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey
         handle,
         ceiling: task.poll_interval,
         started_at: attempt.started_at.unwrap_or(attempt.intent_at),
-        usual: if works { None } else { shared.usual(&run.definition, key.task) },
+        usual: if works { None } else { shared.usual(run, key.task) },
         alive: Arc::downgrade(token),
     });
     true
@@ -87,7 +87,7 @@ pub(super) fn admit_later(shared: &Arc<Shared>, run: RunId, fence: i64) {
 fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, number: u32) {
     let id = run.id;
     let failed = move |failure| Event::PrepareFailed { task, number, failure };
-    if let Some(event) = prepare::unwanted(shared, run, task, number) {
+    if let Some(event) = prepare::without_request(shared, run, task, number) {
         return shared.report(id, fence, event);
     }
     let rendered = match prepare::Rendered::of(shared, run, task, number) {
@@ -95,7 +95,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
         Err(failure) => return shared.report(id, fence, failed(failure)),
     };
     let (generation, is_retry) = (run.tasks[task].generation, run.tasks[task].tries > 0);
-    let operator = run.definition.pipeline.tasks[task].operator.clone();
+    let operator = run.task(task).operator.clone();
     let clients = shared.clients(&run.definition);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -200,12 +200,12 @@ fn job(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) -> Option<J
         run: run.id,
         fence,
         key,
-        operator: run.definition.pipeline.tasks[key.task].operator.clone(),
+        operator: run.task(key.task).operator.clone(),
         clients: shared.clients(&run.definition),
         request,
         baseline: attempt.baseline.read().unwrap_or_default(),
         intent_at: attempt.intent_at,
-        capacity_pause: run.definition.pipeline.tasks[key.task].poll_interval,
+        capacity_pause: run.task(key.task).poll_interval,
         refusals: refusals(attempt),
     })
 }
@@ -368,7 +368,7 @@ impl Job {
 fn stop(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) {
     let Some(attempt) = run.live_attempt(key.task, key.number) else { return };
     let Some(handle) = attempt.handle.as_ref().and_then(convert::handle) else { return };
-    let operator = run.definition.pipeline.tasks[key.task].operator.clone();
+    let operator = run.task(key.task).operator.clone();
     let clients = shared.clients(&run.definition);
     let (shared, id) = (Arc::clone(shared), run.id);
     tokio::spawn(async move {

@@ -164,7 +164,7 @@ impl Pipelines for OwnPipelines {
             let rows = self.shared()?.store.task_runs(RunId(run)).await;
             let rows = rows.map_err(|error| unreachable(&error, ErrorClass::System))?;
             let mut end = RunEnd { outputs: Outputs::new(), failure: None };
-            for row in rows {
+            for row in rows.into_iter().filter(|row| row.element.is_none()) {
                 let failed =
                     row.state == TaskState::Failed.word() || row.state == TaskState::Cancelled.word();
                 if let Some(failure) = row.failure.filter(|_| failed && end.failure.is_none()) {

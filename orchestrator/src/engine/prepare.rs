@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
+    elements::ELEMENTS_MAX,
     machine::{self, Delta, Effect, Event},
     pipeline::Pipeline,
     run::{Definition, Failure, Run},
@@ -15,7 +16,7 @@ use trunkline_tasks::operator::{Handle, PrepareContext, Request};
 use uuid::Uuid;
 
 use super::{Shared, convert};
-use crate::definition::template::{RenderContext, is_template};
+use crate::definition::template::{RenderContext, Templates, is_template};
 
 /// Prepares what the decision made ready, as far as that needs no look outside, and decides
 /// again, until nothing new is ready: intents then go into the same commit.
@@ -60,7 +61,10 @@ fn take_ready(shared: &Shared, run: &Run, delta: &mut Delta) -> Vec<(usize, u32)
 /// Whether something outside must be asked before the request can be stored: the operator's
 /// baseline, or the versions of the secrets that the settings name.
 fn needs_look(shared: &Shared, run: &Run, task: usize) -> bool {
-    let task = &run.definition.pipeline.tasks[task];
+    if wants_elements(run, task) {
+        return false;
+    }
+    let task = run.task(task);
     let baseline = || {
         shared
             .registry
@@ -81,7 +85,7 @@ fn names_secrets(settings: &Value) -> bool {
 
 /// The event that preparing one attempt leads to, without a baseline.
 pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
-    if let Some(event) = unwanted(shared, run, task, number) {
+    if let Some(event) = without_request(shared, run, task, number) {
         return event;
     }
     match Rendered::of(shared, run, task, number).and_then(|rendered| rendered.request(shared, None)) {
@@ -92,10 +96,53 @@ pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> 
     }
 }
 
-/// What a task's `when` has against its first attempt of a generation, if anything.
-pub(super) fn unwanted(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
-    let condition = run.definition.pipeline.tasks[task].when.as_ref()?;
-    if run.tasks[task].tries > 0 {
+/// What comes before a task's first attempt of a generation, or in place of it: what its `when` says,
+/// and the list of a mapped task.
+pub(super) fn without_request(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+    unwanted(shared, run, task, number).or_else(|| expanded(shared, run, task, number))
+}
+
+/// Whether a task is a mapped one whose list has to be made.
+fn wants_elements(run: &Run, task: usize) -> bool {
+    run.task(task).for_each.is_some() && run.tasks[task].element.is_none()
+}
+
+fn expanded(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+    let for_each = run.task(task).for_each.as_ref().filter(|_| wants_elements(run, task))?;
+    let templates = shared.templates(&run.definition);
+    let list = templates
+        .render_list(&for_each.items, || task_context(&templates, run, task, number, &for_each.items));
+    let words = for_each.items.as_str().unwrap_or("the list");
+    let items = match list {
+        Ok(Value::Array(items)) if items.len() > ELEMENTS_MAX => {
+            Err(format!("`for_each` gave {} elements; at most {ELEMENTS_MAX} are taken", items.len()))
+        }
+        Ok(Value::Array(items)) => Ok(items),
+        Ok(other) => Err(format!("`for_each` must give a list, and `{words}` gives {}", kind_of(&other))),
+        Err(error) => Err(format!("`for_each`: {}", error.message)),
+    };
+    Some(match items {
+        Ok(items) => Event::Expanded { task, generation: run.tasks[task].generation, items },
+        Err(message) => Event::PrepareFailed { task, number, failure: Failure::new("config", message) },
+    })
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "names with values",
+    }
+}
+
+/// What a task's `when` has against its first attempt of a generation, if anything. A mapped task's is
+/// asked once, before its list is made.
+fn unwanted(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+    let condition = run.task(task).when.as_ref()?;
+    if run.tasks[task].tries > 0 || run.tasks[task].element.is_some() {
         return None;
     }
     let templates = shared.templates(&run.definition);
@@ -103,7 +150,7 @@ pub(super) fn unwanted(shared: &Shared, run: &Run, task: usize, number: u32) -> 
     let failed = |message: String| {
         Some(Event::PrepareFailed { task, number, failure: Failure::new("config", message) })
     };
-    match templates.render_with(&asked, || render_context(run, Some(number))) {
+    match templates.render_with(&asked, || task_context(&templates, run, task, number, &asked)) {
         Ok(answer) => {
             let answer = &answer["when"];
             match answer.as_bool().or_else(|| answer.as_str()?.parse().ok()) {
@@ -133,13 +180,13 @@ pub(super) struct Rendered {
 impl Rendered {
     /// Renders a task's settings.
     pub(super) fn of(shared: &Shared, run: &Run, task: usize, number: u32) -> Result<Self, Failure> {
-        let settings = shared
-            .templates(&run.definition)
-            .render_with(&run.definition.pipeline.tasks[task].settings, || render_context(run, Some(number)))
+        let (templates, settings) = (shared.templates(&run.definition), &run.task(task).settings);
+        let settings = templates
+            .render_with(settings, || task_context(&templates, run, task, number, settings))
             .map_err(|error| Failure::new("config", error.to_string()))?;
         Ok(Self {
             definition: Arc::clone(&run.definition),
-            task,
+            task: run.home(task),
             settings,
             attempt_id: run.attempt_id(task, number),
             generation: run.tasks[task].generation,
@@ -169,8 +216,26 @@ impl Rendered {
     }
 }
 
+/// What the templates of one attempt may read; of outputs only those that they name.
+fn task_context(
+    templates: &Templates,
+    run: &Run,
+    task: usize,
+    number: u32,
+    settings: &Value,
+) -> RenderContext {
+    let named = templates.tasks_named(settings);
+    let mut cx = context(run, Some(number), |task| named.contains(task));
+    cx.item = run.tasks[task].element.as_ref().map(|element| (element.index, element.item.clone()));
+    cx
+}
+
 /// What the templates of a run may read.
 pub(crate) fn render_context(run: &Run, attempt: Option<u32>) -> RenderContext {
+    context(run, attempt, |_| true)
+}
+
+fn context(run: &Run, attempt: Option<u32>, reads: impl Fn(&str) -> bool) -> RenderContext {
     let pipeline = &run.definition.pipeline;
     let zone = zone_of(pipeline);
     let mut fields = Map::new();
@@ -185,6 +250,7 @@ pub(crate) fn render_context(run: &Run, attempt: Option<u32>) -> RenderContext {
         .tasks
         .iter()
         .zip(&run.tasks)
+        .filter(|(task, _)| reads(task.name.as_str()))
         .filter_map(|(task, entry)| Some((task.name.to_string(), entry.outputs.clone()?)))
         .collect();
     RenderContext {
@@ -196,6 +262,7 @@ pub(crate) fn render_context(run: &Run, attempt: Option<u32>) -> RenderContext {
         vars: Arc::new(pipeline.vars.clone()),
         run: fields,
         outputs,
+        item: None,
         trigger: json!({"type": run.trigger.word()}),
         error: None,
         links: None,

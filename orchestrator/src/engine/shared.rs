@@ -21,7 +21,7 @@ use trunkline_state::{
     ids::RunId,
     machine::{AttemptKey, Event},
     pipeline::Pipeline,
-    run::Definition,
+    run::{Definition, Run},
     store::{BudgetRow, Place, Role, Store, StoreError},
 };
 use trunkline_tasks::{
@@ -293,9 +293,11 @@ impl Shared {
         self.parts(definition).clients
     }
 
-    pub(super) fn usual(&self, definition: &Definition, task: usize) -> Option<Duration> {
-        let name = definition.pipeline.tasks[task].name.as_str();
-        self.parts(definition).usual.get(name).copied()
+    /// How long a task usually takes; of a mapped task's element, how long one of them does.
+    pub(super) fn usual(&self, run: &Run, task: usize) -> Option<Duration> {
+        let name = run.task(task).name.as_str();
+        let name = if run.tasks[task].element.is_some() { format!("{name}[]") } else { name.to_owned() };
+        self.parts(&run.definition).usual.get(&name).copied()
     }
 
     fn parts(&self, definition: &Definition) -> VersionParts {

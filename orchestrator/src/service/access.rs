@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use trunkline_state::{machine::NoticeOutcome, pipeline::Pipeline, run::Run};
+use trunkline_state::{elements::ElementName, machine::NoticeOutcome, pipeline::Pipeline, run::Run};
 use trunkline_tasks::{
     access::{self, Finding, Needs, Place, Statement, Verdict},
     clients::Clients,
@@ -15,7 +15,7 @@ use trunkline_tasks::{
 };
 
 use super::{
-    plan::{Unprepared, imagined, prepared},
+    plan::{Unprepared, imagined, listed, prepared},
     request::Wanted,
 };
 use crate::{definition::Templates, engine::prepare::render_context};
@@ -220,17 +220,33 @@ fn parts(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timesta
             parts.push(Part::Unknown { name, connection: task.connection.clone(), finding });
             continue;
         };
-        parts.push(match prepared(task, &run, &templates, operator) {
-            Ok(request) => Part::Task { name, operator: task.operator.clone(), request },
-            Err(Unprepared::Later) => {
-                let text = "needs outputs of earlier tasks, so what it names is known only in a run";
-                let finding = Finding::not_checked(text);
-                Part::Unknown { name, connection: task.connection.clone(), finding }
+        let connection = task.connection.clone();
+        let unknown = |reason| {
+            let finding = match reason {
+                Unprepared::Later => Finding::not_checked(
+                    "needs outputs of earlier tasks, so what it names is known only in a run",
+                ),
+                Unprepared::Wrong(text) => Finding::wrong(text),
+            };
+            Part::Unknown { name: name.clone(), connection: connection.clone(), finding }
+        };
+        let items = match listed(task, &run, &templates) {
+            Ok(items) => items,
+            Err(reason) => {
+                parts.push(unknown(reason));
+                continue;
             }
-            Err(Unprepared::Wrong(text)) => {
-                Part::Unknown { name, connection: task.connection.clone(), finding: Finding::wrong(text) }
-            }
-        });
+        };
+        for (index, item) in (0_u32..).zip(items) {
+            let name = match &item {
+                Some(_) => ElementName { task: &name, index }.to_string(),
+                None => name.clone(),
+            };
+            parts.push(match prepared(task, &run, item.map(|item| (index, item)), &templates, operator) {
+                Ok(request) => Part::Task { name, operator: task.operator.clone(), request },
+                Err(reason) => unknown(reason),
+            });
+        }
     }
     parts.extend(notices(pipeline, &run, &templates));
     parts

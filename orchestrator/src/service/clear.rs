@@ -37,25 +37,28 @@ pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindErro
 
 /// The tasks of a choice, by position.
 pub(super) fn selected(run: &Run, choice: &ClearChoice) -> Result<BTreeSet<usize>, FindError> {
-    let pipeline = &run.definition.pipeline;
     let mut selected = BTreeSet::new();
     for name in &choice.tasks {
-        selected.insert(task(pipeline, name)?);
+        selected.insert(task(run, name)?);
     }
     if choice.failed {
         let broken =
             |state| matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled);
-        selected.extend((0..run.tasks.len()).filter(|position| broken(run.tasks[*position].state)));
+        // Of a mapped task those elements, and the task itself where none of them is to blame.
+        let to_blame =
+            |position: usize| !run.elements(position).iter().any(|element| broken(run.tasks[*element].state));
+        let wanted = |position: &usize| broken(run.tasks[*position].state) && to_blame(*position);
+        selected.extend(run.present().filter(wanted));
     }
     if choice.tasks.is_empty() && !choice.failed {
-        selected.extend(0..run.tasks.len());
+        selected.extend(0..run.own_tasks().len());
     }
-    let chosen: Vec<usize> = selected.iter().copied().collect();
+    let chosen: Vec<usize> = selected.iter().map(|position| run.home(*position)).collect();
     if choice.downstream {
         spread(&chosen, |position| run.definition.downstream[position].as_slice(), &mut selected);
     }
     if choice.upstream {
-        spread(&chosen, |position| pipeline.tasks[position].depends_on.as_slice(), &mut selected);
+        spread(&chosen, |position| run.task(position).depends_on.as_slice(), &mut selected);
     }
     Ok(selected)
 }

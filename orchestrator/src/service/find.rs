@@ -2,8 +2,10 @@
 
 use jiff::tz::TimeZone;
 use trunkline_state::{
+    elements::ElementName,
     ids::RunId,
     pipeline::Pipeline,
+    run::Run,
     schedule::{self, parse_run_key, run_key},
     store::{PipelineRow, RunFilter, Store, StoreError},
 };
@@ -116,9 +118,23 @@ pub fn unknown_pipeline<'a>(
     FindError::Pipeline { name: name.to_owned(), help: help.unwrap_or_else(|| format!("{place} none")) }
 }
 
-/// The position of a task.
-pub fn task(pipeline: &Pipeline, name: &str) -> Result<usize, FindError> {
-    if let Some((position, _)) = pipeline.task(name) {
+/// The position of a task, or of an element such as `convert[17]`.
+pub fn task(run: &Run, name: &str) -> Result<usize, FindError> {
+    let pipeline = &run.definition.pipeline;
+    let element = ElementName::parse(name);
+    let known = pipeline.task(element.map_or(name, |element| element.task)).map(|(position, _)| position);
+    if let (Some(position), Some(element)) = (known, element) {
+        let elements = run.elements(position);
+        return elements.get(element.index as usize).copied().ok_or_else(|| FindError::Task {
+            pipeline: run.label(),
+            task: name.to_owned(),
+            help: match elements.len() {
+                0 => format!("{} has no elements", element.task),
+                count => format!("{0} has {count} elements, {0}[0] to {0}[{1}]", element.task, count - 1),
+            },
+        });
+    }
+    if let Some(position) = known {
         return Ok(position);
     }
     let names = pipeline.tasks.iter().map(|task| task.name.as_str());

@@ -23,6 +23,8 @@ pub struct MarkPreview {
 pub fn preview(run: &Run, choice: &ClearChoice, mark: Mark) -> Result<MarkPreview, FindError> {
     let mut changed: Vec<usize> = selected(run, choice)?.into_iter().collect();
     changed.retain(|task| run.tasks[*task].state != mark.state());
-    let follow = clear_set(run, &changed).into_iter().filter(|task| !changed.contains(task)).collect();
+    // A mapped task goes on with its other elements: no news.
+    let is_news = |task: &usize| !changed.iter().any(|one| one == task || run.home(*one) == *task);
+    let follow = clear_set(run, &changed).into_iter().filter(is_news).collect();
     Ok(MarkPreview { changed, follow })
 }

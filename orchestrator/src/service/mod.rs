@@ -13,6 +13,7 @@
 //! | `why.rs` | one sentence: why is it not further |
 //! | `plan.rs` | the exact requests that a run would make |
 //! | `access.rs` | what a pipeline needs of its accounts: is it there, is it allowed, the policy |
+//! | `elements.rs` | how the elements of mapped tasks stand, in words |
 //! | `deploy.rs` | what a deploy changes, and for which live runs |
 //! | `resolve.rs` | the handle of a job that a person found |
 //! | `ledger.rs` | what the sandbox accepted twice |
@@ -25,6 +26,7 @@ pub mod backfill;
 pub mod choose;
 pub mod clear;
 pub mod deploy;
+pub mod elements;
 pub mod find;
 pub mod ledger;
 pub mod mark;

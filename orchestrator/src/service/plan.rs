@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use trunkline_state::{
     ids::{RunId, attempt_id},
-    pipeline::{Pipeline, Task},
+    pipeline::{OnEmpty, Pipeline, Task},
     run::{Definition, Installation, Run, Trigger},
     schedule::span_text,
 };
@@ -49,6 +49,9 @@ pub struct PlannedTask {
     pub trigger_rule: Value,
     /// Whether it runs at all, as written.
     pub when: Option<String>,
+    /// The list that it runs over, as written, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<Value>,
     /// The connection that it uses.
     pub connection: String,
     /// Attempts in all.
@@ -105,10 +108,28 @@ pub(super) enum Unprepared {
     Wrong(String),
 }
 
-/// The request of a task's first attempt.
+/// The list that a task runs over; one element without an item for a task that is not mapped.
+pub(super) fn listed(
+    task: &Task,
+    run: &Run,
+    templates: &Templates,
+) -> Result<Vec<Option<Value>>, Unprepared> {
+    let Some(for_each) = &task.for_each else { return Ok(vec![None]) };
+    if reads_outputs(&for_each.items) {
+        return Err(Unprepared::Later);
+    }
+    match templates.render_list(&for_each.items, || render_context(run, Some(1))) {
+        Ok(Value::Array(items)) => Ok(items.into_iter().map(Some).collect()),
+        Ok(_) => Err(Unprepared::Wrong("would fail: `for_each` does not give a list".to_owned())),
+        Err(error) => Err(Unprepared::Wrong(format!("`for_each` cannot be rendered: {error}"))),
+    }
+}
+
+/// The request of the first attempt of a task, or of one element of it.
 pub(super) fn prepared(
     task: &Task,
     run: &Run,
+    item: Option<(u32, Value)>,
     templates: &Templates,
     operator: &dyn ErasedOperator,
 ) -> Result<Request, Unprepared> {
@@ -116,11 +137,13 @@ pub(super) fn prepared(
         return Err(Unprepared::Later);
     }
     let pipeline = &run.definition.pipeline;
+    let mut context = render_context(run, Some(1));
+    context.item = item;
     let settings = templates
-        .render(&task.settings, &render_context(run, Some(1)))
+        .render(&task.settings, &context)
         .map_err(|error| Unprepared::Wrong(format!("cannot be rendered: {error}")))?;
     let cx = PrepareContext {
-        attempt_id: attempt_id(Uuid::nil(), 1, &pipeline.name, &run.key, &task.name, 1),
+        attempt_id: attempt_id(Uuid::nil(), 1, &pipeline.name, &run.key, task.name.as_str(), 1),
         pipeline: pipeline.name.as_str(),
         run: &run.label(),
         task: task.name.as_str(),
@@ -152,6 +175,7 @@ fn planned(
             .collect(),
         trigger_rule: json!(task.trigger_rule),
         when: task.when.clone(),
+        for_each: task.for_each.as_ref().map(|for_each| json!(for_each)),
         connection: task.connection.clone(),
         attempts: task.retry.retries.saturating_add(1),
         timeout: span_text(task.timeout),
@@ -165,7 +189,17 @@ fn planned(
         return planned;
     };
     operator.guarantee().clone_into(&mut planned.guarantee);
-    match prepared(task, run, templates, operator) {
+    let first = listed(task, run, templates).and_then(|items| {
+        let count = items.len();
+        let Some(item) = items.into_iter().next() else {
+            return Err(Unprepared::Wrong(format!("its list has no elements: {}", on_empty(task))));
+        };
+        if item.is_some() {
+            planned.note = Some(format!("runs once for each of {count} elements; the first one's request"));
+        }
+        prepared(task, run, item.map(|item| (0, item)), templates, operator)
+    });
+    match first {
         Ok(request) => planned.request = Some(request.body),
         Err(Unprepared::Later) => {
             planned.settings = Some(task.settings.clone());
@@ -174,6 +208,15 @@ fn planned(
         Err(Unprepared::Wrong(note)) => planned.note = Some(note),
     }
     planned
+}
+
+/// What becomes of a mapped task whose list is empty.
+fn on_empty(task: &Task) -> &'static str {
+    match task.for_each.as_ref().map(|for_each| for_each.on_empty) {
+        Some(OnEmpty::Fail) => "it would fail",
+        Some(OnEmpty::Warn) => "it would succeed with a warning",
+        Some(OnEmpty::Skip) | None => "it would be skipped",
+    }
 }
 
 /// Whether any template reads `tasks.…`: its value is known only in a run.

@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use trunkline_state::{
     ids::RunId,
-    run::{Definition, Installation, Run, Trigger},
+    pipeline::Task,
+    run::{Definition, Installation, Run, TaskRun, Trigger},
     schedule::{Interval, describe_instant, describe_interval},
     store::{AttemptRow, RunRow, Store, StoreError, TaskRow},
     words::{RunState, TaskState},
@@ -89,6 +90,25 @@ impl Snapshot {
         self.state().is_some_and(RunState::is_terminal)
     }
 
+    /// What the pipeline says of the task run in a row; of an element, what it says of its task.
+    pub fn task_of(&self, row: &TaskRow) -> Option<&Task> {
+        let home = row.element.as_ref().map_or(row.position, |element| element.of);
+        self.definition.pipeline.tasks.get(home)
+    }
+
+    /// The rows of the pipeline's own tasks, without elements of mapped ones.
+    pub fn own_tasks(&self) -> impl Iterator<Item = &TaskRow> {
+        self.tasks.iter().filter(|row| row.element.is_none())
+    }
+
+    /// The rows of a mapped task's present elements.
+    pub fn elements(&self, task: usize) -> impl Iterator<Item = &TaskRow> {
+        let count = self.tasks.get(task).and_then(|row| row.elements).unwrap_or(0);
+        self.tasks.iter().filter(move |row| {
+            row.element.as_ref().is_some_and(|element| element.of == task && element.index < count)
+        })
+    }
+
     /// The newest attempt of a task.
     pub fn newest_attempt(&self, task: usize) -> Option<&AttemptRow> {
         self.attempts.iter().filter(|attempt| attempt.position == task).max_by_key(|attempt| attempt.number)
@@ -122,11 +142,13 @@ impl Snapshot {
         );
         run.state = self.state().unwrap_or(RunState::Queued);
         for row in &self.tasks {
-            if let (Some(task), Some(state)) =
-                (run.tasks.get_mut(row.position), TaskState::from_word(&row.state))
-            {
-                task.state = state;
+            if row.position == run.tasks.len() {
+                run.tasks.push(TaskRun::new(row.generation));
             }
+            let Some(task) = run.tasks.get_mut(row.position) else { continue };
+            task.state = TaskState::from_word(&row.state).unwrap_or(task.state);
+            task.element = row.element.clone().map(Box::new);
+            task.elements = row.elements;
         }
         run.recount();
         run

@@ -85,6 +85,12 @@ pub struct TaskView {
     pub warnings: Vec<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// Of an element of a mapped task: what it stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<Value>,
+    /// Of a mapped task: how many elements its list has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elements: Option<u32>,
 }
 
 /// An attempt.
@@ -232,7 +238,7 @@ impl RunDetail {
 }
 
 fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
-    let task = snapshot.definition.pipeline.tasks.get(row.position);
+    let task = snapshot.task_of(row);
     let external_id = snapshot.newest_attempt(row.position).and_then(|attempt| attempt.external_id.clone());
     TaskView {
         task: row.task.clone(),
@@ -248,6 +254,8 @@ fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
         outputs: row.outputs.clone(),
         warnings: row.warnings.clone(),
         failure: row.failure.clone(),
+        item: row.element.as_ref().map(|element| element.item.clone()),
+        elements: row.elements,
     }
 }
 
@@ -294,5 +302,5 @@ fn history_view(snapshot: &Snapshot, row: &HistoryRow) -> HistoryView {
 }
 
 fn task_name(snapshot: &Snapshot, position: usize) -> Option<String> {
-    snapshot.definition.pipeline.tasks.get(position).map(|task| task.name.to_string())
+    snapshot.tasks.get(position).map(|row| row.task.clone())
 }

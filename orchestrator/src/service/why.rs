@@ -11,7 +11,10 @@ use trunkline_state::{
     words::{AttemptState, RunState, TaskState},
 };
 
-use super::snapshot::{Snapshot, duration_text};
+use super::{
+    elements::standing,
+    snapshot::{Snapshot, duration_text},
+};
 use crate::definition::common::trigger_word;
 
 /// Live runs that are looked at to find out who holds a place.
@@ -102,6 +105,7 @@ impl Situation {
         };
         let (name, label) = (&row.task, self.snapshot.label());
         let reason = match TaskState::from_word(&row.state) {
+            Some(TaskState::Waiting) if row.element.is_some() => self.waiting_element(row),
             Some(TaskState::Waiting) => self.waiting(position),
             Some(TaskState::Queued) if self.snapshot.state() == Some(RunState::Paused) => {
                 format!("is ready, but the run is paused: `trunkline resume {label}`")
@@ -110,9 +114,11 @@ impl Situation {
                 Some(reason) => format!("is ready, but {reason}"),
                 None => "is ready and is about to be started".to_owned(),
             },
+            Some(TaskState::Running) if row.elements.is_some() => self.running_elements(position),
             Some(TaskState::Running) => self.attempt(position, row),
             Some(TaskState::Retrying) => self.retrying(row),
             Some(TaskState::AwaitingApproval) => self.asked(position, row),
+            Some(TaskState::Failed) if row.elements.is_some() => format!("failed: {}", failure(row)),
             Some(TaskState::Failed) => format!("failed after {}: {}", tries(row), failure(row)),
             Some(TaskState::UpstreamFailed) => {
                 let names = self.upstreams(position, TaskState::is_failure);
@@ -162,8 +168,7 @@ impl Situation {
         for state in order {
             let found: Vec<usize> = self
                 .snapshot
-                .tasks
-                .iter()
+                .own_tasks()
                 .filter(|row| row.state == state.word())
                 .map(|row| row.position)
                 .collect();
@@ -204,6 +209,24 @@ impl Situation {
         if names.is_empty() { "is about to start".to_owned() } else { format!("waits for {names}") }
     }
 
+    fn running_elements(&self, position: usize) -> String {
+        let standing = standing(&self.snapshot.as_run(), position).unwrap_or_default();
+        let trouble = self.snapshot.elements(position).find(|row| {
+            matches!(
+                TaskState::from_word(&row.state),
+                Some(TaskState::AwaitingApproval | TaskState::Retrying)
+            )
+        });
+        let trouble = trouble.map(|row| format!("; {}", self.task(row.position))).unwrap_or_default();
+        format!("runs over its list: {standing}{trouble}")
+    }
+
+    fn waiting_element(&self, row: &TaskRow) -> String {
+        let for_each = self.snapshot.task_of(row).and_then(|task| task.for_each.as_ref());
+        let most = for_each.map_or(0, |for_each| for_each.max_parallel);
+        format!("waits for its turn: max_parallel is {most}")
+    }
+
     fn skipped(&self, position: usize) -> String {
         let Some(task) = self.snapshot.definition.pipeline.tasks.get(position) else {
             return "was skipped".to_owned();
@@ -222,6 +245,9 @@ impl Situation {
         match &task.when {
             Some(when) if verdict(task.trigger_rule, upstreams) == Verdict::Start => {
                 format!("was skipped: its `when` says no: {when}")
+            }
+            None if task.for_each.is_some() && verdict(task.trigger_rule, upstreams) == Verdict::Start => {
+                "was skipped: its `for_each` gave no elements".to_owned()
             }
             _ => format!("was skipped: its trigger_rule `{}` was not met", trigger_word(task.trigger_rule)),
         }
@@ -306,8 +332,7 @@ impl Situation {
     fn open_tasks(&self) -> String {
         let open: Vec<String> = self
             .snapshot
-            .tasks
-            .iter()
+            .own_tasks()
             .filter(|row| TaskState::from_word(&row.state).is_some_and(|state| !state.is_terminal()))
             .map(|row| row.task.clone())
             .collect();
@@ -315,7 +340,7 @@ impl Situation {
     }
 
     fn first_failed(&self) -> Option<usize> {
-        let with = |state: TaskState| self.snapshot.tasks.iter().find(move |row| row.state == state.word());
+        let with = |state: TaskState| self.snapshot.own_tasks().find(move |row| row.state == state.word());
         with(TaskState::Failed).or_else(|| with(TaskState::Cancelled)).map(|row| row.position)
     }
 }

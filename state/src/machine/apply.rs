@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     document::Document,
-    run::{Attempt, Failure, StopReason},
+    run::{Attempt, Failure, StopReason, TaskRun},
     words::{AttemptState, RunState, TaskState},
 };
 
@@ -23,6 +23,11 @@ impl Stepper<'_> {
             | Event::Unwanted { task, number, .. } => {
                 if self.expects(*task, *number) {
                     self.prepared(*task, event);
+                }
+            }
+            Event::Expanded { task, generation, items } => {
+                if self.expects_elements(*task, *generation) {
+                    self.expanded(*task, items);
                 }
             }
             Event::Accepted { attempt, handle, external_id, reattached, awaits_person } => {
@@ -137,6 +142,13 @@ impl Stepper<'_> {
                 .is_some_and(|entry| entry.state == TaskState::Queued && entry.attempts + 1 == number)
     }
 
+    fn expects_elements(&self, task: usize, generation: u32) -> bool {
+        let waits = |entry: &TaskRun| {
+            (entry.state, entry.generation) == (TaskState::Queued, generation) && entry.elements.is_none()
+        };
+        self.run.state == RunState::Running && self.run.tasks.get(task).is_some_and(waits)
+    }
+
     fn admitted(&mut self) {
         if self.run.state != RunState::Queued {
             return;
@@ -168,7 +180,7 @@ impl Stepper<'_> {
         let key = AttemptKey { task, number: attempt.number };
         match attempt.state {
             AttemptState::Running => {
-                let limit = self.run.definition.pipeline.tasks[task].timeout;
+                let limit = self.run.task(task).timeout;
                 self.stop_attempt(
                     task,
                     StopReason::Timeout,
@@ -211,7 +223,7 @@ impl Stepper<'_> {
 
     fn new_attempt(&mut self, task: usize, request: Document, baseline: Document) -> Attempt {
         let now = self.now;
-        let timeout = self.run.definition.pipeline.tasks[task].timeout;
+        let timeout = self.run.task(task).timeout;
         let entry = &mut self.run.tasks[task];
         entry.attempts += 1;
         entry.tries += 1;
@@ -254,7 +266,7 @@ impl Stepper<'_> {
 
     fn accepted(&mut self, key: AttemptKey, handle: &Document, external_id: &str, reattached: bool) {
         let now = self.now;
-        let timeout = self.run.definition.pipeline.tasks[key.task].timeout;
+        let timeout = self.run.task(key.task).timeout;
         let stopping = self.run.tasks[key.task].attempt.as_ref().is_some_and(|live| live.stop.is_some());
         let to = if stopping { AttemptState::Cancelling } else { AttemptState::Running };
         self.change_attempt(key.task, to, |live| {
@@ -362,7 +374,7 @@ impl Stepper<'_> {
     fn stopped(&mut self, task: usize, failure: &Failure) {
         match self.run.tasks[task].attempt.as_ref().and_then(|live| live.stop) {
             Some(StopReason::Timeout) => {
-                let limit = self.run.definition.pipeline.tasks[task].timeout;
+                let limit = self.run.task(task).timeout;
                 let failure = Failure {
                     class: "timeout".to_owned(),
                     message: format!(
@@ -463,7 +475,7 @@ impl Stepper<'_> {
             self.set_task_state(task, TaskState::Cancelled, Some(failure.message.clone()));
             return;
         }
-        let policy = &self.run.definition.pipeline.tasks[task].retry;
+        let policy = &self.run.task(task).retry;
         let tries = self.run.tasks[task].tries;
         if retry::is_repeated(policy, tries, failure) {
             let pause = retry::pause(policy, tries, self.run.attempt_id(task, number));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{AttemptKey, Command, Effect, Event, Mark, Refusal, Resolution, Stepper, Transition};
 use crate::{
-    run::{Failure, StopReason, TaskRun},
+    run::{Failure, Run, StopReason, TaskRun},
     words::{AttemptState, RunState, TaskState},
 };
 
@@ -87,16 +87,16 @@ impl Stepper<'_> {
         if self.run.state == RunState::Cancelling {
             return refuse(format!("{label} is being cancelled: wait until it has ended, then mark"));
         }
-        let known = |task: &&usize| **task < self.run.tasks.len();
-        let changed: Vec<usize> =
-            tasks.iter().filter(known).copied().filter(|task| self.run.tasks[*task].state != state).collect();
+        let known = |task: &usize| self.run.is_present(*task) && self.run.tasks[*task].state != state;
+        let changed: Vec<usize> = tasks.iter().copied().filter(known).collect();
         if changed.is_empty() {
             return refuse(format!("nothing of {label} matches: no task would change to {state}"));
         }
         let words = format!("marked {state} {}", said(actor, reason));
         let reopened = clear_set(self.run, &changed);
         self.reopen(&reopened, &words)?;
-        for &task in &changed {
+        // The word for a mapped task covers its elements.
+        for &task in changed.iter().filter(|task| reopened.contains(task)) {
             if mark == Mark::Failed {
                 self.run.tasks[task].failure = Some(Failure::new("cancelled", words.as_str()));
             }
@@ -109,9 +109,15 @@ impl Stepper<'_> {
     /// Begins a new generation of these tasks: each waits for its upstreams.
     fn reopen(&mut self, tasks: &BTreeSet<usize>, reason: &str) -> Result<(), Refusal> {
         let label = self.run.label();
+        let kept = mapped_that_stay(self.run, tasks);
         for &task in tasks {
             let name = self.task_name(task)?;
             let entry = &self.run.tasks[task];
+            if entry.elements.is_some() && entry.state == TaskState::Running && !kept.contains(&task) {
+                return refuse(format!(
+                    "elements of task {name} of {label} are still running: `trunkline cancel {label} --task {name}` first"
+                ));
+            }
             if entry.state == TaskState::AwaitingApproval {
                 return refuse(format!(
                     "task {name} of {label} waits for a person: `trunkline approve {label} {name}`, with --reject for a no"
@@ -125,11 +131,23 @@ impl Stepper<'_> {
         }
         self.run.generation += 1;
         for &task in tasks {
+            let stays = kept.contains(&task);
+            if stays && self.run.tasks[task].state == TaskState::Running {
+                continue;
+            }
+            if !stays {
+                self.drop_waiting(task);
+            }
             if self.run.tasks[task].state != TaskState::Waiting {
                 self.set_task_state(task, TaskState::Waiting, Some(reason.to_owned()));
             }
-            let attempts = self.run.tasks[task].attempts;
-            self.run.tasks[task] = TaskRun { attempts, ..TaskRun::new(self.run.generation) };
+            let entry = &mut self.run.tasks[task];
+            let (attempts, element) = (entry.attempts, entry.element.take());
+            let elements = entry.elements.filter(|_| stays);
+            if entry.elements != elements {
+                self.delta.expansions.insert(task);
+            }
+            *entry = TaskRun { attempts, element, elements, ..TaskRun::new(self.run.generation) };
             self.delta.tasks.insert(task);
         }
         self.settled.clear();
@@ -148,7 +166,11 @@ impl Stepper<'_> {
             self.delta.effects.push(Effect::Admit);
         } else {
             for &task in reopened {
-                self.evaluate(task);
+                match self.run.tasks[task].element.as_ref().map(|element| element.of) {
+                    Some(of) if self.run.tasks[of].state == TaskState::Running => self.fill(of),
+                    Some(_) => {}
+                    None => self.evaluate(task),
+                }
             }
         }
     }
@@ -171,11 +193,7 @@ impl Stepper<'_> {
             self.set_run_state(RunState::Cancelling, Some(reason.clone()));
         }
         for task in 0..self.run.tasks.len() {
-            match self.run.tasks[task].state {
-                state if state.has_attempt() => self.stop_attempt(task, StopReason::Cancel, &reason),
-                state if state.is_terminal() => {}
-                _ => self.set_task_state(task, TaskState::Cancelled, None),
-            }
+            self.cancel_open(task, &reason, None);
         }
         if was_queued {
             self.set_run_state(RunState::Cancelled, Some(reason.clone()));
@@ -186,14 +204,27 @@ impl Stepper<'_> {
 
     fn cancel_task(&mut self, task: usize, reason: &str) -> Result<(), Refusal> {
         let name = self.task_name(task)?;
-        match self.run.tasks[task].state {
-            state if state.has_attempt() => self.stop_attempt(task, StopReason::Cancel, reason),
-            state if state.is_terminal() => {
-                return refuse(format!("task {name} of {} has already ended: {state}", self.run.label()));
-            }
-            _ => self.set_task_state(task, TaskState::Cancelled, Some(reason.to_owned())),
+        let state = self.run.tasks[task].state;
+        if state.is_terminal() {
+            return refuse(format!("task {name} of {} has already ended: {state}", self.run.label()));
         }
+        if state == TaskState::Running {
+            for element in self.run.elements(task).to_vec() {
+                self.cancel_open(element, reason, Some(reason));
+            }
+        }
+        self.cancel_open(task, reason, Some(reason));
         Ok(())
+    }
+
+    /// Cancels what has not ended: what runs outside is stopped, and a mapped task ends with the last
+    /// of its elements.
+    fn cancel_open(&mut self, task: usize, note: &str, said: Option<&str>) {
+        match self.run.tasks[task].state {
+            state if state.is_terminal() => {}
+            state if state.has_attempt() => self.stop_attempt(task, StopReason::Cancel, note),
+            _ => self.set_task_state(task, TaskState::Cancelled, said.map(ToOwned::to_owned)),
+        }
     }
 
     fn pause(&mut self, actor: &str) -> Result<(), Refusal> {
@@ -213,8 +244,7 @@ impl Stepper<'_> {
         self.set_run_state(RunState::Running, Some(format!("by {actor}")));
         for task in 0..self.run.tasks.len() {
             if self.run.tasks[task].state == TaskState::Queued {
-                let number = self.run.tasks[task].attempts + 1;
-                self.delta.effects.push(Effect::Prepare { task, number });
+                self.begin(task);
             }
         }
         Ok(())
@@ -300,20 +330,30 @@ impl Stepper<'_> {
     }
 
     fn task_name(&self, task: usize) -> Result<String, Refusal> {
-        match self.run.definition.pipeline.tasks.get(task) {
-            Some(found) => Ok(found.name.to_string()),
-            None => refuse(format!("{} has no task at position {task}", self.run.label())),
+        if self.run.is_present(task) {
+            return Ok(self.run.task_name(task).into_owned());
         }
+        refuse(format!("{} has no task at position {task}", self.run.label()))
     }
 }
 
 /// The tasks that a clear of `selected` makes run again: the selected ones, and everything
 /// downstream of them that never ran because of them.
-pub fn clear_set(run: &crate::run::Run, selected: &[usize]) -> BTreeSet<usize> {
+///
+/// An element brings its mapped task along, which then waits for it with its list as it is. Where
+/// the mapped task itself is selected, or anything before it runs again, its list is made anew: it
+/// stands in the answer without elements.
+pub fn clear_set(run: &Run, selected: &[usize]) -> BTreeSet<usize> {
     let mut cleared: BTreeSet<usize> =
-        selected.iter().copied().filter(|task| *task < run.tasks.len()).collect();
+        selected.iter().copied().filter(|task| run.is_present(*task)).collect();
     let mut open: Vec<usize> = cleared.iter().copied().collect();
     while let Some(task) = open.pop() {
+        if let Some(element) = &run.tasks[task].element {
+            if cleared.insert(element.of) {
+                open.push(element.of);
+            }
+            continue;
+        }
         for &downstream in &run.definition.downstream[task] {
             let state = run.tasks[downstream].state;
             let follows =
@@ -323,7 +363,40 @@ pub fn clear_set(run: &crate::run::Run, selected: &[usize]) -> BTreeSet<usize> {
             }
         }
     }
+    for task in mapped_that_stay(run, &cleared) {
+        if selected.contains(&task) || runs_again_before(run, task, &cleared) {
+            cleared
+                .retain(|entry| run.tasks[*entry].element.as_ref().is_none_or(|element| element.of != task));
+        } else {
+            let stopped = |entry: &&usize| run.tasks[**entry].state == TaskState::Cancelled;
+            cleared.extend(run.elements(task).iter().filter(stopped));
+        }
+    }
     cleared
+}
+
+/// The mapped tasks that run again only because elements of theirs do: their lists stay.
+fn mapped_that_stay(run: &Run, cleared: &BTreeSet<usize>) -> BTreeSet<usize> {
+    let own = run.definition.pipeline.tasks.len();
+    let elements = cleared.range(own..);
+    elements.filter_map(|task| Some(run.tasks.get(*task)?.element.as_ref()?.of)).collect()
+}
+
+/// Whether anything upstream of a task is among those that run again.
+fn runs_again_before(run: &Run, task: usize, cleared: &BTreeSet<usize>) -> bool {
+    let mut open = vec![task];
+    let mut seen = BTreeSet::new();
+    while let Some(position) = open.pop() {
+        for &upstream in &run.definition.pipeline.tasks[position].depends_on {
+            if cleared.contains(&upstream) {
+                return true;
+            }
+            if seen.insert(upstream) {
+                open.push(upstream);
+            }
+        }
+    }
+    false
 }
 
 fn said(actor: &str, reason: Option<&str>) -> String {

@@ -21,6 +21,10 @@ pub struct Delta {
     pub illegal: Option<IllegalTransition>,
     /// Task runs whose rows changed.
     pub tasks: BTreeSet<usize>,
+    /// Elements of mapped tasks that are new, or stand for something else now.
+    pub elements: BTreeSet<usize>,
+    /// Mapped tasks whose number of elements changed.
+    pub expansions: BTreeSet<usize>,
     /// Attempts that are new or changed, as they stand after the last step, by task and number.
     pub attempts: BTreeMap<(usize, u32), AttemptChange>,
     /// What changed, in order, for the history.
@@ -160,6 +164,7 @@ impl Delta {
     pub fn is_clean(&self) -> bool {
         !self.run_changed
             && self.tasks.is_empty()
+            && self.expansions.is_empty()
             && self.attempts.is_empty()
             && self.transitions.is_empty()
             && self.notices.is_empty()
@@ -170,6 +175,8 @@ impl Delta {
         self.run_changed |= later.run_changed;
         self.illegal = self.illegal.take().or(later.illegal);
         self.tasks.extend(later.tasks);
+        self.elements.extend(later.elements);
+        self.expansions.extend(later.expansions);
         for change in later.attempts.into_values() {
             self.record_attempt(change);
         }

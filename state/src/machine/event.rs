@@ -35,6 +35,15 @@ pub enum Event {
         /// What was remembered of the outside.
         baseline: Document,
     },
+    /// The list of a queued mapped task is known.
+    Expanded {
+        /// The task.
+        task: usize,
+        /// The generation in which its list was made.
+        generation: u32,
+        /// The elements.
+        items: Vec<Value>,
+    },
     /// The request could not be made; nothing was started.
     PrepareFailed {
         /// The task.

@@ -16,6 +16,7 @@
 mod apply;
 mod command;
 mod delta;
+mod elements;
 mod event;
 pub mod legal;
 pub mod retry;
@@ -77,7 +78,8 @@ pub fn due(run: &Run) -> Vec<Effect> {
         effects.push(Effect::Admit);
     }
     for (position, task) in run.tasks.iter().enumerate() {
-        if task.state == TaskState::Queued && run.state == RunState::Running {
+        let wants_elements = task.elements.is_none();
+        if task.state == TaskState::Queued && run.state == RunState::Running && wants_elements {
             effects.push(Effect::Prepare { task: position, number: task.attempts + 1 });
         }
         let Some(attempt) = &task.attempt else { continue };
@@ -135,7 +137,7 @@ impl<'a> Stepper<'a> {
         let due_before = self.run.tasks[task].due_at();
         let from = self.run.tasks[task].state;
         if !legal::task_may(from, to) {
-            let name = format!("task {}", self.run.definition.pipeline.tasks[task].name);
+            let name = format!("task {}", self.run.task_name(task));
             self.illegal(&name, from.word(), to.word());
             return;
         }
@@ -149,6 +151,7 @@ impl<'a> Stepper<'a> {
             self.run.open_tasks -= 1;
             self.settled.push(task);
         }
+        self.run.count_element(task, from, to);
         self.run.set_timer(task, due_before);
         self.delta.tasks.insert(task);
         self.delta.transitions.push(Transition {
@@ -167,7 +170,7 @@ impl<'a> Stepper<'a> {
         let Some(attempt) = self.run.tasks[task].attempt.as_mut() else { return };
         let (from, number) = (attempt.state, attempt.number);
         if !legal::attempt_may(Some(from), to) {
-            let name = format!("attempt {number} of task {}", self.run.definition.pipeline.tasks[task].name);
+            let name = format!("attempt {number} of task {}", self.run.task_name(task));
             self.illegal(&name, from.word(), to.word());
             return;
         }

@@ -11,6 +11,13 @@ impl Stepper<'_> {
     pub(super) fn settle(&mut self) {
         while let Some(task) = self.settled.pop() {
             let state = self.run.tasks[task].state;
+            if let Some(of) = self.run.tasks[task].element.as_ref().map(|element| element.of) {
+                self.element_ended(of);
+                continue;
+            }
+            if self.run.tasks[task].fan.waiting > 0 {
+                self.drop_waiting(task);
+            }
             let definition = std::sync::Arc::clone(&self.run.definition);
             for &downstream in &definition.downstream[task] {
                 self.run.tasks[downstream].upstreams.count(state);
@@ -22,14 +29,15 @@ impl Stepper<'_> {
         }
     }
 
-    /// Applies the trigger rule of a waiting task.
+    /// Applies the trigger rule of a waiting task. Elements have none: their mapped task did.
     pub(super) fn evaluate(&mut self, task: usize) {
         if self.run.tasks[task].state != TaskState::Waiting
+            || self.run.tasks[task].element.is_some()
             || !matches!(self.run.state, RunState::Running | RunState::Paused)
         {
             return;
         }
-        let rule = self.run.definition.pipeline.tasks[task].trigger_rule;
+        let rule = self.run.task(task).trigger_rule;
         match rules::verdict(rule, self.run.tasks[task].upstreams) {
             rules::Verdict::Wait => {}
             rules::Verdict::Start => self.queue(task),
@@ -42,14 +50,24 @@ impl Stepper<'_> {
     pub(super) fn queue(&mut self, task: usize) {
         self.set_task_state(task, TaskState::Queued, None);
         if self.run.state == RunState::Running {
+            self.begin(task);
+        }
+    }
+
+    /// Asks for what a ready task needs next: its list or its request, or nothing where its elements
+    /// are known.
+    pub(super) fn begin(&mut self, task: usize) {
+        if self.run.tasks[task].elements.is_some() {
+            self.spread(task);
+        } else {
             let number = self.run.tasks[task].attempts + 1;
             self.delta.effects.push(Effect::Prepare { task, number });
         }
     }
 
     fn end_run(&mut self) {
-        let failed = self.run.tasks.iter().any(|task| task.state.is_failure());
-        let cancelled = self.run.tasks.iter().any(|task| task.state == TaskState::Cancelled);
+        let failed = self.run.own_tasks().iter().any(|task| task.state.is_failure());
+        let cancelled = self.run.own_tasks().iter().any(|task| task.state == TaskState::Cancelled);
         let timed_out = self.run.cancel_reason.as_deref() == Some(RUN_TIMEOUT_REASON);
         let to = match (self.run.state, failed, cancelled) {
             (RunState::Cancelling, true, _) | (RunState::Cancelling, _, true) if !timed_out => {
@@ -79,8 +97,11 @@ impl Stepper<'_> {
         }
         let about_warnings = outcome == NoticeOutcome::Warning;
         // Counted at the end of a run only: a retry must not look at every task.
-        let warnings: usize =
-            if about_warnings { self.run.tasks.iter().map(|task| task.warnings.len()).sum() } else { 0 };
+        let warnings: usize = if about_warnings {
+            self.run.present().map(|task| self.run.tasks[task].warnings.len()).sum()
+        } else {
+            0
+        };
         let wanted = |notice: &Notice| {
             let least = notice.min_count.map_or(1, |count| usize::try_from(count).unwrap_or(usize::MAX));
             !about_warnings || warnings >= least

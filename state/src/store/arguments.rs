@@ -174,6 +174,27 @@ composite! {
 }
 
 composite! {
+    /// An element of a mapped task that is new, or stands for something else now.
+    ElementRow = "new_element" {
+        run_id: Uuid,
+        task_position: i32,
+        task: String,
+        element_of: i32,
+        element_index: i32,
+        item: Option<Written>,
+    }
+}
+
+composite! {
+    /// How many elements a mapped task has.
+    ExpansionRow = "expansion" {
+        run_id: Uuid,
+        task_position: i32,
+        elements: Option<i32>,
+    }
+}
+
+composite! {
     /// A notice that the end of a run asks for.
     NoticeRow = "notice_request" {
         run_id: Uuid,

@@ -153,7 +153,7 @@ fn new_task(run: &Run, task: usize) -> NewTaskRow {
     NewTaskRow {
         run_id: run.id.0,
         task_position: position(task),
-        task: run.definition.pipeline.tasks[task].name.to_string(),
+        task: run.task_name(task).into_owned(),
         state: entry.state.word(),
         attempts: signed(entry.attempts),
         started_at: at_option(entry.started_at),

@@ -340,7 +340,9 @@ impl Store {
                 .into_iter()
                 .map(TaskRecord::into_model)
                 .collect::<Result<_, _>>()?;
-            if run.tasks.len() != run.definition.pipeline.tasks.len() {
+            if run.tasks.iter().filter(|entry| entry.element.is_none()).count()
+                != run.definition.pipeline.tasks.len()
+            {
                 return Err(StoreError::Broken {
                     message: format!(
                         "{} has {} task runs, its version has {} tasks",
@@ -435,7 +437,8 @@ impl Store {
             TaskRecord,
             r#"select run_id, state, generation, attempts, tries,
                       retry_at as "retry_at: jiff_sqlx::Timestamp", outputs, warnings, failure,
-                      started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp"
+                      started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp",
+                      element_of, element_index, item, elements
                  from task_run where run_id = any($1) order by run_id, position"#,
             ids
         )

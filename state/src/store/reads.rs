@@ -8,9 +8,11 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    rows::{at_option, read_failure, read_option, unknown_word, unsigned},
+    rows::{at_option, read_element, read_failure, read_option, unknown_word, unsigned},
 };
-use crate::{document::Document, ids::RunId, machine::Transition, run::Failure, words::RunState};
+use crate::{
+    document::Document, elements::Element, ids::RunId, machine::Transition, run::Failure, words::RunState,
+};
 
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
@@ -125,6 +127,10 @@ pub struct TaskRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Of an element of a mapped task: which one.
+    pub element: Option<Element>,
+    /// Of a mapped task: how many elements its list has.
+    pub elements: Option<u32>,
 }
 
 /// An attempt as it is shown.
@@ -183,8 +189,9 @@ pub struct HistoryRow {
     pub changes: Vec<Transition>,
 }
 
-/// Attempts of one run that are shown at once: a run of 5,000 tasks with some retries.
-const ATTEMPTS_MAX: i64 = 20_000;
+/// Attempts of one run that are shown at once: a mapped task of 10,000 elements with some
+/// retries.
+const ATTEMPTS_MAX: i64 = 40_000;
 
 impl Store {
     /// Runs, newest first.
@@ -268,7 +275,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select position, task, state, generation, attempts, tries, outputs, warnings, failure,
                       retry_at as "retry_at: jiff_sqlx::Timestamp", started_at as "started_at: jiff_sqlx::Timestamp",
-                      ended_at as "ended_at: jiff_sqlx::Timestamp"
+                      ended_at as "ended_at: jiff_sqlx::Timestamp", element_of, element_index, item, elements
                  from task_run where run_id = $1 order by position"#,
             run.0
         )
@@ -289,6 +296,8 @@ impl Store {
                 failure: read_failure(row.failure),
                 started_at: read_option(row.started_at),
                 ended_at: read_option(row.ended_at),
+                element: read_element(row.element_of, row.element_index, row.item),
+                elements: row.elements.map(unsigned),
             })
             .collect())
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::{
     document::Document,
+    elements::Element,
     ids::RunId,
     run::{Attempt, Failure, StopReason, TaskRun},
     schedule::Interval,
@@ -61,6 +62,11 @@ pub(super) fn interval(start: Option<Timestamp>, end: Option<Timestamp>) -> Opti
     Some(Interval { start: start?, end: end? })
 }
 
+/// Which element a task run stands for, if it is one.
+pub(super) fn read_element(of: Option<i32>, index: Option<i32>, item: Option<Value>) -> Option<Element> {
+    Some(Element { of: unsigned(of?) as usize, index: unsigned(index?), item: item? })
+}
+
 /// A task run's row, as loading reads it.
 pub(super) struct TaskRecord {
     pub(super) run_id: Uuid,
@@ -74,6 +80,10 @@ pub(super) struct TaskRecord {
     pub(super) failure: Option<Value>,
     pub(super) started_at: Option<jiff_sqlx::Timestamp>,
     pub(super) ended_at: Option<jiff_sqlx::Timestamp>,
+    pub(super) element_of: Option<i32>,
+    pub(super) element_index: Option<i32>,
+    pub(super) item: Option<Value>,
+    pub(super) elements: Option<i32>,
 }
 
 impl TaskRecord {
@@ -90,6 +100,8 @@ impl TaskRecord {
             failure: read_failure(self.failure),
             started_at: read_option(self.started_at),
             ended_at: read_option(self.ended_at),
+            element: read_element(self.element_of, self.element_index, self.item).map(Box::new),
+            elements: self.elements.map(unsigned),
             ..TaskRun::new(unsigned(self.generation))
         })
     }

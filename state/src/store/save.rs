@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    arguments::{AttemptChange, LetterRow, NoticeRow, RunChange, TaskChange, text, written},
+    arguments::{
+        AttemptChange, ElementRow, ExpansionRow, LetterRow, NoticeRow, RunChange, TaskChange, text, written,
+    },
     rows::{at, at_option, position, signed, stop_word},
 };
 use crate::{
@@ -39,6 +41,8 @@ pub struct Batch {
     attempts: Vec<AttemptChange>,
     notices: Vec<NoticeRow>,
     letters: Vec<LetterRow>,
+    expansions: Vec<ExpansionRow>,
+    elements: Vec<ElementRow>,
 }
 
 impl Store {
@@ -56,6 +60,9 @@ impl Store {
     }
 
     async fn send_batch(&self, batch: &Batch) -> Result<Vec<Uuid>, sqlx::Error> {
+        if !batch.expansions.is_empty() {
+            return self.send_expanding(batch).await;
+        }
         let saved = sqlx::query_scalar!(
             r#"select save_runs($1, $2, $3, $4, $5, $6, $7) as "written!""#,
             self.replica.0,
@@ -65,6 +72,25 @@ impl Store {
             &batch.attempts as _,
             &batch.notices as _,
             &batch.letters as _,
+        );
+        self.saves.run(&self.link, async |connection| saved.fetch_one(connection).await).await
+    }
+}
+
+impl Store {
+    /// The same for a batch in which lists of mapped tasks became known: rare, and not on the hot path.
+    async fn send_expanding(&self, batch: &Batch) -> Result<Vec<Uuid>, sqlx::Error> {
+        let saved = sqlx::query_scalar!(
+            r#"select save_expanding_runs($1, $2, $3, $4, $5, $6, $7, $8, $9) as "written!""#,
+            self.replica.0,
+            &batch.runs as _,
+            &batch.tasks as _,
+            &batch.new_attempts as _,
+            &batch.attempts as _,
+            &batch.notices as _,
+            &batch.letters as _,
+            &batch.expansions as _,
+            &batch.elements as _,
         );
         self.saves.run(&self.link, async |connection| saved.fetch_one(connection).await).await
     }
@@ -84,6 +110,8 @@ impl Batch {
         }
         self.runs.push(run_change(commit));
         self.tasks.extend(delta.tasks.iter().map(|&task| task_change(run, task)));
+        self.expansions.extend(delta.expansions.iter().map(|&task| expansion(run, task)));
+        self.elements.extend(delta.elements.iter().filter_map(|&task| element(run, task)));
         for change in delta.attempts.values() {
             let list = if change.new { &mut self.new_attempts } else { &mut self.attempts };
             list.push(attempt_change(run, change));
@@ -147,6 +175,26 @@ fn task_change(run: &Run, task: usize) -> TaskChange {
     }
 }
 
+fn expansion(run: &Run, task: usize) -> ExpansionRow {
+    ExpansionRow {
+        run_id: run.id.0,
+        task_position: position(task),
+        elements: run.tasks[task].elements.map(signed),
+    }
+}
+
+fn element(run: &Run, task: usize) -> Option<ElementRow> {
+    let element = run.tasks[task].element.as_ref()?;
+    Some(ElementRow {
+        run_id: run.id.0,
+        task_position: position(task),
+        task: run.task_name(task).into_owned(),
+        element_of: position(element.of),
+        element_index: signed(element.index),
+        item: written(&element.item),
+    })
+}
+
 fn notice_row(run: &Run, notice: &NoticeRequest) -> NoticeRow {
     let (outcome, index) = (notice.outcome.word(), notice.index);
     let about = notice.attempt.map(|key| format!(":{}:{}", key.task, key.number)).unwrap_or_default();
@@ -170,7 +218,7 @@ pub(super) fn attempt_change(run: &Run, change: &machine::AttemptChange) -> Atte
         number: signed(attempt.number),
         attempt_id: new.then(|| run.attempt_id(task, attempt.number)),
         generation: signed(attempt.generation),
-        operator: new.then(|| run.definition.pipeline.tasks[task].operator.clone()),
+        operator: new.then(|| run.task(task).operator.clone()),
         request: new.then(|| attempt.request.clone()),
         baseline: new.then(|| attempt.baseline.clone()),
         state: attempt.state.word(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_state::{
     ids::{PipelineName, TaskName},
     machine::{AttemptKey, Event},
-    pipeline::{Catchup, Notice, Overlap, Pipeline, RetryPolicy, Task, TriggerRule},
+    pipeline::{Catchup, ForEach, Notice, OnEmpty, Overlap, Pipeline, RetryPolicy, Task, TriggerRule},
     run::Failure,
     schedule::DataInterval,
 };
@@ -33,6 +33,20 @@ impl Chance {
     }
 }
 
+fn for_each(chance: &mut Chance) -> Option<ForEach> {
+    chance.percent(20).then(|| ForEach {
+        items: json!("{{ params.items }}"),
+        max_parallel: u32::try_from(1 + chance.below(3)).unwrap(),
+        tolerated_failures: u32::try_from(chance.below(2)).unwrap(),
+        on_empty: [OnEmpty::Warn, OnEmpty::Fail, OnEmpty::Skip][chance.below(3)],
+    })
+}
+
+/// The list of a mapped task: any length, another one each time.
+pub(crate) fn items(chance: &mut Chance) -> Vec<Value> {
+    (0..chance.below(5)).map(|index| json!(index)).collect()
+}
+
 pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
     let count = 1 + chance.below(7);
     let tasks = (0..count)
@@ -50,6 +64,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
                 depends_on,
                 trigger_rule: rule,
                 when: None,
+                for_each: for_each(chance),
                 connection: "aws".into(),
                 retry: RetryPolicy {
                     retries: u32::try_from(chance.below(3)).unwrap(),

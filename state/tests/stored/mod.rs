@@ -27,6 +27,7 @@ pub(crate) fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Op
             depends_on: if position == 0 { vec![] } else { vec![position - 1] },
             trigger_rule: TriggerRule::AllSuccess,
             when: None,
+            for_each: None,
             connection: "aws".into(),
             retry: RetryPolicy {
                 retries: 0,

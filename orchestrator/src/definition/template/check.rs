@@ -59,6 +59,8 @@ pub struct TaskReference {
     pub task: String,
     /// Bytes of the template's text that name it.
     pub span: Range<usize>,
+    /// The output that is read, where it is written out.
+    pub output: Option<(String, Range<usize>)>,
 }
 
 /// What [`check`] found.
@@ -344,7 +346,7 @@ impl<'a> Walk<'a> {
         match root {
             "params" => self.member(first, self.names.params, "param", "declare it under `params`"),
             "vars" => self.var(first),
-            "run" if self.names.place == Place::Task => {
+            "run" if matches!(self.names.place, Place::Task | Place::Element) => {
                 self.member(first, &TASK_RUN_FIELDS, "field of `run`", "");
             }
             "run" => self.member(first, &RUN_FIELDS, "field of `run`", ""),
@@ -433,7 +435,7 @@ impl<'a> Walk<'a> {
                 "a secret stands alone, as {{ secrets.<name> }}: its value is put in when the call is made",
                 "write text before or behind it: Bearer {{ secrets.token }}",
             ),
-            (None, Place::Task) => (
+            (None, Place::Task | Place::Element) => (
                 "no secret may stand in this setting: the service, or Trunkline, would write it down",
                 "docs/secrets.md lists the settings for secrets; or let the job read its secret itself",
             ),
@@ -448,7 +450,8 @@ impl<'a> Walk<'a> {
             let message = "`tasks` needs the name of a task, written out".to_owned();
             return self.fault(root.clone(), message, "which task?", Some(form));
         };
-        self.found.tasks.push(TaskReference { task: task.clone(), span: span.clone() });
+        let output = steps.get(2).cloned();
+        self.found.tasks.push(TaskReference { task: task.clone(), span: span.clone(), output });
         match steps.get(1) {
             Some((name, _)) if name == "outputs" => {}
             Some((name, place)) => {
@@ -468,6 +471,9 @@ impl<'a> Walk<'a> {
         let elsewhere = match name {
             "error" => Some("`error` is known only in `on_failure` and `on_retry`"),
             "links" => Some("`links` is known only in notices about runs"),
+            "item" | "index" => {
+                Some("`item` and `index` are known only in the settings of a task with `for_each`")
+            }
             _ => None,
         };
         if let Some(message) = elsewhere {

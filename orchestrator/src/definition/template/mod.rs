@@ -9,7 +9,7 @@ pub mod dates;
 pub mod vocabulary;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     io,
     sync::{Arc, LazyLock},
 };
@@ -22,7 +22,7 @@ use minijinja::{
     value::{Object, Serde, Value as Template},
 };
 use serde_json::{Map, Value};
-use trunkline_state::pipeline::Pipeline;
+use trunkline_state::{elements::ITEMS_BYTES_MAX, pipeline::Pipeline};
 use trunkline_tasks::secrets::mark::{Mark, neutralise};
 
 /// Instructions that one template may use: a loop over ten thousand partitions fits.
@@ -47,6 +47,8 @@ pub struct RenderContext {
     pub run: Map<String, Value>,
     /// Outputs by task name.
     pub outputs: Map<String, Value>,
+    /// Of an element of a mapped task: its place in the list, and what it stands for.
+    pub item: Option<(u32, Value)>,
     /// What triggered the run.
     pub trigger: Value,
     /// `error.…` in notices about failures: [`vocabulary::ERROR_FIELDS`].
@@ -63,6 +65,9 @@ impl RenderContext {
             neutralise(value);
         }
         neutralise(&mut self.trigger);
+        if let Some((_, item)) = &mut self.item {
+            neutralise(item);
+        }
         for value in self.error.iter_mut().chain(self.links.iter_mut()) {
             neutralise(value);
         }
@@ -83,6 +88,8 @@ pub struct RenderError {
 /// The templates of one pipeline, compiled once.
 pub struct Templates {
     environment: Environment<'static>,
+    /// The names of the tasks.
+    tasks: HashSet<String>,
 }
 
 impl std::fmt::Debug for Templates {
@@ -99,6 +106,9 @@ impl Templates {
         for task in &pipeline.tasks {
             collect(&task.settings, &mut texts);
             texts.extend(task.when.iter().filter(|text| is_template(text)).cloned());
+            if let Some(for_each) = &task.for_each {
+                collect(&for_each.items, &mut texts);
+            }
         }
         for notice in pipeline.all_notices() {
             let parts = [Some(&notice.sns), notice.subject.as_ref(), notice.message.as_ref()];
@@ -110,7 +120,28 @@ impl Templates {
             // A text that does not compile fails again, with its reason, when it is rendered.
             let _ = environment.add_template_owned(text, source);
         }
-        Self { environment }
+        let tasks = pipeline.tasks.iter().map(|task| task.name.to_string()).collect();
+        Self { environment, tasks }
+    }
+
+    /// The tasks whose outputs these settings may read: every one that a template names. An output
+    /// can be a long list, and is carried along only where it is wanted.
+    pub fn tasks_named(&self, settings: &Value) -> HashSet<&str> {
+        let mut named = HashSet::new();
+        self.note_named(settings, &mut named);
+        named
+    }
+
+    fn note_named<'a>(&'a self, settings: &Value, named: &mut HashSet<&'a str>) {
+        match settings {
+            Value::String(text) if is_template(text) && text.contains("tasks") => {
+                let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+                named.extend(words.filter_map(|word| self.tasks.get(word)).map(String::as_str));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.note_named(item, named)),
+            Value::Object(entries) => entries.values().for_each(|entry| self.note_named(entry, named)),
+            _ => {}
+        }
     }
 
     /// Renders every template inside `settings`. A text that is one sole `{{ … }}` becomes
@@ -126,12 +157,29 @@ impl Templates {
         settings: &Value,
         cx: impl FnOnce() -> RenderContext,
     ) -> Result<Value, RenderError> {
+        self.render_within(settings, OUTPUT_BYTES_MAX, cx)
+    }
+
+    /// The list of a mapped task, which may be longer than any other value.
+    pub fn render_list(
+        &self,
+        items: &Value,
+        cx: impl FnOnce() -> RenderContext,
+    ) -> Result<Value, RenderError> {
+        self.render_within(items, ITEMS_BYTES_MAX, cx)
+    }
+
+    fn render_within(
+        &self,
+        settings: &Value,
+        bytes_max: usize,
+        cx: impl FnOnce() -> RenderContext,
+    ) -> Result<Value, RenderError> {
         if !holds_template(settings) {
             return Ok(settings.clone());
         }
         let root = Template::from_object(Root(cx().without_marks()));
-        let mut path = Vec::new();
-        self.value(settings, &root, &mut path)
+        Rendering { templates: self, root, bytes_max, path: Vec::new() }.value(settings)
     }
 
     /// Renders one text, for a subject or a message.
@@ -141,27 +189,39 @@ impl Templates {
             other => Ok(other.to_string()),
         }
     }
+}
 
-    fn value(&self, value: &Value, root: &Template, path: &mut Vec<String>) -> Result<Value, RenderError> {
+/// Settings on their way to their values.
+struct Rendering<'a> {
+    templates: &'a Templates,
+    root: Template,
+    /// The longest value.
+    bytes_max: usize,
+    /// Where in the settings.
+    path: Vec<String>,
+}
+
+impl Rendering<'_> {
+    fn value(&mut self, value: &Value) -> Result<Value, RenderError> {
         match value {
             Value::String(text) if is_template(text) => {
-                self.text(text, root).map_err(|message| RenderError { path: path.join("."), message })
+                self.text(text).map_err(|message| RenderError { path: self.path.join("."), message })
             }
             Value::Array(items) => {
                 let mut rendered = Vec::with_capacity(items.len());
                 for (position, item) in items.iter().enumerate() {
-                    path.push(position.to_string());
-                    rendered.push(self.value(item, root, path)?);
-                    path.pop();
+                    self.path.push(position.to_string());
+                    rendered.push(self.value(item)?);
+                    self.path.pop();
                 }
                 Ok(Value::Array(rendered))
             }
             Value::Object(entries) => {
                 let mut rendered = Map::with_capacity(entries.len());
                 for (key, entry) in entries {
-                    path.push(key.clone());
-                    rendered.insert(key.clone(), self.value(entry, root, path)?);
-                    path.pop();
+                    self.path.push(key.clone());
+                    rendered.insert(key.clone(), self.value(entry)?);
+                    self.path.pop();
                 }
                 Ok(Value::Object(rendered))
             }
@@ -169,18 +229,19 @@ impl Templates {
         }
     }
 
-    fn text(&self, text: &str, root: &Template) -> Result<Value, String> {
+    fn text(&self, text: &str) -> Result<Value, String> {
         let source;
-        let template = if let Ok(template) = self.environment.get_template(text) {
+        let (environment, root) = (&self.templates.environment, &self.root);
+        let template = if let Ok(template) = environment.get_template(text) {
             template
         } else {
             source = compiled_form(text);
-            self.environment.template_from_str(&source).map_err(|error| explain(&error, text))?
+            environment.template_from_str(&source).map_err(|error| explain(&error, text))?
         };
         if sole_expression(text).is_some() {
             let captured = template.render_captured(root.clone()).map_err(|error| explain(&error, text))?;
             let value = captured.state().lookup(SOLE).unwrap_or_default();
-            return native(&value, text);
+            return native(&value, text, self.bytes_max);
         }
         let mut output = Bounded(Vec::new());
         template.render_captured_to(root.clone(), &mut output).map_err(|error| explain(&error, text))?;
@@ -256,7 +317,7 @@ fn collect(value: &Value, texts: &mut BTreeSet<String>) {
     }
 }
 
-fn native(value: &Template, text: &str) -> Result<Value, String> {
+fn native(value: &Template, text: &str, bytes_max: usize) -> Result<Value, String> {
     if value.is_undefined() {
         return Err(format!("`{}` has no value", text.trim()));
     }
@@ -266,8 +327,8 @@ fn native(value: &Template, text: &str) -> Result<Value, String> {
         Value::Array(_) | Value::Object(_) => json.to_string().len(),
         _ => 0,
     };
-    if length > OUTPUT_BYTES_MAX {
-        return Err(format!("the value has {length} bytes; at most {OUTPUT_BYTES_MAX} are kept"));
+    if length > bytes_max {
+        return Err(format!("the value has {length} bytes; at most {bytes_max} are kept"));
     }
     Ok(json)
 }
@@ -332,6 +393,8 @@ impl Object for Root {
             "vars" => Template::from(Serde(&*cx.vars)),
             "run" => Template::from(Serde(&cx.run)),
             "tasks" => Template::from_object(Tasks(self.clone())),
+            "item" => Template::from(Serde(&cx.item.as_ref()?.1)),
+            "index" => Template::from(cx.item.as_ref()?.0),
             "trigger" => Template::from(Serde(&cx.trigger)),
             "secrets" => Template::from_object(Marks),
             "error" => Template::from(Serde(cx.error.as_ref()?)),

@@ -14,6 +14,7 @@ fn context() -> RenderContext {
         params: object(json!({ "workers": 10, "day": "2026-02-28", "list": [1, "a"] })),
         vars: Arc::new(IndexMap::from([("bucket".to_owned(), json!("cdr-raw"))])),
         run: object(json!({ "id": "0190", "name": "daily@2026-11-19", "key": "2026-11-19" })),
+        item: None,
         outputs: object(json!({ "convert": { "rows": 7 } })),
         trigger: json!({ "kind": "schedule" }),
         error: None,
@@ -22,7 +23,7 @@ fn context() -> RenderContext {
 }
 
 fn render(text: &str) -> Result<Value, RenderError> {
-    let templates = Templates { environment: environment() };
+    let templates = Templates { environment: environment(), tasks: HashSet::new() };
     templates.render(&json!(text), &context())
 }
 
@@ -77,7 +78,7 @@ fn steps_and_output_are_bounded() {
 
 #[test]
 fn errors_name_the_setting() {
-    let templates = Templates { environment: environment() };
+    let templates = Templates { environment: environment(), tasks: HashSet::new() };
     let settings = json!({ "arguments": { "--date": "{{ dss }}" } });
     let error = templates.render(&settings, &context()).unwrap_err();
     assert_eq!(error.path, "arguments.--date");
@@ -86,7 +87,7 @@ fn errors_name_the_setting() {
 #[test]
 fn text_without_templates_is_left_alone() {
     let settings = json!({ "a": "{ not one }", "b": [true, null] });
-    let templates = Templates { environment: environment() };
+    let templates = Templates { environment: environment(), tasks: HashSet::new() };
     assert_eq!(templates.render(&settings, &context()), Ok(settings));
     assert_eq!(render("ends with a line break {{ ds }}\n"), Ok(json!("ends with a line break 2026-11-19\n")));
 }
@@ -96,7 +97,7 @@ fn a_notice_reads_its_error_and_links() {
     let mut cx = context();
     cx.error = Some(json!({ "task": "convert", "message": "no such column" }));
     cx.links = Some(json!({ "Logs": "https://console" }));
-    let templates = Templates { environment: environment() };
+    let templates = Templates { environment: environment(), tasks: HashSet::new() };
     let render = |text: &str, cx: &RenderContext| templates.render_text(text, cx);
     assert_eq!(
         render("{{ error.task }}: {{ links.console }}", &cx),

@@ -131,6 +131,8 @@ pub(super) const FOREIGN: [(&str, &str); 9] = [
 pub enum Place {
     /// A task's settings.
     Task,
+    /// The settings of a mapped task, rendered for each of its elements.
+    Element,
     /// A notice of `on_success`, `on_warning` or `on_recovery`.
     OnSuccess,
     /// A notice of `on_failure` or `on_retry`.
@@ -144,6 +146,7 @@ impl Place {
     pub(super) fn further_names(self) -> &'static [&'static str] {
         match self {
             Self::Task => &["secrets"],
+            Self::Element => &["secrets", "item", "index"],
             Self::OnSuccess => &["links"],
             Self::OnFailure => &["error", "links"],
             Self::OnLate => &[],

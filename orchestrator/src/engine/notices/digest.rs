@@ -107,6 +107,7 @@ async fn first_error(
     let tasks = shared.store.task_runs(run).await?;
     let failed = tasks
         .into_iter()
+        .filter(|task| task.element.is_none())
         .find_map(|task| Some((task.task, task.failure.filter(|_| task.state == "failed")?)));
     Ok(failed.map_or(outcome, |(task, failure)| {
         let first = failure.message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();

@@ -9,7 +9,7 @@ use trunkline_state::{
     pipeline::Notice,
     run::Run,
     store::{AttemptRow, RunRow, StoreError, TaskRow},
-    words::AttemptState,
+    words::{AttemptState, TaskState},
 };
 use trunkline_tasks::Registry;
 
@@ -144,7 +144,20 @@ impl Facts {
     }
 
     fn failed_tasks(&self) -> impl Iterator<Item = &TaskRow> {
-        self.tasks.iter().filter(|task| task.state == "failed")
+        self.tasks.iter().filter(|task| task.state == "failed" && self.says_why(task.position))
+    }
+
+    /// Whether a task's own failure is news: of a mapped task that of its elements is, and those of a
+    /// task that tolerates them are not.
+    fn says_why(&self, position: usize) -> bool {
+        let run = &self.run;
+        match run.tasks.get(position).map(|entry| &entry.element) {
+            Some(Some(element)) => {
+                run.is_present(position) && run.tasks[element.of].state == TaskState::Failed
+            }
+            Some(None) => run.tasks[position].fan.failed == 0,
+            None => false,
+        }
     }
 
     fn last_attempt(&self, task: &TaskRow) -> Option<&AttemptRow> {
@@ -161,6 +174,7 @@ impl Facts {
             not_run: self
                 .tasks
                 .iter()
+                .filter(|task| task.element.is_none())
                 .filter(|task| {
                     task.state == "upstream_failed" || (task.state == "cancelled" && task.attempts == 0)
                 })
@@ -172,7 +186,7 @@ impl Facts {
     }
 
     fn failed_task(&self, registry: &Registry, task: &TaskRow) -> FailedTask {
-        let definition = &self.run.definition.pipeline.tasks[task.position];
+        let definition = self.run.task(task.position);
         let last = self.last_attempt(task);
         let kind = match last.and_then(|attempt| AttemptState::from_word(&attempt.state)) {
             Some(AttemptState::TimedOut) => FailureKind::TimedOut(definition.timeout),
@@ -215,7 +229,7 @@ impl Facts {
     }
 
     fn success_detail(&self) -> SuccessDetail {
-        let outputs = self.tasks.iter().flat_map(|task| {
+        let outputs = self.tasks.iter().filter(|task| task.element.is_none()).flat_map(|task| {
             let values = task.outputs.as_ref().and_then(Value::as_object);
             values.into_iter().flatten().map(|(name, value)| OutputValue {
                 task: task.task.clone(),
