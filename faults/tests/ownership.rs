@@ -173,8 +173,8 @@ fn operations() -> Vec<Command> {
         Command::RetryNow { task: 0 },
         decide(true),
         decide(false),
-        Command::Resolve { task: 0, resolution: Resolution::NotStarted },
-        Command::Resolve { task: 0, resolution: Resolution::Lost },
+        Command::Resolve { task: 0, seen: None, resolution: Resolution::NotStarted },
+        Command::Resolve { task: 0, seen: None, resolution: Resolution::Lost },
     ]
 }
 
@@ -212,6 +212,32 @@ async fn it_does_not_matter_who_owns_the_run() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    world.here.shutdown().await.unwrap();
+    world.other.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_asked_at_once_whoever_owns_them() {
+    let mut world = World::new().await;
+    let mut wishes = Vec::new();
+    for owner in [Owner::Here, Owner::Elsewhere, Owner::Nobody] {
+        for situation in ["running", "succeeded"] {
+            wishes.push((world.situation(situation, owner).await, Command::Pause));
+        }
+    }
+    let answers = world.here.handle().ask_many(&wishes, ASKED).await.unwrap();
+    for (place, ((run, _), answer)) in wishes.iter().zip(answers).enumerate() {
+        let told = world.store.history(*run, 0, 1_000).await.unwrap();
+        let lines = told.iter().filter(|line| line.actor == ASKED).count();
+        match (place % 2, answer) {
+            (0, Ok(())) => assert_eq!(lines, 1),
+            (1, Err(AskError::Refused(reason))) => {
+                assert!(reason.contains("only a running run can be paused"), "{reason}");
+                assert_eq!(lines, 0);
+            }
+            (_, answer) => panic!("wish {place}: {answer:?}"),
+        }
+    }
     world.here.shutdown().await.unwrap();
     world.other.shutdown().await.unwrap();
 }

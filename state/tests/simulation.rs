@@ -161,7 +161,9 @@ impl World {
             // A person who is right: there never was a job of this attempt.
             8 => Command::Mark { tasks: vec![task], mark: Mark::Succeeded, reason: None },
             9 => Command::Mark { tasks: vec![task], mark: Mark::Failed, reason: None },
-            5 | 6 if !self.was_started(task) => Command::Resolve { task, resolution: Resolution::NotStarted },
+            5 | 6 if !self.was_started(task) => {
+                Command::Resolve { task, seen: None, resolution: Resolution::NotStarted }
+            }
             _ => Command::Clear { tasks: vec![task], generation: None, reason: None },
         };
         self.say(&command);

@@ -2,7 +2,7 @@
 
 mod stored;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -210,7 +210,7 @@ async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
     create(&store, &run, &delta).await;
     let other = fixture.replica(2).await;
     let letter = other.post(run.id, &Command::Pause, "user:other").await.unwrap();
-    let letters = store.letters().await.unwrap();
+    let letters = store.letters(100).await.unwrap();
     assert_eq!((letters.len(), letters[0].id), (1, letter));
     assert_eq!(other.answer_to(letter).await.unwrap(), None);
     let delta = machine::ask(&mut run, "user:other", &letters[0].command, NOW).unwrap();
@@ -220,7 +220,30 @@ async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
         .unwrap();
     store.save(&batch).await.unwrap();
     assert_eq!(other.answer_to(letter).await.unwrap(), Some(Answer::Done));
-    assert!(store.letters().await.unwrap().is_empty());
+    assert!(store.letters(100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn letters_for_many_runs_are_left_and_answered_together() {
+    let fixture = Fixture::new("many_letters").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let mut runs = Vec::new();
+    for (id, key) in [(21, "a"), (22, "b"), (23, "c")] {
+        let (run, delta) = new_run(&store, &definition, id, key).await;
+        create(&store, &run, &delta).await;
+        runs.push(run.id);
+    }
+    let other = fixture.replica(2).await;
+    let commands: Vec<_> = runs.iter().map(|run| (*run, &Command::Pause)).collect();
+    let posted = other.post_all(&commands, "user:other").await.unwrap();
+    let letters = store.letters(2).await.unwrap();
+    let wanted: Vec<_> = runs[..2].iter().map(|run| (*run, posted[run])).collect();
+    assert_eq!(letters.iter().map(|letter| (letter.run, letter.id)).collect::<Vec<_>>(), wanted);
+    store.answer(letters[1].id, &Answer::Refused("no".to_owned())).await.unwrap();
+    let ids: Vec<i64> = posted.values().copied().collect();
+    let answers = other.answers_to(&ids).await.unwrap();
+    assert_eq!(answers, HashMap::from([(letters[1].id, Answer::Refused("no".to_owned()))]));
 }
 
 #[tokio::test]
@@ -233,6 +256,7 @@ async fn only_runs_of_the_dead_are_claimed() {
     let other = fixture.replica(2).await;
     assert!(!other.look().await.unwrap().unowned);
     assert!(other.claim(10).await.unwrap().is_empty());
+    assert!(other.claim_these(&[run.id]).await.unwrap().is_empty());
     sqlx::query(
         "update replica set heartbeat_at = clock_timestamp() - interval '31 s' where replica_id = $1",
     )
@@ -241,6 +265,10 @@ async fn only_runs_of_the_dead_are_claimed() {
     .await
     .unwrap();
     assert!(other.look().await.unwrap().unowned);
+    let claimed = other.claim_these(&[run.id, RunId(Uuid::nil())]).await.unwrap();
+    assert_eq!(claimed.iter().map(|owned| (owned.run.id, owned.fence)).collect::<Vec<_>>(), [(run.id, 2)]);
+    assert_eq!(other.claim_these(&[run.id]).await.unwrap()[0].fence, 3, "its own can be claimed anew");
+    other.release(&[run.id]).await.unwrap();
     assert_eq!(other.claim(10).await.unwrap().len(), 1);
     assert_eq!(other.heartbeat(None).await.unwrap(), Some(1), "the dead do not count");
 }

@@ -2,7 +2,7 @@
 
 use trunkline_state::{
     ids::RunId,
-    machine::{Command, Resolution},
+    machine::{Command, Resolution, SeenStart},
     store::StoreError,
 };
 
@@ -55,6 +55,9 @@ pub(crate) struct ResolveArgs {
     /// It cannot be found out: the attempt ends as lost
     #[arg(long, group = "fact")]
     lost: bool,
+    /// The attempt that you looked at: refused if there is another one by now
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
 }
 
 /// What `approve` takes.
@@ -118,6 +121,10 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let task = find::task(&snapshot.as_run(), &args.task)?;
+    let seen = snapshot.newest_attempt(task).map(|newest| SeenStart {
+        number: args.attempt.unwrap_or(newest.number),
+        intent_at: newest.intent_at,
+    });
     let resolution = match (&args.handle, args.not_started, args.lost) {
         (Some(id), ..) => {
             match snapshot
@@ -136,7 +143,7 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
         (None, true, _) => Resolution::NotStarted,
         _ => Resolution::Lost,
     };
-    ask(cx, &session, run, Command::Resolve { task, resolution }).await
+    ask(cx, &session, run, Command::Resolve { task, seen, resolution }).await
 }
 
 /// Gives the word that a task waits for.

@@ -3,15 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, stream};
 use serde::Serialize;
-use trunkline_state::{
-    ids::RunId,
-    machine::Command,
-    run::Run,
-    store::{RunEntry, StoreError},
-    words::RunState,
-};
+use trunkline_state::{ids::RunId, machine::Command, run::Run, store::RunEntry, words::RunState};
 
 use super::{
     carry::command_engine,
@@ -23,10 +16,8 @@ use super::{
 };
 use crate::engine::{AskError, Engine};
 
-/// Runs that are read at a time: some thousand rows.
-const RUNS_READ_MAX: usize = 200;
-/// Runs that are asked at a time; their commits go together.
-const ASKED_AT_ONCE: usize = 32;
+/// Runs that are read at a time: some thousand rows, in four statements.
+const RUNS_READ_MAX: usize = 1_000;
 /// Rows of the preview; the rest is counted.
 const ROWS_SHOWN_MAX: usize = 30;
 /// Refusals that are named; the rest is counted.
@@ -127,6 +118,11 @@ pub(crate) async fn carry_out(
         .map(|(wish, _)| wish.entry.id)
         .collect();
     report(cx, &outcomes);
+    if changed.is_empty() {
+        engine.shutdown().await?;
+        // Each refusal was said; a script must not take this for done.
+        return Ok(Exit::Invalid);
+    }
     finish(cx, session, engine, pipeline, &changed, detached).await
 }
 
@@ -153,23 +149,23 @@ async fn ask_all(
     pipeline: &str,
     wishes: &[Wish],
 ) -> Result<Vec<Outcome>, AskError> {
-    let actor = cx.actor();
-    let asked = stream::iter(wishes).map(|wish| {
-        let (handle, actor) = (engine.handle(), actor.as_str());
-        async move {
-            let refused = match handle.ask(wish.entry.id, wish.command.clone(), actor).await {
-                Ok(()) => None,
-                Err(AskError::Refused(reason)) => Some(reason),
-                Err(AskError::Store(StoreError::NotFound { what })) => Some(format!("there is no {what}")),
-                Err(error) => return Err(error),
-            };
-            let run = format!("{pipeline}@{}", wish.entry.key);
-            Ok(Outcome { run, effect: wish.effect.clone(), done: refused.is_none(), refused })
-        }
-    });
-    // In the order of the wishes: what is told of the first run stands first.
-    let answers: Vec<_> = asked.buffered(ASKED_AT_ONCE).collect().await;
-    answers.into_iter().collect()
+    let commands: Vec<(RunId, Command)> =
+        wishes.iter().map(|wish| (wish.entry.id, wish.command.clone())).collect();
+    let answers = engine.handle().ask_many(&commands, &cx.actor()).await?;
+    let outcome = |(wish, answer): (&Wish, Result<(), AskError>)| {
+        let refused = match answer {
+            Ok(()) => None,
+            Err(AskError::Refused(reason)) => Some(reason),
+            // The others were asked all the same: what became of them is told.
+            Err(AskError::Unanswered) => {
+                Some(format!("{pipeline}@{}: {}", wish.entry.key, AskError::Unanswered))
+            }
+            Err(error) => return Err(error),
+        };
+        let run = format!("{pipeline}@{}", wish.entry.key);
+        Ok(Outcome { run, effect: wish.effect.clone(), done: refused.is_none(), refused })
+    };
+    wishes.iter().zip(answers).map(outcome).collect()
 }
 
 fn report(cx: &Context, outcomes: &[Outcome]) {
@@ -198,10 +194,10 @@ async fn finish(
     detached: bool,
 ) -> anyhow::Result<Exit> {
     let served = session.is_served().await?;
-    if detached || served || changed.is_empty() {
+    if detached || served {
         engine.shutdown().await?;
         session.store.hint().await?;
-        if !changed.is_empty() && !served {
+        if !served {
             cx.output.warn("no `trunkline serve` is running: the runs wait until one is started");
         }
         return Ok(Exit::Done);

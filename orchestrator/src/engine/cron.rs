@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::{TryStreamExt as _, stream};
 use trunkline_state::{
     ids::RunId,
     machine::Command,
@@ -20,16 +21,18 @@ use super::{
 
 /// Pipelines handled in one look.
 const PIPELINES_MAX: i64 = 100;
+/// Of these, so many at once: many schedules are due at a full hour, and their commits go together.
+const FIRED_AT_ONCE: usize = 16;
 /// Runs made for one pipeline in one look; `catchup: all` over years takes several.
 const FIRES_MAX: usize = 50;
 
 /// Makes the runs of every schedule that is due, and moves the schedules on. The runs come
 /// first: a crash in between finds their keys taken and only moves on.
 pub(super) async fn fire_due(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    for due in shared.store.due_pipelines(PIPELINES_MAX).await? {
-        fire_one(shared, &due).await?;
-    }
-    Ok(())
+    let due = shared.store.due_pipelines(PIPELINES_MAX).await?;
+    stream::iter(due.into_iter().map(Ok))
+        .try_for_each_concurrent(FIRED_AT_ONCE, |due| async move { fire_one(shared, &due).await })
+        .await
 }
 
 async fn fire_one(shared: &Arc<Shared>, due: &Due) -> Result<(), StoreError> {

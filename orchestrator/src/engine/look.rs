@@ -1,6 +1,7 @@
 //! What a replica does by itself: shows that it lives, hears hints, looks for work.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -11,6 +12,8 @@ use super::{EngineHandle, Shared, alive, backfill, cron, late, message::Asked, n
 
 /// Runs claimed at a time: one load of some thousand rows.
 const CLAIM_MAX: i64 = 200;
+/// Commands of other processes that are carried out in one look; somebody may clear thousands of runs.
+const LETTERS_MAX: i64 = 1_000;
 /// Looks and hints after ended runs come at most this often; each hint takes a lock of the whole server.
 const HINT_EVERY: Duration = Duration::from_millis(100);
 
@@ -112,9 +115,7 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
     }
     let work = shared.store.look().await?;
     if work.letters {
-        for letter in shared.store.letters().await? {
-            deliver(shared, letter).await?;
-        }
+        deliver_all(shared, shared.store.letters(LETTERS_MAX).await?).await?;
     }
     if work.parcels {
         notices::send_due(shared).await;
@@ -181,12 +182,30 @@ async fn claim_dropped(shared: &Arc<Shared>) -> Result<(), StoreError> {
     }
 }
 
-/// Carries out a command that somebody left for a run of ours. The commit that carries it out
-/// also answers it, so that no crash in between makes anybody carry it out again.
-async fn deliver(shared: &Arc<Shared>, letter: Letter) -> Result<(), StoreError> {
+/// Carries out commands that others left for runs of ours. The commit that carries one out also
+/// answers it, so that no crash in between makes anybody carry it out again. All are put before the
+/// first is waited for: their commits go together, and what else this look found waits for one commit,
+/// not for thousands. Of two for one run the second waits for the next look, so that each is a line of
+/// history of its own.
+async fn deliver_all(shared: &Arc<Shared>, letters: Vec<Letter>) -> Result<(), StoreError> {
     let handle = EngineHandle { shared: Arc::clone(shared) };
-    match handle.ask_here(letter.run, &letter.command, &letter.actor, Some(letter.id)).await {
-        Asked::Refused(reason) => shared.store.answer(letter.id, &Answer::Refused(reason)).await,
-        Asked::Done | Asked::NotOwned | Asked::Unknown => Ok(()),
+    let mut more = letters.len() == usize::try_from(LETTERS_MAX).unwrap_or(usize::MAX);
+    let (mut runs, mut put) = (HashSet::new(), Vec::new());
+    for letter in letters {
+        if runs.insert(letter.run) {
+            let answer = handle.put(letter.run, &letter.command, &letter.actor, Some(letter.id));
+            put.push((letter.id, answer));
+        } else {
+            more = true;
+        }
     }
+    for (letter, answer) in put {
+        if let Asked::Refused(reason) = answer.await.unwrap_or(Asked::Unknown) {
+            shared.store.answer(letter, &Answer::Refused(reason)).await?;
+        }
+    }
+    if more {
+        shared.look_now.notify_one();
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@
 //! | file | what |
 //! |---|---|
 //! | `owner` | runs in memory, decisions, group commit |
+//! | `ask` | one command for each of many runs |
 //! | `prepare` | rendering and the exact request; pure |
 //! | `perform` | effects into events: baseline, send, find, cancel |
 //! | `pipelines` | what tasks may ask about runs of other pipelines |
@@ -26,6 +27,7 @@
 //! Nothing here knows SQL, AWS or YAML; nothing here decides what may happen to a run.
 
 mod alive;
+mod ask;
 mod backfill;
 mod budget;
 mod convert;
@@ -214,10 +216,21 @@ impl EngineHandle {
     }
 
     async fn ask_here(&self, run: RunId, command: &Command, actor: &str, letter: Option<i64>) -> Asked {
+        self.put(run, command, actor, letter).await.unwrap_or(Asked::Unknown)
+    }
+
+    /// Puts a command to the owner loop; its answer comes once it is committed.
+    fn put(
+        &self,
+        run: RunId,
+        command: &Command,
+        actor: &str,
+        letter: Option<i64>,
+    ) -> oneshot::Receiver<Asked> {
         let (reply, answer) = oneshot::channel();
         let (command, actor) = (command.clone(), actor.to_owned());
         self.shared.send(Message::Ask { run, actor, command, letter, reply });
-        answer.await.unwrap_or(Asked::Unknown)
+        answer
     }
 
     /// The services' own words for the states of a run's jobs, as the last polls heard them.

@@ -215,6 +215,19 @@ impl Shared {
         Ok(true)
     }
 
+    /// The same for many at once. How many are in hand now.
+    pub(super) async fn claim_and_adopt_these(&self, runs: &[RunId]) -> Result<usize, StoreError> {
+        let claimed = self.store.claim_these(runs).await.inspect_err(|_| self.claim_was_lost())?;
+        for owned in &claimed {
+            self.load_usual(&owned.run.definition).await;
+        }
+        let count = claimed.len();
+        if count > 0 {
+            self.send(Message::Adopt(claimed));
+        }
+        Ok(count)
+    }
+
     /// A run ended and a place is free: others may want it.
     pub(super) fn run_ended(&self) {
         self.hint_due.store(true, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AttemptKey, Command, Effect, Event, Mark, Refusal, Resolution, Stepper, Transition};
+use super::{AttemptKey, Command, Effect, Event, Mark, Refusal, Resolution, SeenStart, Stepper, Transition};
 use crate::{
     run::{Failure, Run, StopReason, TaskRun},
     words::{AttemptState, RunState, TaskState},
@@ -26,7 +26,7 @@ impl Stepper<'_> {
             Command::Decide { task, approved, comment } => {
                 self.decide(*task, *approved, comment.as_deref(), actor)
             }
-            Command::Resolve { task, resolution } => self.resolve(*task, resolution, actor),
+            Command::Resolve { task, seen, resolution } => self.resolve(*task, *seen, resolution, actor),
         }
     }
 
@@ -292,7 +292,13 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    fn resolve(&mut self, task: usize, resolution: &Resolution, actor: &str) -> Result<(), Refusal> {
+    fn resolve(
+        &mut self,
+        task: usize,
+        seen: Option<SeenStart>,
+        resolution: &Resolution,
+        actor: &str,
+    ) -> Result<(), Refusal> {
         let name = self.task_name(task)?;
         let unconfirmed = self.run.tasks[task]
             .attempt
@@ -304,6 +310,17 @@ impl Stepper<'_> {
                 self.run.label()
             ));
         };
+        let is_another = |seen: SeenStart| {
+            seen.number != attempt.number
+                || seen.intent_at.as_microsecond() != attempt.intent_at.as_microsecond()
+        };
+        if seen.is_some_and(is_another) {
+            return refuse(format!(
+                "task {name} of {} was started again meanwhile, as attempt {}: look at it again",
+                self.run.label(),
+                attempt.number
+            ));
+        }
         if attempt.sending {
             return refuse(format!(
                 "task {name} of {} is being started at this moment: ask again in some seconds",

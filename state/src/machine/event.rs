@@ -204,6 +204,10 @@ pub enum Command {
     Resolve {
         /// The task.
         task: usize,
+        /// Only if it is still the start that the person looked at: what is true of one says
+        /// nothing about the next.
+        #[serde(default)]
+        seen: Option<SeenStart>,
         /// What is known.
         resolution: Resolution,
     },
@@ -232,6 +236,15 @@ impl Mark {
             Self::Failed => TaskState::Failed,
         }
     }
+}
+
+/// The start that a person looked at before saying what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenStart {
+    /// The attempt's number.
+    pub number: u32,
+    /// Its intent; stores keep microseconds of it.
+    pub intent_at: Timestamp,
 }
 
 /// What a person knows about an unconfirmed start.

@@ -28,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     command::clear_set,
     delta::{AttemptChange, Delta, Effect, NoticeOutcome, NoticeRequest, Transition},
-    event::{AttemptKey, Command, Event, Mark, Resolution},
+    event::{AttemptKey, Command, Event, Mark, Resolution, SeenStart},
 };
 use crate::{
     machine::legal::IllegalTransition,

@@ -1,7 +1,10 @@
 //! Commands for runs that another replica owns: durable letters with an answer.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::{Store, StoreError, rows::to_json};
 use crate::{ids::RunId, machine::Command};
@@ -45,13 +48,38 @@ impl Store {
         Ok(id)
     }
 
-    /// The unanswered commands for runs that this replica owns, oldest first.
-    pub async fn letters(&self) -> Result<Vec<Letter>, StoreError> {
+    /// Leaves a command for the owner of each of these runs, in one statement. The ids of the letters,
+    /// by run.
+    pub async fn post_all(
+        &self,
+        commands: &[(RunId, &Command)],
+        actor: &str,
+    ) -> Result<HashMap<RunId, i64>, StoreError> {
+        let runs: Vec<Uuid> = commands.iter().map(|(run, _)| run.0).collect();
+        let texts: Vec<String> = commands.iter().map(|(_, command)| to_json(command).to_string()).collect();
+        let rows = sqlx::query!(
+            "insert into inbox (run_id, command, actor)
+             select l.run_id, l.command::jsonb, $3
+               from unnest($1::uuid[], $2::text[]) with ordinality as l (run_id, command, place) order by l.place
+             returning run_id, inbox_id",
+            &runs,
+            &texts,
+            actor
+        )
+        .fetch_all(&self.link)
+        .await?;
+        self.hint().await?;
+        Ok(rows.into_iter().map(|row| (RunId(row.run_id), row.inbox_id)).collect())
+    }
+
+    /// The oldest unanswered commands for runs that this replica owns, oldest first.
+    pub async fn letters(&self, limit: i64) -> Result<Vec<Letter>, StoreError> {
         let rows = sqlx::query!(
             r#"select i.inbox_id, i.run_id, i.command as "command: Json<Command>", i.actor
                  from inbox i join run r using (run_id)
-                where i.answered_at is null and r.owner = $1 order by i.inbox_id"#,
-            self.replica.0
+                where i.answered_at is null and r.owner = $1 order by i.inbox_id limit $2"#,
+            self.replica.0,
+            limit
         )
         .fetch_all(&self.link)
         .await?;
@@ -88,5 +116,17 @@ impl Store {
         .fetch_optional(&self.link)
         .await?;
         Ok(answer.flatten().map(|answer| answer.0))
+    }
+
+    /// The answers to those of these commands that have one.
+    pub async fn answers_to(&self, letters: &[i64]) -> Result<HashMap<i64, Answer>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select inbox_id, answer as "answer!: Json<Answer>" from inbox
+                where inbox_id = any($1) and answered_at is not null and answer is not null"#,
+            letters
+        )
+        .fetch_all(&self.link)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.inbox_id, row.answer.0)).collect())
     }
 }

@@ -41,7 +41,7 @@ use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use sqlx::{
     Connection, PgConnection, PgPool,
-    migrate::Migrator,
+    migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::sync::OnceCell;
@@ -65,6 +65,11 @@ use crate::{ids::ReplicaId, run::Installation};
 
 /// The schema, embedded; forward-only.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// The newest migration that this binary has.
+fn newest_known() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
 
 /// The channel of the one notification that the store sends: "look again". A hint only.
 pub const HINT_CHANNEL: &str = "trunkline";
@@ -220,15 +225,16 @@ impl Store {
     /// Brings the schema up to date. Afterwards every method works; another process may do
     /// the same at the same time.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATOR
-            .run(&self.link.pool)
-            .await
-            .map_err(|source| StoreError::Migration { source: Box::new(source) })
+        MIGRATOR.run(&self.link.pool).await.map_err(|source| match source {
+            // The oldest one that this binary lacks: a newer one made the schema.
+            MigrateError::VersionMissing(found) => StoreError::SchemaTooNew { found, known: newest_known() },
+            source => StoreError::Migration { source: Box::new(source) },
+        })
     }
 
     /// Refuses a schema that this binary does not know, naming what to do.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        let newest_known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let newest_known = newest_known();
         let found = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "exists!""#)
             .fetch_one(&self.link)
             .await?;

@@ -241,6 +241,25 @@ impl Store {
         Ok(loaded.into_iter().next())
     }
 
+    /// Claims those of these runs, ended or not, that nobody else alive owns, in one statement.
+    pub async fn claim_these(&self, runs: &[RunId]) -> Result<Vec<Owned>, StoreError> {
+        let ids = run_ids(runs);
+        let rows = self
+            .retrying(|| {
+                sqlx::query_file!(
+                    "queries/claim_these.sql",
+                    self.replica.0,
+                    &ids,
+                    self.dead_after.as_secs_f64()
+                )
+                .fetch_all(&self.link)
+            })
+            .await?;
+        let fences: HashMap<Uuid, i64> = rows.into_iter().map(|row| (row.run_id, row.fence)).collect();
+        let ids: Vec<RunId> = fences.keys().copied().map(RunId).collect();
+        self.load(&ids, &fences).await
+    }
+
     /// The live runs that this replica owns, whether or not it knows.
     pub async fn owned(&self) -> Result<Vec<RunId>, StoreError> {
         let rows = sqlx::query_scalar!(

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use trunkline_state::{
     ids::RunId,
-    machine::{self, AttemptKey, Command, Event, Mark, Resolution},
+    machine::{self, AttemptKey, Command, Event, Mark, Resolution, SeenStart},
     pipeline::Pipeline,
     run::{Definition, Failure, Installation, Run, Trigger},
     words::{AttemptState, RunState, TaskState},
@@ -211,7 +211,7 @@ fn situations() -> Vec<(String, Run)> {
 }
 
 fn operations() -> Vec<(&'static str, Command)> {
-    let resolve = |resolution| Command::Resolve { task: SUBJECT, resolution };
+    let resolve = |resolution| Command::Resolve { task: SUBJECT, seen: None, resolution };
     let decide = |approved| Command::Decide { task: SUBJECT, approved, comment: None };
     let mark = |mark| Command::Mark { tasks: vec![SUBJECT], mark, reason: None };
     let handle = Resolution::Handle { handle: json!({"id": "y"}).into(), external_id: "y".into() };
@@ -282,4 +282,29 @@ pub(crate) fn missing() -> Vec<String> {
     let tasks = TaskState::ALL.iter().filter(|state| **state != TaskState::UpstreamFailed);
     let tasks = tasks.filter(|state| !situations.iter().any(|(_, run)| run.tasks[SUBJECT].state == **state));
     runs.map(|state| state.word().to_owned()).chain(tasks.map(|state| state.word().to_owned())).collect()
+}
+
+#[test]
+fn what_was_true_of_one_start_is_not_taken_for_the_next() {
+    let mut way = Way::new();
+    way.feel(Event::Admitted);
+    unconfirmed(&mut way);
+    let seen = SeenStart { number: 1, intent_at: way.intent_at() };
+    let resolve =
+        |seen| Command::Resolve { task: SUBJECT, seen: Some(seen), resolution: Resolution::NotStarted };
+    let asked = |run: &Run, seen| {
+        let (mut run, later) = (run.clone(), NOW + SignedDuration::from_mins(1));
+        machine::ask(&mut run, "user:test", &resolve(seen), later).map(drop).map_err(|refusal| refusal.0)
+    };
+    assert_eq!(asked(&way.run, seen), Ok(()));
+    let refused =
+        Err("task subject of p@k was started again meanwhile, as attempt 1: look at it again".into());
+    assert_eq!(asked(&way.run, SeenStart { number: 2, ..seen }), refused);
+    // The engine found out by itself that nothing had started, and sent it again: nobody knows of that yet.
+    let attempt = way.key(SUBJECT);
+    way.feel(Event::ProvedAbsent { attempt, intent_at: seen.intent_at });
+    let intent_at = way.intent_at();
+    way.feel(Event::StartUnknown { attempt, intent_at, reason: "answer lost".into() });
+    assert_eq!(asked(&way.run, seen), refused);
+    assert_eq!(asked(&way.run, SeenStart { number: 1, intent_at }), Ok(()));
 }
