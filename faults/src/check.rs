@@ -8,7 +8,7 @@
 //! recounts; I12 no secret anywhere; I13 one line of history for each action of a person; I14 no
 //! stop of somebody else's job.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use trunkline_state::{
     machine::legal::{attempt_may, run_may, task_may},
@@ -18,8 +18,9 @@ use trunkline_state::{
 use serde_json::Value;
 
 use crate::{
-    evidence::{AttemptFact, Evidence, HistoryFact, RunFact},
+    evidence::{Action, AttemptFact, Evidence, HistoryFact, RunFact},
     project,
+    report::Carried,
 };
 
 mod outside;
@@ -52,9 +53,41 @@ pub fn starts(evidence: &Evidence) -> usize {
     evidence.ledger.iter().filter(|start| start.operation != "Publish").count() + evidence.commands.len()
 }
 
+/// What people asked for, and how often it was done.
+pub fn operations(evidence: &Evidence) -> BTreeMap<String, Carried> {
+    let mut operations: BTreeMap<String, Carried> = BTreeMap::new();
+    for action in &evidence.actions {
+        let told = evidence.audit.get(&action.user).is_some_and(|audit| audit.mentions > 0);
+        let carried = operations.entry(action.operation.to_owned()).or_default();
+        match (told || (action.confirmed && !leaves_history(action)), action.interrupted) {
+            (true, _) => carried.done += 1,
+            (false, true) => carried.cut_off += 1,
+            (false, false) => carried.refused += 1,
+        }
+    }
+    operations
+}
+
+/// Whether an action is in a run's history under the name of who asked.
+fn leaves_history(action: &Action) -> bool {
+    !["deploy", "backfill"].contains(&action.operation)
+}
+
+/// A person said that nobody can know what became of it: its job, if there is one, is nobody's.
+fn is_declared_lost(attempt: &AttemptFact) -> bool {
+    attempt.state == "lost" && attempt.failure.contains("declared lost by user:rig-")
+}
+
+/// Whether a line of history tells that a person marked a task failed, or cancelled it.
+fn was_failed_by_a_person(row: &HistoryFact) -> bool {
+    let told = row.changes.to_string();
+    told.contains("marked failed") || (row.actor.starts_with("user:rig-") && told.contains("cancel"))
+}
+
 fn outcomes(evidence: &Evidence, found: &mut Vec<String>) {
     for run in &evidence.runs {
-        if !run.wanted.contains(&run.state.as_str()) {
+        let lost = evidence.attempts.iter().any(|attempt| attempt.run == run.id && is_declared_lost(attempt));
+        if !run.wanted.contains(&run.state.as_str()) && !(lost && run.state == "failed") {
             found.push(format!("I4: {} is {}, not {}", name(run), run.state, run.wanted.join(" or ")));
         }
         // A task that fails because it is denied says so.
@@ -64,9 +97,8 @@ fn outcomes(evidence: &Evidence, found: &mut Vec<String>) {
             .iter()
             .filter(own)
             .any(|attempt| attempt.failure.contains("AccessDenied") || attempt.failure.contains("exit"));
-        let marked =
-            |row: &&HistoryFact| row.run == run.id && row.changes.to_string().contains("marked failed");
-        if run.state == "failed" && !said && !evidence.history.iter().any(|row| marked(&row)) {
+        let by_a_person = |row: &HistoryFact| row.run == run.id && was_failed_by_a_person(row);
+        if run.state == "failed" && !said && !lost && !evidence.history.iter().any(by_a_person) {
             found.push(format!("I4: {} failed, and no attempt says why in the service's words", name(run)));
         }
     }
@@ -97,6 +129,7 @@ fn attempts(evidence: &Evidence, found: &mut Vec<String>) {
             Some(state) if !state.is_terminal() => {
                 found.push(format!("I4: {} is {} at rest", label(attempt), attempt.state));
             }
+            Some(AttemptState::Lost) if is_declared_lost(attempt) => {}
             Some(AttemptState::Lost) => found.push(format!("I4: {} ended as lost", label(attempt))),
             Some(_) => {}
         }
@@ -157,7 +190,7 @@ fn marked_starts(evidence: &Evidence, found: &mut Vec<String>) {
             );
             found.push(text);
         }
-        if attempt.external_id.is_none() && own.is_some() {
+        if attempt.external_id.is_none() && own.is_some() && !is_declared_lost(attempt) {
             found.push(format!("I2: {} ended without the job {own:?} that it started", label(attempt)));
         }
     }
@@ -202,7 +235,7 @@ fn commands(evidence: &Evidence, found: &mut Vec<String>) {
     }
     for attempt in evidence.attempts.iter().filter(|attempt| attempt.operator == "command") {
         let ran = times.remove(attempt.token.as_str()).unwrap_or(0);
-        let may_be_idle = attempt.state == "cancelled" || attempt.state == "timed_out";
+        let may_be_idle = ["cancelled", "timed_out", "lost"].contains(&attempt.state.as_str());
         if ran > 1 || (ran == 0 && !may_be_idle) {
             found.push(format!("I1: the command of {} ran {ran} times", label(attempt)));
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sqlx::Row as _;
 
-pub(crate) use self::ask::Reader;
+pub(crate) use self::ask::{Reader, Unconfirmed};
 pub use crate::{proxy::Call, sandbox::Start};
 
 /// Rows of history that are read; a trial writes some hundred.
@@ -93,6 +93,8 @@ pub struct HistoryFact {
     pub run: String,
     /// Its place in the run's history, from 1.
     pub seq: i32,
+    /// Who did it.
+    pub actor: String,
     /// The transitions.
     pub changes: Value,
 }
@@ -108,6 +110,28 @@ pub struct NoticeFact {
     pub state: String,
     /// The id that the service gave.
     pub provider_id: Option<String>,
+}
+
+/// A command of a person.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// The name under which it was asked for.
+    pub user: String,
+    /// The command, as it is counted.
+    pub operation: &'static str,
+    /// Whether the command said that it was done.
+    pub confirmed: bool,
+    /// Whether it was killed meanwhile.
+    pub interrupted: bool,
+}
+
+/// What history knows of a person.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Audit {
+    /// The most lines in that name that one run has.
+    pub lines: usize,
+    /// Lines of any run that mention it.
+    pub mentions: usize,
 }
 
 /// Everything that a verdict needs.
@@ -141,10 +165,10 @@ pub struct Evidence {
     pub accepted: Vec<(&'static str, String)>,
     /// A pipeline whose schedule was due once.
     pub fires: Option<&'static str>,
-    /// Users with whether their command was confirmed.
-    pub users: Vec<(String, bool)>,
-    /// For each user the lines of history in that name, and those that mention it.
-    pub audit: HashMap<String, (usize, usize)>,
+    /// What people asked for, each under a name of its own.
+    pub actions: Vec<Action>,
+    /// What history knows of each of those names.
+    pub audit: HashMap<String, Audit>,
     /// When Postgres was away.
     pub away: Vec<(jiff::Timestamp, jiff::Timestamp)>,
     /// Transactions that nobody ended.
@@ -261,13 +285,19 @@ impl Reader {
     }
 
     async fn history(&self) -> anyhow::Result<Vec<HistoryFact>> {
-        let rows = sqlx::query("select run_id::text, seq, changes from event order by run_id, seq limit $1")
-            .bind(HISTORY_MAX)
-            .fetch_all(self.pool())
-            .await?;
+        let rows =
+            sqlx::query("select run_id::text, seq, actor, changes from event order by run_id, seq limit $1")
+                .bind(HISTORY_MAX)
+                .fetch_all(self.pool())
+                .await?;
         rows.iter()
             .map(|row| {
-                Ok(HistoryFact { run: row.try_get(0)?, seq: row.try_get(1)?, changes: row.try_get(2)? })
+                Ok(HistoryFact {
+                    run: row.try_get(0)?,
+                    seq: row.try_get(1)?,
+                    actor: row.try_get(2)?,
+                    changes: row.try_get(3)?,
+                })
             })
             .collect()
     }
@@ -289,11 +319,14 @@ impl Reader {
             .collect()
     }
 
-    async fn audit(&self) -> anyhow::Result<HashMap<String, (usize, usize)>> {
+    async fn audit(&self) -> anyhow::Result<HashMap<String, Audit>> {
         let rows = sqlx::query(
-            "select named[1], count(*) filter (where actor = 'user:' || named[1]), count(*)
-               from (select distinct run_id, seq, actor, named
-                       from event, regexp_matches(actor || ' ' || changes::text, 'user:(rig-[0-9-]+)', 'g') named) as lines
+            "select name, max(lines), sum(mentions)::bigint
+               from (select named[1] as name, run_id, count(*) filter (where actor = 'user:' || named[1]) as lines,
+                            count(*) as mentions
+                       from (select distinct run_id, seq, actor, named
+                               from event, regexp_matches(actor || ' ' || changes::text, 'user:(rig-[0-9-]+)', 'g') named) as found
+                      group by 1, 2) as runs
               group by 1",
         )
         .fetch_all(self.pool())
@@ -302,7 +335,7 @@ impl Reader {
             .map(|row| {
                 let (lines, mentions): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
                 let count = |number: i64| usize::try_from(number).unwrap_or(0);
-                Ok((row.try_get(0)?, (count(lines), count(mentions))))
+                Ok((row.try_get(0)?, Audit { lines: count(lines), mentions: count(mentions) }))
             })
             .collect()
     }

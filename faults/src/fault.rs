@@ -50,7 +50,7 @@ faults! {
     F27 = "credentials expire or a role is denied in mid-run",
     F28 = "clear and retry racing ends and crashes",
     F30 = "SNS away; crash around a publish",
-    O1 = "people who mark, pause, resume, clear and backfill, racing ends, crashes and zombies",
+    O1 = "people who clear, mark, cancel, pause, resume, retry, resolve and backfill, racing ends, crashes and zombies",
 }
 
 impl Fault {

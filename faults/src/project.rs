@@ -16,11 +16,12 @@ pub const JOB: &str = "faults-job";
 pub const LONG_JOB: &str = "faults-long";
 
 /// How a run of each pipeline ends.
-const OUTCOMES: [(&str, &str); 7] = [
+const OUTCOMES: [(&str, &str); 8] = [
     ("line", "succeeded"),
     ("fan", "succeeded"),
     ("chain", "succeeded"),
     ("sour", "failed"),
+    ("stubborn", "failed"),
     ("long", "cancelled"),
     ("tick", "succeeded"),
     ("twice", "succeeded"),
@@ -32,7 +33,7 @@ pub fn tasks(pipeline: &str) -> &'static [&'static str] {
         "line" => &["crawl", "convert", "count"],
         "fan" => &["begin", "job_a", "job_b", "work", "ask", "end"],
         "chain" => &["one", "two", "three", "four"],
-        "sour" => &["fail"],
+        "sour" | "stubborn" => &["fail"],
         _ => &[],
     }
 }
@@ -180,6 +181,11 @@ tasks:
   never: { type: noop, depends_on: fail }
 ";
 
+/// The same with a pause that leaves a person time to say "now", on a busy machine too.
+fn stubborn() -> String {
+    SOUR.replace("name: sour", "name: stubborn").replace("retry_delay: 1s", "retry_delay: 6s")
+}
+
 const LONG_RUN: &str = "\
 name: long
 tasks:
@@ -233,6 +239,7 @@ pub fn write(folder: &Path, endpoint: &str, starts: &Path) -> io::Result<()> {
         ("fan", format!("{HEAD}{FAN}{FAN_QUERY}{FAN_END}")),
         ("chain", format!("{HEAD}{CHAIN}")),
         ("sour", format!("{HEAD}{SOUR}")),
+        ("stubborn", format!("{HEAD}{}", stubborn())),
         ("long", format!("{HEAD}{LONG_RUN}")),
         ("twice", format!("{HEAD}{TWICE}")),
         ("tick", TICK.to_owned()),

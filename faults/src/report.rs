@@ -3,7 +3,7 @@
 mod document;
 mod journal;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,17 @@ pub struct Hit {
     pub inside_start: bool,
     /// The live attempts at that moment, e.g. `glue_job starting 1, noop running 1`.
     pub attempts: String,
+}
+
+/// What became of one kind of command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Carried {
+    /// It is in the history.
+    pub done: usize,
+    /// It was refused with a reason, or had nothing to do.
+    pub refused: usize,
+    /// It was killed before it did anything.
+    pub cut_off: usize,
 }
 
 /// One trial.
@@ -47,6 +58,9 @@ pub struct TrialReport {
     pub reattached: usize,
     /// Notices that were published more than once, which a death may cause.
     pub repeated_notices: usize,
+    /// What people asked for, and how often it was carried out.
+    #[serde(default)]
+    pub operations: BTreeMap<String, Carried>,
     /// What went wrong where.
     pub hits: Vec<Hit>,
     /// What was violated.

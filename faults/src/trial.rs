@@ -2,6 +2,7 @@
 
 mod nemesis;
 mod orders;
+mod resolve;
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,7 @@ use tokio::process::Child;
 
 use crate::{
     Settings, check,
-    evidence::{Evidence, Reader},
+    evidence::{Action, Evidence, Reader},
     fault::Fault,
     pace,
     plan::{Life, Plan, Then},
@@ -69,6 +70,7 @@ pub(crate) async fn trial(
         ledger_from,
         replicas: Vec::new(),
         deaths: 0,
+        last_death: None,
         hits: Vec::new(),
         violations: Vec::new(),
         ended_then: HashMap::new(),
@@ -76,6 +78,7 @@ pub(crate) async fn trial(
         silences: Vec::new(),
         running: Vec::new(),
         ordered: vec![false; plan.orders.len()],
+        looks: 0,
         orders_done: Vec::new(),
         away: Vec::new(),
         accepted: Vec::new(),
@@ -94,6 +97,7 @@ pub(crate) async fn trial(
         starts: check::starts(&evidence),
         reattached: evidence.attempts.iter().filter(|attempt| attempt.reattached).count(),
         repeated_notices: check::repeated_notices(&evidence),
+        operations: check::operations(&evidence),
         hits: std::mem::take(&mut stage.hits),
         violations,
     };
@@ -130,6 +134,7 @@ struct Stage<'a> {
     /// One place per replica; empty while nobody has it.
     replicas: Vec<Option<Replica>>,
     deaths: usize,
+    last_death: Option<Instant>,
     hits: Vec<Hit>,
     violations: Vec<String>,
     ended_then: HashMap<String, String>,
@@ -139,8 +144,10 @@ struct Stage<'a> {
     silences: Vec<(usize, Instant, Then)>,
     running: Vec<Running>,
     ordered: Vec<bool>,
-    /// Users whose command ended well.
-    orders_done: Vec<(String, bool)>,
+    /// How often orders were looked at.
+    looks: u32,
+    /// What people asked for, and how their commands ended.
+    orders_done: Vec<Action>,
     /// When Postgres was away.
     away: Vec<(jiff::Timestamp, jiff::Timestamp)>,
     /// Runs whose creation was confirmed.
@@ -246,6 +253,7 @@ impl Stage<'_> {
             }
             let replaced = self.plan.restarts.get(self.deaths).copied().unwrap_or(true);
             self.deaths += 1;
+            self.note_death();
             if replaced || self.replicas.iter().all(Option::is_none) {
                 self.replicas[place] = Some(self.replica(place, &Life::default())?);
             }
@@ -327,7 +335,7 @@ impl Stage<'_> {
         evidence.commands = commands(self.rig)?.split_off(commands_from);
         evidence.ended_then = std::mem::take(&mut self.ended_then);
         evidence.calls = self.rig.sandbox_link.calls();
-        evidence.users = std::mem::take(&mut self.orders_done);
+        evidence.actions = std::mem::take(&mut self.orders_done);
         evidence.away = std::mem::take(&mut self.away);
         evidence.accepted = std::mem::take(&mut self.accepted);
         evidence.clocks_jump = self.plan.lives.iter().any(|life| life.clock_jump.is_some());

@@ -1,6 +1,7 @@
 //! What the world says: calls on the wire, jobs at the service, history, logs.
 
-use super::{AttemptFact, Evidence, HashMap, HashSet, Value, label};
+use super::{AttemptFact, Evidence, HashMap, HashSet, Value, is_declared_lost, label, leaves_history};
+use crate::evidence::{Audit, Start};
 
 /// States in which a Glue job run is over.
 const JOB_ENDS: [&str; 5] = ["SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR"];
@@ -62,7 +63,14 @@ fn stops(evidence: &Evidence, found: &mut Vec<String>) {
 fn leftovers(evidence: &Evidence, found: &mut Vec<String>) {
     let states: HashMap<&str, &str> =
         evidence.jobs.iter().map(|(id, state)| (id.as_str(), state.as_str())).collect();
-    for start in &evidence.ledger {
+    let given_up: HashSet<&str> = evidence
+        .attempts
+        .iter()
+        .filter(|attempt| is_declared_lost(attempt))
+        .map(|attempt| attempt.token.as_str())
+        .collect();
+    let watched = |start: &&Start| !start.marker.as_deref().is_some_and(|marker| given_up.contains(marker));
+    for start in evidence.ledger.iter().filter(watched) {
         if let Some(state) = states.get(start.id.as_str()).filter(|state| !JOB_ENDS.contains(state)) {
             found.push(format!("I2: job run {} of {} is {state} at rest", start.id, start.subject));
         }
@@ -86,13 +94,14 @@ fn blind_starts(evidence: &Evidence, found: &mut Vec<String>) {
 }
 
 fn audit(evidence: &Evidence, found: &mut Vec<String>) {
-    for (user, confirmed) in &evidence.users {
-        let (lines, mentions) = evidence.audit.get(user).copied().unwrap_or_default();
+    for action in evidence.actions.iter().filter(|action| leaves_history(action)) {
+        let (user, what) = (&action.user, action.operation);
+        let Audit { lines, mentions } = evidence.audit.get(user).copied().unwrap_or_default();
         if lines > 1 {
-            found.push(format!("I13: one action of {user} has {lines} lines of history"));
+            found.push(format!("I13: `{what}` of {user} has {lines} lines in the history of one run"));
         }
-        if *confirmed && mentions == 0 {
-            found.push(format!("I13: the action of {user} was confirmed and is in no line of history"));
+        if action.confirmed && mentions == 0 {
+            found.push(format!("I13: `{what}` of {user} was confirmed and is in no line of history"));
         }
     }
 }

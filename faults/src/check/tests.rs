@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::evidence::{Call, HistoryFact, NoticeFact, Start, TaskFact};
+use crate::evidence::{Action, Audit, Call, HistoryFact, NoticeFact, Start, TaskFact};
 
 fn start(operation: &str, marker: Option<&str>, id: &str) -> Start {
     Start {
@@ -80,7 +80,7 @@ fn sound() -> Evidence {
             attempt(1, "glue_job", "b", Some("jr_1")),
             attempt(2, "command", "c", None),
         ],
-        history: vec![HistoryFact { run: "r".to_owned(), seq: 1, changes }],
+        history: vec![HistoryFact { run: "r".to_owned(), seq: 1, actor: "replica:0123".to_owned(), changes }],
         notices: vec![NoticeFact {
             key: "r/1".to_owned(),
             run: "r".to_owned(),
@@ -99,8 +99,13 @@ fn sound() -> Evidence {
         calls: vec![Call { operation: "StartJobRun".to_owned(), body: sent("b").to_string() }],
         jobs: vec![("jr_1".to_owned(), "SUCCEEDED".to_owned())],
         accepted: vec![("line", "2026-03-01".to_owned())],
-        users: vec![("rig-1".to_owned(), true)],
-        audit: HashMap::from([("rig-1".to_owned(), (1, 2))]),
+        actions: vec![Action {
+            user: "rig-1".to_owned(),
+            operation: "clear",
+            confirmed: true,
+            interrupted: false,
+        }],
+        audit: HashMap::from([("rig-1".to_owned(), Audit { lines: 1, mentions: 2 })]),
         ..Evidence::default()
     }
 }
@@ -212,8 +217,10 @@ fn a_missing_or_a_second_run_and_line_are_found() {
     assert_eq!(missing, ["I3: fan@2026-03-01 was accepted and has 0 runs"]);
     assert_eq!(broken(|evidence| evidence.fires = Some("tick")), ["I3: the fire of tick made 0 runs"]);
     assert!(broken(|evidence| evidence.audit.clear())[0].starts_with("I13"));
-    let doubled = broken(|evidence| evidence.audit = HashMap::from([("rig-1".to_owned(), (2, 2))]));
-    assert!(doubled[0].starts_with("I13: one action of rig-1 has 2 lines"), "{doubled:?}");
+    let doubled = broken(|evidence| {
+        evidence.audit = HashMap::from([("rig-1".to_owned(), Audit { lines: 2, mentions: 2 })])
+    });
+    assert!(doubled[0].starts_with("I13: `clear` of rig-1 has 2 lines"), "{doubled:?}");
     assert!(broken(|evidence| evidence.miscounted.push("r".to_owned()))[0].starts_with("I11"));
 }
 
@@ -227,4 +234,60 @@ fn a_second_attempt_before_the_end_of_the_first_is_found() {
         evidence.attempts.push(again);
     });
     assert!(early.iter().any(|text| text.starts_with("I6: attempt 2 of task 1")), "{early:?}");
+}
+
+#[test]
+fn a_lost_attempt_is_right_only_where_a_person_said_so() {
+    let lost = |failure: &str| {
+        let failure = failure.to_owned();
+        broken(move |evidence| {
+            evidence.attempts[1].state = "lost".to_owned();
+            evidence.attempts[1].external_id = None;
+            evidence.attempts[1].failure = failure;
+            evidence.history[0].changes =
+                serde_json::json!([{ "to": "queued" }, { "from": "queued", "to": "failed" }]);
+            evidence.runs[0].state = "failed".to_owned();
+        })
+    };
+    assert!(lost("declared lost by user:rig-1-0-0").iter().all(|text| text.starts_with("I5")));
+    assert!(lost("too often").iter().any(|text| text.ends_with("ended as lost")));
+}
+
+#[test]
+fn a_cancelled_task_is_a_reason_for_a_failed_run_only_in_a_persons_name() {
+    let failed = |actor: &'static str| {
+        broken(move |evidence| {
+            evidence.runs[0].wanted = vec!["failed"];
+            evidence.runs[0].state = "failed".to_owned();
+            evidence.history.push(HistoryFact {
+                run: "r".to_owned(),
+                seq: 2,
+                actor: actor.to_owned(),
+                changes: serde_json::json!([change(Some(2), None, Some("running"), "cancelled")]),
+            });
+        })
+    };
+    let unsaid = |found: &[String]| found.iter().any(|text| text.contains("no attempt says why"));
+    assert!(!unsaid(&failed("user:rig-1-0-0")));
+    assert!(unsaid(&failed("replica:0123")));
+}
+
+#[test]
+fn what_people_asked_for_is_counted_by_what_history_knows() {
+    let mut evidence = sound();
+    let action = |user: &str, operation, confirmed, interrupted| Action {
+        user: user.to_owned(),
+        operation,
+        confirmed,
+        interrupted,
+    };
+    evidence.actions = vec![
+        action("rig-1", "clear", false, true),
+        action("rig-2", "clear", false, false),
+        action("rig-3", "clear", false, true),
+        action("rig-4", "backfill", true, false),
+    ];
+    let counts = operations(&evidence);
+    assert_eq!(counts["clear"], Carried { done: 1, refused: 1, cut_off: 1 });
+    assert_eq!(counts["backfill"], Carried { done: 1, refused: 0, cut_off: 0 });
 }

@@ -9,12 +9,42 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
 };
 
-use crate::pace;
+use crate::{pace, project};
 
 /// How long a server may be away that is killed and started again.
 const SERVER_WAIT: Duration = Duration::from_secs(90);
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+/// A start that nobody has confirmed, as the store shows it to a person.
+#[derive(Clone, Debug)]
+pub(crate) struct Unconfirmed {
+    /// Its run, as people name it.
+    pub run: String,
+    /// Its task.
+    pub task: String,
+    /// Its attempt's number.
+    pub number: i32,
+    /// Its task's type.
+    pub operator: String,
+    /// `starting` or `unknown`.
+    pub state: String,
+    /// The token or marker of its request.
+    pub token: String,
+    /// How long ago its intent was committed, in milliseconds.
+    pub age_ms: f64,
+    /// Who was to send it, where history tells.
+    pub sender: Option<Sender>,
+}
+
+/// The replica that was to send a start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    /// Its process; forgotten where it was given up long ago.
+    pub pid: Option<u32>,
+    /// Whether it still owns the run.
+    pub is_owner: bool,
+}
 
 /// The store of one trial, read by the rig.
 #[derive(Clone, Debug)]
@@ -99,6 +129,51 @@ impl Reader {
         let text =
             "select exists (select from run where pipeline = $1 and run_key = $2 and state = 'paused')";
         self.value(|| sqlx::query(text).bind(pipeline).bind(key)).await
+    }
+
+    /// Whether a task waits for its next try.
+    pub(crate) async fn is_retrying(&self, pipeline: &str, key: &str, task: &str) -> anyhow::Result<bool> {
+        let text = "select exists (select from run join task_run t using (run_id)
+              where pipeline = $1 and run_key = $2 and task = $3 and t.state = 'retrying')";
+        self.value(|| sqlx::query(text).bind(pipeline).bind(key).bind(task)).await
+    }
+
+    /// Every start that nobody has confirmed. Who was to send it is told by the line of history that
+    /// its intent was committed with.
+    pub(crate) async fn unconfirmed(&self) -> anyhow::Result<Vec<Unconfirmed>> {
+        let text = "select r.pipeline || '@' || r.run_key, t.task, a.number, a.operator, a.state,
+                    coalesce(a.request ->> 'token', ''),
+                    (extract(epoch from clock_timestamp() - a.intent_at) * 1000)::float8,
+                    s.actor, p.pid, coalesce(s.actor = 'replica:' || left(r.owner::text, 8), false)
+               from attempt a
+               join run r using (run_id)
+               join task_run t on t.run_id = a.run_id and t.position = a.position
+               left join lateral (
+                 select e.actor from event e, jsonb_array_elements(e.changes) c
+                  where e.run_id = a.run_id and c ->> 'to' = 'starting'
+                    and (c ->> 'task')::int = a.position and (c ->> 'attempt')::int = a.number
+                    and abs(extract(epoch from (c ->> 'at')::timestamptz - a.intent_at)) < 0.001
+                  order by e.seq desc limit 1) s on s.actor like 'replica:%'
+               left join replica p on 'replica:' || left(p.replica_id::text, 8) = s.actor
+              where a.state in ('starting', 'unknown') and a.deferred_until is null and a.operator = any ($1)";
+        let rows = self.rows(|| sqlx::query(text).bind(project::EXTERNAL)).await?;
+        rows.iter()
+            .map(|row| {
+                let (actor, pid): (Option<String>, Option<i32>) = (row.try_get(7)?, row.try_get(8)?);
+                let is_owner = row.try_get(9)?;
+                let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+                Ok(Unconfirmed {
+                    run: row.try_get(0)?,
+                    task: row.try_get(1)?,
+                    number: row.try_get(2)?,
+                    operator: row.try_get(3)?,
+                    state: row.try_get(4)?,
+                    token: row.try_get(5)?,
+                    age_ms: row.try_get(6)?,
+                    sender: actor.map(|_| Sender { pid, is_owner }),
+                })
+            })
+            .collect()
     }
 
     /// Unconfirmed starts of a process: those of runs that it owns.

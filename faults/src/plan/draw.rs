@@ -2,7 +2,7 @@
 
 use super::{
     Armed, Blow, Deed, Dice, Fault, Life, Moment, Order, Plan, QUARANTINE_MS, RunPlan, START_LIMIT_MS, Then,
-    Trick, Value, Verb, When, json, project,
+    Trick, Value, Verb, When, json, people, project,
 };
 
 /// Points inside a start: the intent is committed, the handle is not.
@@ -116,9 +116,9 @@ pub(super) fn of_fault(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
             plan.runs.truncate(1);
         }
         Fault::F23 | Fault::F24 | Fault::F25 | Fault::F27 => of_the_service(plan, dice, ratio),
-        Fault::F26 | Fault::F28 => of_people(plan, dice),
+        Fault::F26 | Fault::F28 => people::of_people(plan, dice),
         Fault::O1 => {
-            operations(plan, dice);
+            people::operations(plan, dice, ratio);
             harm_beside(plan, dice);
         }
         Fault::F30 => {
@@ -215,7 +215,12 @@ fn of_the_store(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
             }
             for _ in 0..3 {
                 let life_ms = dice.percent(40).then(|| dice.between(20, 600));
-                plan.orders.push(Order { after_ms: dice.between(0, 1_200), verb: Verb::Deploy, life_ms });
+                plan.orders.push(Order {
+                    after_ms: dice.between(0, 1_200),
+                    verb: Verb::Deploy,
+                    life_ms,
+                    waits: false,
+                });
             }
         }
         _ => plan.conflicts = true,
@@ -272,69 +277,8 @@ fn of_the_service(plan: &mut Plan, dice: &mut Dice, ratio: f64) {
     }
 }
 
-fn of_people(plan: &mut Plan, dice: &mut Dice) {
-    if plan.fault == Fault::F26 {
-        let long = plan.runs.len() - 1;
-        for target in 0..plan.runs.len() {
-            if target != long && dice.percent(60) {
-                let life_ms = dice.percent(20).then(|| dice.between(20, 500));
-                let after_ms = dice.between(0, 1_500);
-                plan.orders.push(Order { after_ms, verb: Verb::Cancel(target), life_ms });
-            }
-        }
-        // Nothing else ends that one: this command lives.
-        let after_ms = dice.between(0, 2_500);
-        plan.orders.push(Order { after_ms, verb: Verb::Cancel(long), life_ms: None });
-    } else {
-        for _ in 0..dice.between(1, 4) {
-            let target = index(dice, plan.runs.len());
-            let tasks = project::tasks(plan.runs[target].pipeline);
-            let task = if dice.percent(30) { None } else { dice.pick(tasks).copied() };
-            let verb = if plan.runs[target].pipeline == "sour" && dice.percent(50) {
-                Verb::RetryNow(target, "fail")
-            } else {
-                Verb::Clear(target, task)
-            };
-            let life_ms = dice.percent(25).then(|| dice.between(20, 700));
-            plan.orders.push(Order { after_ms: dice.between(0, 3_000), verb, life_ms });
-        }
-        if dice.percent(40) {
-            let life_ms = Some(dice.between(20, 900));
-            plan.orders.push(Order { after_ms: dice.between(0, 500), verb: Verb::Run, life_ms });
-        }
-    }
-    harm_beside(plan, dice);
-}
-
-/// Operations of people who look after runs. A run that is paused is resumed by the same person.
-fn operations(plan: &mut Plan, dice: &mut Dice) {
-    for _ in 0..dice.between(2, 5) {
-        let target = index(dice, plan.runs.len());
-        let tasks = project::tasks(plan.runs[target].pipeline);
-        let task = dice.pick(tasks).copied().unwrap_or("begin");
-        let after_ms = dice.between(0, 3_000);
-        let life_ms = dice.percent(25).then(|| dice.between(20, 700));
-        let verb = match dice.between(0, 6) {
-            0 | 1 => Verb::Mark(target, task, "succeeded"),
-            2 => Verb::Mark(target, task, "failed"),
-            3 => Verb::Clear(target, Some(task)),
-            _ => Verb::Pause(target),
-        };
-        plan.orders.push(Order { after_ms, verb, life_ms });
-        if verb == Verb::Pause(target) {
-            let after_ms = after_ms + dice.between(50, 900);
-            plan.orders.push(Order { after_ms, verb: Verb::Resume(target), life_ms: None });
-        }
-    }
-    if dice.percent(60) {
-        let pipeline = ["fan", "chain"][index(dice, 2)];
-        let life_ms = dice.percent(40).then(|| dice.between(100, 900));
-        plan.orders.push(Order { after_ms: dice.between(0, 1_500), verb: Verb::Backfill(pipeline), life_ms });
-    }
-}
-
 /// What goes wrong while people do something.
-fn harm_beside(plan: &mut Plan, dice: &mut Dice) {
+pub(super) fn harm_beside(plan: &mut Plan, dice: &mut Dice) {
     let place = index(dice, plan.lives.len());
     match dice.between(0, 4) {
         0 => plan.lives[place].crash = Some(armed(dice)),
@@ -401,6 +345,7 @@ pub(super) fn of_mutant(plan: &mut Plan, mutant: &str, ratio: f64) {
                 after_ms,
                 verb: Verb::Clear(0, Some("work")),
                 life_ms: None,
+                waits: false,
             }));
         }
         _ => {
@@ -442,7 +387,7 @@ fn rule((_, service, operation): (&str, &str, &str), kind: &str, times: u64) -> 
     json!({ "service": service, "operation": operation, "times": times, "kind": kind })
 }
 
-fn index(dice: &mut Dice, length: usize) -> usize {
+pub(super) fn index(dice: &mut Dice, length: usize) -> usize {
     usize::try_from(dice.between(0, length as u64)).unwrap_or(0)
 }
 
@@ -455,6 +400,6 @@ fn percent(of: u64, share: u64) -> u64 {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousand at most")]
-fn milliseconds(exact: f64) -> u64 {
+pub(super) fn milliseconds(exact: f64) -> u64 {
     exact.max(0.0) as u64
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Summary, TrialReport};
+use super::{Carried, Summary, TrialReport};
 use crate::fault::Fault;
 
 /// Seeds that are named for one line; each repeats it.
@@ -116,9 +116,28 @@ fn section(text: &mut String, fault: Fault, reports: &[&TrialReport]) {
         let shown: Vec<String> = seeds.iter().take(SEEDS_SHOWN).map(u64::to_string).collect();
         let _ = writeln!(text, "| {what} | {place} | {state} | {times} | {}{more} |", shown.join(", "));
     }
+    operations(text, reports);
     let bad = reports.iter().flat_map(|report| report.violations.iter().map(|text| (report.seed, text)));
     for (seed, violation) in bad.take(VIOLATIONS_SHOWN) {
         let _ = writeln!(text, "\nSeed {seed}: {violation}");
+    }
+}
+
+/// What people asked for, and what became of it.
+fn operations(text: &mut String, reports: &[&TrialReport]) {
+    let mut sums: BTreeMap<&str, Carried> = BTreeMap::new();
+    for (operation, carried) in reports.iter().flat_map(|report| &report.operations) {
+        let sum = sums.entry(operation).or_default();
+        sum.done += carried.done;
+        sum.refused += carried.refused;
+        sum.cut_off += carried.cut_off;
+    }
+    if sums.is_empty() {
+        return;
+    }
+    text.push_str("\n| asked for | done | refused | killed before it did anything |\n|---|---:|---:|---:|\n");
+    for (operation, Carried { done, refused, cut_off }) in sums {
+        let _ = writeln!(text, "| `{operation}` | {done} | {refused} | {cut_off} |");
     }
 }
 

@@ -44,6 +44,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::fault::Fault;
 
@@ -58,6 +60,7 @@ mod tests {
             starts: 2,
             reattached: 1,
             repeated_notices: 0,
+            operations: BTreeMap::new(),
             hits: Vec::new(),
             violations: Vec::new(),
         }

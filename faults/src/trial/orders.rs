@@ -1,13 +1,17 @@
 //! What people ask for in mid-run: commands of the program, each by a user of its own.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
 use tokio::process::Child;
 
-use super::Stage;
+use super::{LOOKS_PER_QUESTION, Stage};
 use crate::{
+    evidence::Action,
     pace,
-    plan::{BACKFILLED, Order, Verb, WATCHED_DATE},
+    plan::{BACKFILLED, FIRST_DATES, Order, Verb, WATCHED_DATE},
     project,
 };
 
@@ -20,6 +24,8 @@ pub(super) struct Running {
     since: Instant,
     life: Option<Duration>,
     word: &'static str,
+    /// What was asked for, as it is counted.
+    operation: &'static str,
     user: String,
     log: String,
     /// Which order of the plan.
@@ -77,12 +83,21 @@ impl Stage<'_> {
 
     /// Gives the orders that are due and deals with those that ended; whether none is left.
     pub(super) async fn orders(&mut self) -> anyhow::Result<bool> {
+        self.looks = self.looks.wrapping_add(1);
+        let asks = self.looks.is_multiple_of(LOOKS_PER_QUESTION);
         for index in 0..self.plan.orders.len() {
             let order = &self.plan.orders[index];
-            if !self.ordered[index] && self.began.elapsed() >= Duration::from_millis(order.after_ms) {
-                self.ordered[index] = true;
+            let may = asks || !order.waits;
+            if may && !self.ordered[index] && self.began.elapsed() >= Duration::from_millis(order.after_ms) {
                 let life = order.life_ms.map(Duration::from_millis);
-                let running = self.give(index, order.verb, life)?;
+                let line = if order.waits {
+                    self.wish(order.verb).await?
+                } else {
+                    Some(self.command_line(order.verb))
+                };
+                let Some((operation, line)) = line else { continue };
+                self.ordered[index] = true;
+                let running = self.give(index, operation, &line, life)?;
                 self.running.push(running);
             }
         }
@@ -94,10 +109,7 @@ impl Stage<'_> {
             if let Some(status) = status {
                 let ended = self.running.swap_remove(index);
                 self.repeat_if_needed(&ended).await?;
-                // Those are in no run's history under the name of who asked.
-                if !["deploy", "backfill"].contains(&ended.word) {
-                    self.orders_done.push((ended.user, status.success()));
-                }
+                self.orders_done.push(ended.action(Some(status)));
             } else if one.life.is_some_and(|life| over > life) || over > COMMAND_MAX {
                 let mut ended = self.running.swap_remove(index);
                 let _ = ended.child.kill().await;
@@ -105,13 +117,15 @@ impl Stage<'_> {
                     let tail = self.rig.launcher.tail(&ended.log);
                     self.violations.push(format!("I4: `{}` does not come to an end: {tail}", ended.word));
                 }
-                self.orders_done.push((ended.user, false));
-                self.record(ended.word.to_owned(), "some time".to_owned(), false, "killed").await?;
+                let word = ended.word.to_owned();
+                self.orders_done.push(ended.action(None));
+                self.record(word, "some time".to_owned(), false, "killed").await?;
             } else {
                 index += 1;
             }
         }
-        Ok(self.running.is_empty() && self.ordered.iter().all(|given| *given))
+        let orders = self.ordered.iter().zip(&self.plan.orders);
+        Ok(self.running.is_empty() && orders.into_iter().all(|(given, order)| *given || order.waits))
     }
 
     /// A person whose cancel was not heard asks again: some runs end by nothing else. So does one who
@@ -136,42 +150,72 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn give(&self, index: usize, verb: Verb, life: Option<Duration>) -> anyhow::Result<Running> {
+    /// What a verb is called when it is counted, and its command line.
+    pub(super) fn command_line(&self, verb: Verb) -> (&'static str, Vec<String>) {
         let run = |target: usize| {
             let run = &self.plan.runs[target];
             format!("{}@{}", run.pipeline, run.date)
         };
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let (word, arguments) = match verb {
+        let (from, to) = FIRST_DATES;
+        let line = match verb {
             Verb::Clear(target, task) => {
                 let mut list = words(&["clear", &run(target), "--yes", "--detach"]);
                 list.extend(task.into_iter().flat_map(|task| words(&["--task", task])));
-                ("clear", list)
+                list
             }
-            Verb::Cancel(target) => ("cancel", words(&["cancel", &run(target)])),
-            Verb::RetryNow(target, task) => ("retry-now", words(&["retry-now", &run(target), task])),
-            Verb::Mark(target, task, word) => {
-                ("mark", words(&["mark", &run(target), word, "--task", task, "--yes"]))
+            Verb::ClearMany(pipeline, task) => {
+                let range = ["clear", pipeline, "--from", from, "--to", to];
+                [words(&range), words(&["--task", task, "--yes", "--detach"])].concat()
             }
-            Verb::Pause(target) => ("pause", words(&["pause", &run(target)])),
-            Verb::Resume(target) => ("resume", words(&["resume", &run(target)])),
+            Verb::Cancel(target) => words(&["cancel", &run(target)]),
+            Verb::CancelTask(target, task) => words(&["cancel", &run(target), "--task", task]),
+            Verb::RetryNow(target, task) => words(&["retry-now", &run(target), task]),
+            Verb::Mark(target, task, word) => words(&["mark", &run(target), word, "--task", task, "--yes"]),
+            Verb::MarkMany(pipeline, task, word) => {
+                let range = ["mark", pipeline, word, "--from", from, "--to", to];
+                [words(&range), words(&["--task", task, "--yes"])].concat()
+            }
+            // Its words are found by looking.
+            Verb::Resolve(_) => words(&["resolve"]),
+            Verb::Pause(target) => words(&["pause", &run(target)]),
+            Verb::Resume(target) => words(&["resume", &run(target)]),
             Verb::Backfill(pipeline) => {
                 let (from, to) = BACKFILLED;
-                let range = ["backfill", pipeline, "--from", from, "--to", to, "--yes", "--detach"];
-                ("backfill", words(&range))
+                words(&["backfill", pipeline, "--from", from, "--to", to, "--yes", "--detach"])
             }
-            Verb::Deploy => ("deploy", words(&["deploy"])),
+            Verb::Deploy => words(&["deploy"]),
             Verb::Run => {
                 let crawler = format!("crawler={}", project::CRAWLERS[2]);
-                ("run", words(&["run", "line", "--date", WATCHED_DATE, "-p", &crawler]))
+                words(&["run", "line", "--date", WATCHED_DATE, "-p", &crawler])
             }
         };
+        (verb.word(), line)
+    }
+
+    fn give(
+        &self,
+        index: usize,
+        operation: &'static str,
+        line: &[String],
+        life: Option<Duration>,
+    ) -> anyhow::Result<Running> {
+        let word = operation.split(' ').next().unwrap_or(operation);
         let user = format!("rig-{}-{index}-{}", self.plan.seed, self.orders_done.len());
         let log = self.log(&format!("{word}-{index}"));
         let url = self.rig.url_through(&self.rig.command_link, self.database);
         let variables = [("DATABASE_URL", url.as_str()), ("USER", &user), ("LOGNAME", &user)];
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let arguments: Vec<&str> = line.iter().map(String::as_str).collect();
         let child = self.rig.launcher.start(&log, &variables, &arguments)?;
-        Ok(Running { child, since: pace::now(), life, word, user, log, order: index })
+        Ok(Running { child, since: pace::now(), life, word, operation, user, log, order: index })
+    }
+}
+
+impl Running {
+    /// What is left of it once it ended, or was killed.
+    fn action(self, status: Option<ExitStatus>) -> Action {
+        let Self { user, operation, .. } = self;
+        let (confirmed, interrupted) = (status.is_some_and(|status| status.success()), status.is_none());
+        Action { user, operation, confirmed, interrupted }
     }
 }
