@@ -131,7 +131,8 @@ async fn median_alone(
     Ok(times[times.len() / 2])
 }
 
-async fn finish(handle: EngineHandle, definition: Arc<Definition>, key: String) -> Result<RunId> {
+/// Makes a run and waits for its end.
+pub async fn finish(handle: EngineHandle, definition: Arc<Definition>, key: String) -> Result<RunId> {
     let (run, _) = handle.create(request(&definition, key)).await?;
     handle.ended(run).await;
     Ok(run)

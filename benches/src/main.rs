@@ -5,8 +5,11 @@
 //! `scripts/bench` builds the program and runs this: it starts a private Postgres with full durability in a
 //! temporary folder (or uses `--store URL`), measures, and prints Markdown.
 
+mod backfill;
 mod baseline;
+mod clear;
 mod flows;
+mod lists;
 mod process;
 mod serve;
 mod set_based;
@@ -68,11 +71,23 @@ async fn main() -> Result<()> {
     if wanted("serve") {
         serve::measure(&stage, arguments.effort, &mut table).await?;
     }
+    if wanted("backfill") {
+        backfill::measure(&stage, &mut table).await?;
+    }
+    if wanted("clear") {
+        clear::one_run(&stage, &mut table).await?;
+        clear::many_runs(&stage, &mut table).await?;
+        clear::live_runs(&stage, &mut table).await?;
+    }
     if wanted("waiting") {
         waiting::measure(&stage, arguments.effort, &mut table).await?;
     }
     if wanted("validate") {
         validate::measure(&mut table)?;
+    }
+    // Last: nothing else is measured in a store of a million rows.
+    if wanted("lists") {
+        lists::measure(&stage, &mut table).await?;
     }
     println!("{table}");
     stage.end().await

@@ -29,8 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at the store; small against the budget of a start.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// A project of one pipeline on the stage's Postgres.
-struct Project {
+/// The pipeline whose first task is waited for.
+const FIRST: &str = "name: first\ndata_interval: none\ntasks: { only: { type: noop } }\n";
+
+/// A project on the stage's Postgres.
+pub struct Project {
     program: PathBuf,
     folder: tempfile::TempDir,
     url: String,
@@ -38,7 +41,7 @@ struct Project {
 
 /// Adds both rows.
 pub async fn measure(stage: &Stage, effort: f64, table: &mut Table) -> Result<()> {
-    let project = Project::new(&stage.url)?;
+    let project = Project::new(&stage.url, &[("first".to_owned(), FIRST.to_owned())])?;
     let mut connection = PgConnection::connect(&stage.url).await?;
     project.call(&["deploy"]).await?;
     let mut times = Vec::new();
@@ -82,17 +85,18 @@ pub async fn measure(stage: &Stage, effort: f64, table: &mut Table) -> Result<()
 }
 
 impl Project {
-    fn new(url: &str) -> Result<Self> {
+    /// With these pipelines: name and file.
+    pub fn new(url: &str, pipelines: &[(String, String)]) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("trunkline");
         ensure!(program.is_file(), "{} is missing: run scripts/bench, which builds it", program.display());
         let folder = tempfile::tempdir()?;
-        let home = folder.path().join("pipelines/first");
-        fs::create_dir_all(&home)?;
         fs::write(folder.path().join("trunkline.yaml"), "environments:\n  local: {}\n")?;
-        fs::write(
-            home.join("pipeline.yaml"),
-            "name: first\ndata_interval: none\ntasks: { only: { type: noop } }\n",
-        )?;
+        fs::create_dir_all(folder.path().join("pipelines"))?;
+        for (name, text) in pipelines {
+            let home = folder.path().join("pipelines").join(name);
+            fs::create_dir_all(&home)?;
+            fs::write(home.join("pipeline.yaml"), text)?;
+        }
         Ok(Self { program, folder, url: url.to_owned() })
     }
 
@@ -109,14 +113,16 @@ impl Project {
         command
     }
 
-    async fn call(&self, arguments: &[&str]) -> Result<()> {
+    /// Calls the program, which must end well.
+    pub async fn call(&self, arguments: &[&str]) -> Result<()> {
         let output = self.command(arguments).output().await?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "trunkline {} failed:\n{said}", arguments.join(" "));
         Ok(())
     }
 
-    fn serve(&self) -> Result<Child> {
+    /// Starts a server.
+    pub fn serve(&self) -> Result<Child> {
         Ok(self.command(&["serve"]).stderr(Stdio::null()).spawn()?)
     }
 
@@ -139,7 +145,8 @@ impl Project {
     }
 }
 
-async fn end(mut server: Child) -> Result<()> {
+/// Kills a server.
+pub async fn end(mut server: Child) -> Result<()> {
     server.kill().await.context("serve could not be ended")
 }
 

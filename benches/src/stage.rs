@@ -134,10 +134,15 @@ impl Stage {
         Ok(store)
     }
 
-    /// An engine with these operators.
+    /// A server's engine with these operators.
     pub async fn engine(&self, registry: Registry) -> Result<Engine> {
+        self.engine_as(Role::Serve, registry).await
+    }
+
+    /// An engine of a server or of a command.
+    pub async fn engine_as(&self, role: Role, registry: Registry) -> Result<Engine> {
         let options = EngineOptions {
-            role: Role::Serve,
+            role,
             registry: Arc::new(registry),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
@@ -156,8 +161,21 @@ impl Stage {
         operator: &str,
         upstream: impl Fn(usize) -> Vec<usize>,
     ) -> Result<Arc<Definition>> {
+        let tasks: Vec<_> = (0..tasks).map(|position| (operator, upstream(position))).collect();
+        self.deploy_tasks(name, &tasks).await
+    }
+
+    /// Deploys a chain of tasks of these types.
+    pub async fn deploy_of(&self, name: &str, operators: &[&str]) -> Result<Arc<Definition>> {
+        let before = |position: usize| position.checked_sub(1).into_iter().collect();
+        let tasks: Vec<_> =
+            operators.iter().enumerate().map(|(position, operator)| (*operator, before(position))).collect();
+        self.deploy_tasks(name, &tasks).await
+    }
+
+    async fn deploy_tasks(&self, name: &str, tasks: &[(&str, Vec<usize>)]) -> Result<Arc<Definition>> {
         let store = self.store().await?;
-        let pipeline = pipeline(name, tasks, operator, upstream)?;
+        let pipeline = pipeline(name, tasks)?;
         store.deploy(vec![(pipeline, String::new())], false, "user:bench", now()).await?;
         let version = store.version(name, None).await?.version;
         let definition = store.definition(name, version).await?;
@@ -196,16 +214,14 @@ pub async fn tick(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-fn pipeline(
-    name: &str,
-    tasks: usize,
-    operator: &str,
-    upstream: impl Fn(usize) -> Vec<usize>,
-) -> Result<Pipeline> {
-    let tasks: Vec<_> = (0..tasks)
-        .map(|position| {
+/// A pipeline of tasks without settings: the type of each and what it waits for.
+fn pipeline(name: &str, tasks: &[(&str, Vec<usize>)]) -> Result<Pipeline> {
+    let tasks: Vec<_> = tasks
+        .iter()
+        .enumerate()
+        .map(|(position, (operator, upstream))| {
             json!({
-                "name": format!("t{position}"), "type": operator, "settings": {}, "depends_on": upstream(position),
+                "name": format!("t{position}"), "type": operator, "settings": {}, "depends_on": upstream,
                 "trigger_rule": "all_success", "connection": "aws",
                 "retry": {"retries": 0, "delay": {"secs": 1, "nanos": 0}, "backoff": 1.0, "delay_max": {"secs": 1, "nanos": 0}},
                 "timeout": {"secs": 86_400, "nanos": 0}, "poll_interval": {"secs": 100, "nanos": 0},

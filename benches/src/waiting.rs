@@ -51,7 +51,7 @@ struct Measured {
 
 /// A job that never ends; counts the questions.
 #[derive(Debug, Default)]
-struct Waiting {
+pub struct Waiting {
     calls: Arc<AtomicU64>,
     statuses: Arc<AtomicU64>,
 }
@@ -59,7 +59,7 @@ struct Waiting {
 /// No settings.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WaitingConfig {}
+pub struct WaitingConfig {}
 
 impl Operator for Waiting {
     const TYPE: &'static str = "waiting";
