@@ -87,8 +87,9 @@ impl Stage<'_> {
             // Its own call is answered, or it was given up: it says so itself.
             Some(sender) if sender.is_owner => start.state == "unknown",
             Some(sender) => {
-                let lives = self.replicas.iter().flatten().any(|one| one.child.id() == sender.pid);
-                !(sender.pid.is_some() && lives) && !self.last_death.is_some_and(echo)
+                let is_it = |pid| self.replicas.iter().flatten().any(|one| one.child.id() == Some(pid));
+                let lives = sender.pid.is_some_and(is_it);
+                !(lives || self.last_death.is_some_and(echo))
             }
         }
     }
