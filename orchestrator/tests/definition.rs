@@ -2,6 +2,8 @@
 
 #[path = "definition/broken.rs"]
 mod broken;
+#[path = "definition/cases.rs"]
+mod cases;
 #[path = "definition/examples.rs"]
 mod examples;
 #[path = "definition/fixture.rs"]

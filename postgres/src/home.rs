@@ -152,6 +152,15 @@ fn root_home(folder: &Path, base: &Path) -> Result<PathBuf, PostgresError> {
     Err(PostgresError::Place { path: base.to_owned(), cause })
 }
 
+/// Deletes what root's server keeps outside of the options' folder, for a folder that is about to be
+/// deleted itself. A server that still runs keeps its files.
+pub fn forget(options: &Options) {
+    let Ok(folder) = options.folder.canonicalize() else { return };
+    if let Some(home) = recorded_home(&folder.join(POINTER), &options.root_base, &folder) {
+        discard(&home, &folder);
+    }
+}
+
 /// Deletes a home that its project no longer points to: its `.trunkline` folder was deleted and made
 /// again, which for everybody else deletes the data too. Not the homes of projects that were moved.
 fn discard(home: &Path, folder: &Path) {

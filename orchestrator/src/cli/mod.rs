@@ -35,6 +35,7 @@ mod serve;
 mod show;
 mod status;
 mod summary;
+mod test;
 mod validate;
 mod why;
 
@@ -89,6 +90,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Show what a run would do: interval, tasks, the exact requests; starts nothing
     Plan(plan::PlanArgs),
+    /// Run the cases of tests.yaml beside pipelines; exit 1 if one fails
+    Test(test::TestArgs),
     /// Look whether everything that pipelines name exists, and their roles may use it; exit 2 if not
     Check(access::CheckArgs),
     /// Print the least IAM policy that a pipeline needs
@@ -136,7 +139,7 @@ enum Command {
     /// Stop the project's private Postgres and sandbox
     Stop(status::StopArgs),
     /// Print the JSON Schema of pipeline files, for editors
-    Schema,
+    Schema(validate::SchemaArgs),
     /// Remove ended runs that are older than the pipelines' retention
     Purge(purge::PurgeArgs),
     /// Check this machine and project, and fix what can be fixed
@@ -209,6 +212,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Generate(command) => generate::generate(cx, command).await,
         Command::Validate(args) => validate::validate(cx, &args),
         Command::Plan(args) => plan::plan(cx, &args),
+        Command::Test(args) => Box::pin(test::test(cx, &args)).await,
         Command::Check(args) => Box::pin(access::check(cx, &args)).await,
         Command::IamPolicy(args) => Box::pin(access::iam_policy(cx, &args)).await,
         Command::Graph(args) => graph::graph(cx, &args),
@@ -233,7 +237,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
         Command::Status => status::status(cx).await,
         Command::Stop(args) => status::stop(cx, &args).await,
-        Command::Schema => validate::schema(cx),
+        Command::Schema(args) => validate::schema(cx, &args),
         Command::Purge(args) => purge::purge(cx, &args).await,
         Command::Doctor => doctor::doctor(cx).await,
         Command::Completions(args) => {

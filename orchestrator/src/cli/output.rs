@@ -14,6 +14,7 @@ use serde::Serialize;
 pub(crate) struct Output {
     json: bool,
     live: bool,
+    silent: bool,
 }
 
 /// One column's text and whether it is a state, to be coloured as one.
@@ -41,7 +42,12 @@ impl From<String> for Field {
 impl Output {
     /// For this process: moving lines only where stderr is a terminal and a person reads.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, live: !json && std::io::stderr().is_terminal() }
+        Self { json, live: !json && std::io::stderr().is_terminal(), silent: false }
+    }
+
+    /// For what a command does on the way and nobody asked about: notes and warnings are dropped.
+    pub(crate) fn silent() -> Self {
+        Self { json: false, live: false, silent: true }
     }
 
     /// Whether machines read stdout.
@@ -98,6 +104,9 @@ impl Output {
 
     /// Something a person may want to know, for stderr.
     pub(crate) fn note(self, text: &str) {
+        if self.silent {
+            return;
+        }
         let mut stderr = anstream::stderr().lock();
         let _ = writeln!(stderr, "{text}");
     }

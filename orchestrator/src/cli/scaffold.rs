@@ -9,7 +9,7 @@ pub(crate) type Entry = (&'static str, &'static str);
 pub(crate) const PROJECT: Entry = ("trunkline.yaml", include_str!("../../../trunkline.yaml"));
 
 /// The shipped daily pipeline, without its sample data.
-pub(crate) const DAILY_CDR_ETL: [Entry; 5] = [
+pub(crate) const DAILY_CDR_ETL: [Entry; 6] = [
     ("pipelines/daily_cdr_etl/pipeline.yaml", include_str!("../../../pipelines/daily_cdr_etl/pipeline.yaml")),
     ("pipelines/daily_cdr_etl/aws.yaml", include_str!("../../../pipelines/daily_cdr_etl/aws.yaml")),
     (
@@ -20,11 +20,12 @@ pub(crate) const DAILY_CDR_ETL: [Entry; 5] = [
         "pipelines/daily_cdr_etl/jobs/cdr_etl.py",
         include_str!("../../../pipelines/daily_cdr_etl/jobs/cdr_etl.py"),
     ),
+    ("pipelines/daily_cdr_etl/tests.yaml", include_str!("../../../pipelines/daily_cdr_etl/tests.yaml")),
     ("pipelines/daily_cdr_etl/README.md", include_str!("../../../pipelines/daily_cdr_etl/README.md")),
 ];
 
 /// The smallest project: one pipeline that needs nothing but this machine.
-pub(crate) const HELLO: [Entry; 3] = [
+pub(crate) const HELLO: [Entry; 4] = [
     (
         "trunkline.yaml",
         "# The project: where the pipelines are, and what they are connected to in each environment.\n\
@@ -60,6 +61,29 @@ pub(crate) const HELLO: [Entry; 3] = [
              depends_on: greet\n    \
              # The last line of output, if it is a JSON object, becomes the task's outputs.\n    \
              command: [echo, '{\"rows\": 42}']\n",
+    ),
+    (
+        "pipelines/hello/tests.yaml",
+        "# What hello does, tried without starting anything: trunkline test\n\
+         cases:\n  \
+           a day is greeted and counted:\n    \
+             date: 2026-11-19\n    \
+             answers:\n      \
+               count: { outputs: { rows: 42 } }\n    \
+             expect:\n      \
+               run: succeeded\n      \
+               tasks:\n        \
+                 greet: { state: succeeded, request: { argv: [echo, \"Hello, this run covers 2026-11-19\"] } }\n        \
+                 count: { state: succeeded, outputs: { rows: 42 } }\n\
+         \n  \
+           a greeting that fails is tried once more:\n    \
+             date: 2026-11-19\n    \
+             params: { greeting: Good morning }\n    \
+             answers:\n      \
+               greet: { fails: \"exit code 1\" }\n    \
+             expect:\n      \
+               run: failed\n      \
+               tasks: { greet: { state: failed, attempts: 2 }, count: upstream_failed }\n",
     ),
     (".gitignore", ".trunkline/\n"),
 ];

@@ -1,4 +1,5 @@
-//! `validate` and `schema`: what stands in the files, without a store or a run.
+//! `validate` and `schema`: what stands in the files, tests of pipelines among them, without a store
+//! or a run.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use serde_json::json;
 
 use super::{context::Context, exit::Exit};
 use crate::{
-    definition::Operators,
+    definition::{Diagnostics, Operators, cases::load_cases},
     project::{Project, load_paths, load_pipelines},
 };
 
@@ -28,7 +29,13 @@ pub(crate) fn validate(cx: &Context, args: &ValidateArgs) -> anyhow::Result<Exit
         load_paths(&project, &args.paths, &registry)
     };
     let names: Vec<String> = loaded.pipelines.iter().map(|entry| entry.pipeline.name.to_string()).collect();
+    let mut tests = Diagnostics::default();
+    for entry in &loaded.pipelines {
+        load_cases(entry, &project.root, &mut tests);
+    }
+    tests.sort();
     diagnostics.absorb(loaded.diagnostics);
+    diagnostics.absorb(tests);
     let invalid = diagnostics.has_errors();
     if cx.output.json() {
         cx.output.value(&json!({ "valid": !invalid, "pipelines": names, "diagnostics": diagnostics.rows() }));
@@ -47,8 +54,20 @@ pub(crate) fn validate(cx: &Context, args: &ValidateArgs) -> anyhow::Result<Exit
     Ok(if invalid { Exit::Invalid } else { Exit::Done })
 }
 
-/// Prints the JSON Schema of pipeline files.
-pub(crate) fn schema(cx: &Context) -> anyhow::Result<Exit> {
+/// What `schema` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SchemaArgs {
+    /// Of tests.yaml instead
+    #[arg(long)]
+    tests: bool,
+}
+
+/// Prints the JSON Schema of pipeline files, or of their tests.
+pub(crate) fn schema(cx: &Context, args: &SchemaArgs) -> anyhow::Result<Exit> {
+    if args.tests {
+        cx.output.data(&crate::definition::cases::schema::cases_schema_text());
+        return Ok(Exit::Done);
+    }
     let registry = cx.registry(&cx.root()?)?;
     cx.output.data(&crate::definition::schema::pipeline_schema_text(&Operators::new(&registry)));
     Ok(Exit::Done)

@@ -10,6 +10,7 @@
 //! | `template/` | templates: checked at load, rendered in a run |
 //! | `params.rs` | parameters: declared, and the values of a run |
 //! | `files.rs`, `load.rs` | what is read from disk |
+//! | `cases/` | `tests.yaml`: cases of a pipeline |
 //! | `schema.rs` | JSON Schema of the pipeline file |
 //! | `diagnostic.rs`, `reader.rs`, `place.rs`, `suggest.rs` | saying what is wrong, and where |
 //!
@@ -17,6 +18,7 @@
 //! [`crate::project`]; runs, stores and AWS are never known here.
 
 mod calls;
+pub mod cases;
 pub(crate) mod check_names;
 pub mod common;
 pub mod diagnostic;

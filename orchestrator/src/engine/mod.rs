@@ -21,6 +21,7 @@
 //! | `cron`, `backfill` | due fires into runs, dates of backfills into runs |
 //! | `late`, `retention` | deadlines that have passed into notices; old runs into nothing |
 //! | `notices` | the outbox into mails |
+//! | `rehearsal` | a run without store and services, for tests of pipelines |
 //! | `shared` | what all of these use |
 //! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
 //!
@@ -44,6 +45,7 @@ mod perform;
 mod pipelines;
 mod polls;
 pub(crate) mod prepare;
+pub mod rehearsal;
 mod retention;
 mod shared;
 pub mod timing;

@@ -18,7 +18,7 @@ use trunkline_state::{
 use trunkline_tasks::{clients::Clients, notice};
 use uuid::Uuid;
 
-use self::facts::Facts;
+pub(super) use self::facts::Facts;
 use super::{Shared, chain, convert, crash, prepare};
 use crate::message::Mail;
 

@@ -12,11 +12,42 @@ use trunkline_state::{
     pipeline::Pipeline,
     run::{Definition, Failure, Run},
 };
-use trunkline_tasks::operator::{Handle, PrepareContext, Request};
+use trunkline_tasks::{
+    Registry,
+    operator::{Handle, PrepareContext, Request},
+};
 use uuid::Uuid;
 
 use super::{Shared, convert};
 use crate::definition::template::{RenderContext, Templates, is_template};
+
+/// What preparing asks of whoever wants it: an engine, or a rehearsal that has no store.
+pub(super) trait Means {
+    /// The task types.
+    fn registry(&self) -> &Registry;
+    /// The compiled templates of a version.
+    fn templates(&self, definition: &Definition) -> Arc<Templates>;
+}
+
+impl Means for Arc<Shared> {
+    fn registry(&self) -> &Registry {
+        Means::registry(&**self)
+    }
+
+    fn templates(&self, definition: &Definition) -> Arc<Templates> {
+        Shared::templates(self, definition)
+    }
+}
+
+impl Means for Shared {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn templates(&self, definition: &Definition) -> Arc<Templates> {
+        Shared::templates(self, definition)
+    }
+}
 
 /// Prepares what the decision made ready, as far as that needs no look outside, and decides
 /// again, until nothing new is ready: intents then go into the same commit.
@@ -84,7 +115,7 @@ fn names_secrets(settings: &Value) -> bool {
 }
 
 /// The event that preparing one attempt leads to, without a baseline.
-pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> Event {
+pub(super) fn prepared(shared: &impl Means, run: &Run, task: usize, number: u32) -> Event {
     if let Some(event) = without_request(shared, run, task, number) {
         return event;
     }
@@ -98,7 +129,7 @@ pub(super) fn prepared(shared: &Shared, run: &Run, task: usize, number: u32) -> 
 
 /// What comes before a task's first attempt of a generation, or in place of it: what its `when` says,
 /// and the list of a mapped task.
-pub(super) fn without_request(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+pub(super) fn without_request(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<Event> {
     unwanted(shared, run, task, number).or_else(|| expanded(shared, run, task, number))
 }
 
@@ -107,7 +138,7 @@ fn wants_elements(run: &Run, task: usize) -> bool {
     run.task(task).for_each.is_some() && run.tasks[task].element.is_none()
 }
 
-fn expanded(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+fn expanded(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<Event> {
     let for_each = run.task(task).for_each.as_ref().filter(|_| wants_elements(run, task))?;
     let templates = shared.templates(&run.definition);
     let list = templates
@@ -140,7 +171,7 @@ fn kind_of(value: &Value) -> &'static str {
 
 /// What a task's `when` has against its first attempt of a generation, if anything. A mapped task's is
 /// asked once, before its list is made.
-fn unwanted(shared: &Shared, run: &Run, task: usize, number: u32) -> Option<Event> {
+fn unwanted(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<Event> {
     let condition = run.task(task).when.as_ref()?;
     if run.tasks[task].tries > 0 || run.tasks[task].element.is_some() {
         return None;
@@ -179,7 +210,7 @@ pub(super) struct Rendered {
 
 impl Rendered {
     /// Renders a task's settings.
-    pub(super) fn of(shared: &Shared, run: &Run, task: usize, number: u32) -> Result<Self, Failure> {
+    pub(super) fn of(shared: &impl Means, run: &Run, task: usize, number: u32) -> Result<Self, Failure> {
         let (templates, settings) = (shared.templates(&run.definition), &run.task(task).settings);
         let settings = templates
             .render_with(settings, || task_context(&templates, run, task, number, settings))
@@ -195,10 +226,10 @@ impl Rendered {
     }
 
     /// Has the operator make the exact request.
-    pub(super) fn request(&self, shared: &Shared, previous: Option<&Handle>) -> Result<Request, Failure> {
+    pub(super) fn request(&self, shared: &impl Means, previous: Option<&Handle>) -> Result<Request, Failure> {
         let pipeline = &self.definition.pipeline;
         let entry = &pipeline.tasks[self.task];
-        let operator = shared.registry.get(&entry.operator).ok_or_else(|| {
+        let operator = shared.registry().get(&entry.operator).ok_or_else(|| {
             Failure::new("config", format!("this binary has no task type `{}`", entry.operator))
         })?;
         let cx = PrepareContext {

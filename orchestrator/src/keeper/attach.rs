@@ -304,6 +304,15 @@ pub enum Stopped {
     LeftBehind,
 }
 
+/// Deletes what the private Postgres of a folder keeps outside of it (root's does), for a folder that
+/// is about to be deleted itself. Everything must have ended.
+pub fn forget(dir: &Path) {
+    let Some(places) = Places::existing(dir) else { return };
+    for folder in [places.dir().to_owned(), places.sandbox().join("redshift")] {
+        trunkline_postgres::home::forget(&Options::for_folder(&folder));
+    }
+}
+
 /// Ends the keeper and all that it keeps. Refused while commands are attached, unless `force`.
 pub async fn stop(dir: &Path, force: bool) -> Result<Stopped, KeeperError> {
     let Some(places) = Places::existing(dir) else { return Ok(Stopped::NothingRan) };

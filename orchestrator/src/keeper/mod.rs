@@ -42,7 +42,7 @@ mod keep;
 mod places;
 mod state;
 
-pub use attach::{Attached, Launcher, Needs, Status, Stopped, attach, attach_with, status, stop};
+pub use attach::{Attached, Launcher, Needs, Status, Stopped, attach, attach_with, forget, status, stop};
 pub use error::KeeperError;
 pub use keep::{Ended, KeepOptions, SandboxRunning, SandboxStart, keep};
 pub use state::{Kept, KeptPostgres, KeptSandbox};

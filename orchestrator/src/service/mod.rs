@@ -11,6 +11,7 @@
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
 //! | `why.rs` | one sentence: why is it not further |
+//! | `cases/` | what came of a case of `tests.yaml`, against what must come of it |
 //! | `plan.rs` | the exact requests that a run would make |
 //! | `access.rs` | what a pipeline needs of its accounts: is it there, is it allowed, the policy |
 //! | `elements.rs` | how the elements of mapped tasks stand, in words |
@@ -23,6 +24,7 @@
 
 pub mod access;
 pub mod backfill;
+pub mod cases;
 pub mod choose;
 pub mod clear;
 pub mod deploy;

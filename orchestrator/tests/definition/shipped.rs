@@ -25,7 +25,7 @@ fn the_committed_schema_is_current() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge of a test program")]
-fn update() -> bool {
+pub(crate) fn update() -> bool {
     std::env::var(UPDATE).is_ok()
 }
 

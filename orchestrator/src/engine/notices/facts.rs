@@ -13,7 +13,10 @@ use trunkline_state::{
 };
 use trunkline_tasks::Registry;
 
-use super::{Shared, convert, prepare};
+use super::{
+    Shared, convert,
+    prepare::{self, Means},
+};
 use crate::message::{
     ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, Link, Mail, NextFire, Origin,
     OutputValue, RunCost, RunReport, SuccessDetail, failure_mail, recovery_mail, retry_mail, subject_line,
@@ -24,7 +27,7 @@ use crate::message::{
 pub(super) const USUAL_SAMPLE: i64 = 10;
 
 /// What the store knows about a run that ended.
-pub(super) struct Facts {
+pub(in crate::engine) struct Facts {
     pub(super) run: Run,
     pub(super) row: RunRow,
     tasks: Vec<TaskRow>,
@@ -53,17 +56,28 @@ impl Facts {
         Ok(Self { run, row, tasks, attempts, usual, last_success, next, links })
     }
 
+    /// The facts of a rehearsal, which has no store: nothing is known of earlier runs.
+    pub(in crate::engine) fn rehearsed(
+        run: Run,
+        row: RunRow,
+        tasks: Vec<TaskRow>,
+        attempts: Vec<AttemptRow>,
+        next: NextFire,
+    ) -> Self {
+        Self { run, row, tasks, attempts, usual: HashMap::new(), last_success: None, next, links: Vec::new() }
+    }
+
     /// The topic and the mail of one notice: the pipeline's own words where it has some.
-    pub(super) fn mail(
+    pub(in crate::engine) fn mail(
         &self,
-        shared: &Shared,
+        shared: &impl Means,
         notice: &Notice,
         outcome: NoticeOutcome,
         about: Option<AttemptKey>,
     ) -> Result<(String, Mail), String> {
         let report = self.report();
         let mut mail = match (outcome, about) {
-            (NoticeOutcome::Failure, _) => failure_mail(&report, &self.failure_detail(&shared.registry)),
+            (NoticeOutcome::Failure, _) => failure_mail(&report, &self.failure_detail(shared.registry())),
             (NoticeOutcome::Retry, Some(key)) => self.retry(shared, &report, key)?,
             (NoticeOutcome::Recovery, _) => recovery_mail(&report, &self.success_detail()),
             _ => success_mail(&report, &self.success_detail()),
@@ -247,7 +261,7 @@ impl Facts {
     }
 
     /// The mail about a try that failed.
-    fn retry(&self, shared: &Shared, report: &RunReport, key: AttemptKey) -> Result<Mail, String> {
+    fn retry(&self, shared: &impl Means, report: &RunReport, key: AttemptKey) -> Result<Mail, String> {
         let gone = || "the task that was tried again is not there any more".to_owned();
         let task = self.tasks.get(key.task).ok_or_else(gone)?;
         let tried = self
@@ -258,7 +272,7 @@ impl Facts {
         let failed = FailedTask {
             attempt: tried.number.saturating_sub(task.attempts.saturating_sub(task.tries)),
             error: tried.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
-            ..self.failed_task(&shared.registry, task)
+            ..self.failed_task(shared.registry(), task)
         };
         Ok(retry_mail(report, &failed, task.retry_at))
     }
