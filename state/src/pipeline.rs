@@ -276,9 +276,10 @@ pub enum ParamType {
 /// A message about a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
-    /// The topic's ARN, as a template.
-    pub sns: String,
-    /// The connection that it is sent through.
+    /// Where it goes.
+    #[serde(flatten)]
+    pub target: NoticeTarget,
+    /// The connection that it is sent through, where it goes to a topic.
     pub connection: String,
     /// The subject, as a template; without one, the default.
     #[serde(default)]
@@ -289,6 +290,54 @@ pub struct Notice {
     /// Of `on_warning`: only where there are so many warnings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_count: Option<u32>,
+    /// Of a webhook: further headers, as templates.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub headers: IndexMap<String, String>,
+    /// Of a webhook: what its body is signed with, as a template that names a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_with: Option<String>,
+}
+
+/// Where a notice goes, each as a template. Stored under the key that the pipeline file has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeTarget {
+    /// To a topic of SNS, by its ARN.
+    Sns(String),
+    /// To a server that takes a POST of JSON, by its URL.
+    Webhook(String),
+    /// To a chat that takes what Slack's incoming webhooks take, by its URL.
+    Slack(String),
+}
+
+impl Notice {
+    /// A notice to a topic, in the standard words.
+    pub fn to_topic(topic: impl Into<String>, connection: impl Into<String>) -> Self {
+        Self {
+            target: NoticeTarget::Sns(topic.into()),
+            connection: connection.into(),
+            subject: None,
+            message: None,
+            min_count: None,
+            headers: IndexMap::new(),
+            signed_with: None,
+        }
+    }
+
+    /// The topic, where it goes to one.
+    pub fn topic(&self) -> Option<&String> {
+        match &self.target {
+            NoticeTarget::Sns(topic) => Some(topic),
+            NoticeTarget::Webhook(_) | NoticeTarget::Slack(_) => None,
+        }
+    }
+
+    /// Every text of it that may be a template.
+    pub fn texts(&self) -> impl Iterator<Item = &String> {
+        let (NoticeTarget::Sns(to) | NoticeTarget::Webhook(to) | NoticeTarget::Slack(to)) = &self.target;
+        let own = [Some(to), self.subject.as_ref(), self.message.as_ref(), self.signed_with.as_ref()];
+        own.into_iter().flatten().chain(self.headers.values())
+    }
 }
 
 impl Pipeline {

@@ -33,10 +33,10 @@ use crate::{
     scalar::Scalar,
 };
 
-mod exchange;
+pub(crate) mod exchange;
 mod job;
 mod read;
-mod settings;
+pub(crate) mod settings;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! Publishing to SNS: for the operator `sns_publish` and for the engine's outbox.
+//! Sending notices: over SNS, for the operator `sns_publish` and for the engine's outbox, and over
+//! HTTP (`target.rs`).
 //!
 //! Here stands what SNS takes (subject, size, attributes) and how a repeated send is told
 //! apart. What a notice says, to whom and when, is decided elsewhere.
@@ -6,6 +7,12 @@
 //! SNS promises nothing about repeated sends to a standard topic: whoever repeats after a lost
 //! answer may deliver twice. FIFO topics drop a repetition within five minutes, so an outbox
 //! should repeat soon.
+
+mod subscribe;
+mod target;
+
+pub use subscribe::{Subscribed, check_address, subscribe};
+pub use target::{Message, NotTaken, Target, deliver};
 
 use aws_sdk_sns::types::MessageAttributeValue;
 use indexmap::IndexMap;

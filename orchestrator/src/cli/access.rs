@@ -102,7 +102,11 @@ pub(crate) async fn iam_policy(cx: &Context, args: &IamPolicyArgs) -> anyhow::Re
 }
 
 /// The connections of a pipeline; of a sandbox, with everything that the pipeline's template makes.
-async fn clients(cx: &Context, project: &Project, entry: &LoadedPipeline) -> anyhow::Result<Clients> {
+pub(super) async fn clients(
+    cx: &Context,
+    project: &Project,
+    entry: &LoadedPipeline,
+) -> anyhow::Result<Clients> {
     let mut endpoint = None;
     if cfg!(feature = "sandbox") && project.environment.uses_sandbox() {
         let session = cx.open(project).await?;

@@ -34,6 +34,7 @@ mod scaffold;
 mod serve;
 mod show;
 mod status;
+mod subscribe;
 mod summary;
 mod test;
 mod validate;
@@ -94,6 +95,8 @@ enum Command {
     Test(test::TestArgs),
     /// Look whether everything that pipelines name exists, and their roles may use it; exit 2 if not
     Check(access::CheckArgs),
+    /// Subscribe an address to the topics that pipelines' notices go to
+    Subscribe(subscribe::SubscribeArgs),
     /// Print the least IAM policy that a pipeline needs
     IamPolicy(access::IamPolicyArgs),
     /// Draw a pipeline
@@ -214,6 +217,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::plan(cx, &args),
         Command::Test(args) => Box::pin(test::test(cx, &args)).await,
         Command::Check(args) => Box::pin(access::check(cx, &args)).await,
+        Command::Subscribe(args) => Box::pin(subscribe::subscribe(cx, &args)).await,
         Command::IamPolicy(args) => Box::pin(access::iam_policy(cx, &args)).await,
         Command::Graph(args) => graph::graph(cx, &args),
         Command::Run(args) => Box::pin(run::run(cx, &args)).await,

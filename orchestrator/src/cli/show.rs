@@ -16,7 +16,12 @@ use super::{
     summary::{cost, cost_text},
 };
 use crate::service::{
-    Snapshot, elements::standing, find, snapshot::duration_text, views::RunDetail, why::Situation,
+    Snapshot,
+    elements::standing,
+    find,
+    snapshot::duration_text,
+    views::{NoticeView, RunDetail},
+    why::Situation,
 };
 
 /// History rows that are read; `--json` shows them all.
@@ -48,8 +53,9 @@ pub(crate) async fn show(cx: &Context, args: &ShowArgs) -> anyhow::Result<Exit> 
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let history = session.store.history(run, 0, HISTORY_MAX).await?;
+    let sent = session.store.parcels_of(run).await?.into_iter().map(NoticeView::new).collect::<Vec<_>>();
     if cx.output.json() {
-        cx.output.value(&RunDetail::new(&snapshot, &history));
+        cx.output.value(&RunDetail::new(&snapshot, &history).with_notices(sent));
         return Ok(Exit::Done);
     }
     let now = cx.now();
@@ -61,6 +67,7 @@ pub(crate) async fn show(cx: &Context, args: &ShowArgs) -> anyhow::Result<Exit> 
     let shown = shown(&snapshot, args.elements);
     tasks(cx, &snapshot, &shown, now);
     attempts(cx, &snapshot, &shown, args.requests);
+    notices(cx, &sent);
     transitions(cx, &snapshot, &history);
     Ok(Exit::Done)
 }
@@ -174,6 +181,25 @@ fn attempts(cx: &Context, snapshot: &Snapshot, shown: &[&TaskRow], requests: boo
             .unwrap_or_default();
         cx.output.data(&format!("\n{} #{}\n{request}", bold(&name(attempt.position)), attempt.number));
     }
+}
+
+fn notices(cx: &Context, sent: &[NoticeView]) {
+    if sent.is_empty() {
+        return;
+    }
+    let rows = sent.iter().map(|notice| {
+        let word = if notice.state == "dead" { "given up" } else { notice.state.as_str() };
+        vec![
+            Field::from(notice.notice.clone()),
+            Field::from(word),
+            Field::from(notice.tries.to_string()),
+            Field::from(clipped(
+                notice.error.as_deref().and_then(|text| text.lines().next()).unwrap_or_default(),
+            )),
+        ]
+    });
+    cx.output.data("");
+    cx.output.table(&["notice", "state", "tries", ""], rows.collect(), "no notices");
 }
 
 fn remark(attempt: &AttemptRow) -> String {

@@ -73,9 +73,9 @@ pub(super) fn check_sites(
         }
     }
     for (outcome, read) in notices.iter() {
-        let of_notice = names(place_of_list(outcome), false);
+        let of_notice = [false, true].map(|secrets| names(place_of_list(outcome), secrets));
         for site in read.iter().flatten().flat_map(|one| &one.sites) {
-            let checked = check(&site.text, &of_notice);
+            let checked = check(&site.text, &of_notice[usize::from(site.secrets)]);
             report_faults(reader, sources, site, checked.faults);
             for reference in checked.tasks {
                 upstreams.exists(reader, sources, site, &reference);

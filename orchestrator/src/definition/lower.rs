@@ -203,9 +203,9 @@ impl Lowering<'_> {
         let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
         let tasks = arranged(tasks, &graph);
         let (description, owner, tags) = described;
-        let secrets = self.used_secrets(&tasks);
-        let all = notices.iter().flat_map(|(_, list)| list);
-        let connections = self.used_connections(&tasks, all, &secrets);
+        let all = || notices.iter().flat_map(|(_, list)| list);
+        let secrets = self.used_secrets(&tasks, all());
+        let connections = self.used_connections(&tasks, all(), &secrets);
         let of = |outcome| notices.get(outcome).clone();
         let pipeline = Pipeline {
             name,
@@ -418,20 +418,31 @@ impl Lowering<'_> {
         }
     }
 
-    /// The secrets that the tasks name, for the same reason. A secret more than is named does
-    /// no harm, so a text is not taken apart for it.
-    fn used_secrets(&self, tasks: &[trunkline_state::pipeline::Task]) -> IndexMap<String, Value> {
+    /// The secrets that tasks and notices name, for the same reason. A secret more than is named
+    /// does no harm, so a text is not taken apart for it.
+    fn used_secrets<'n>(
+        &self,
+        tasks: &[trunkline_state::pipeline::Task],
+        notices: impl Iterator<Item = &'n Notice>,
+    ) -> IndexMap<String, Value> {
+        fn in_text(text: &str, secret: &str) -> bool {
+            text.contains("secrets") && text.contains(secret)
+        }
         fn names(value: &Value, secret: &str) -> bool {
             match value {
-                Value::String(text) => text.contains("secrets") && text.contains(secret),
+                Value::String(text) => in_text(text, secret),
                 Value::Array(items) => items.iter().any(|item| names(item, secret)),
                 Value::Object(entries) => entries.values().any(|entry| names(entry, secret)),
                 _ => false,
             }
         }
+        let texts: Vec<&String> = notices.flat_map(Notice::texts).collect();
         let known = self.scope.secrets.iter();
         known
-            .filter(|(name, _)| tasks.iter().any(|task| names(&task.settings, name)))
+            .filter(|(name, _)| {
+                tasks.iter().any(|task| names(&task.settings, name))
+                    || texts.iter().any(|text| in_text(text, name))
+            })
             .map(|(name, source)| (name.clone(), source.clone()))
             .collect()
     }

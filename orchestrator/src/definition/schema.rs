@@ -111,10 +111,14 @@ fn pipeline_properties() -> Value {
 fn notice() -> Value {
     json!({
         "type": "object",
-        "required": ["sns"],
+        "oneOf": [{ "required": ["sns"] }, { "required": ["webhook"] }, { "required": ["slack"] }],
         "additionalProperties": false,
         "properties": {
             "sns": { "type": "string", "description": "The topic's ARN." },
+            "webhook": { "type": "string", "description": "The URL of a server that takes a POST of JSON." },
+            "slack": { "type": "string", "description": "The URL of an incoming webhook as Slack has them; a secret." },
+            "headers": { "type": "object", "maxProperties": 20, "description": "Of a webhook: further headers.", "additionalProperties": { "type": ["string", "number", "boolean"] } },
+            "signed_with": { "type": "string", "description": "Of a webhook: the secret that its body is signed with." },
             "subject": { "type": "string" },
             "message": { "type": "string" },
             "connection": { "type": "string" },

@@ -12,15 +12,18 @@ use serde_json::Value;
 use trunkline_state::{
     ids::RunId,
     machine::{AttemptKey, NoticeOutcome},
-    pipeline::{Notice, Pipeline},
+    pipeline::{Notice, NoticeTarget, Pipeline},
     store::Parcel,
 };
-use trunkline_tasks::{clients::Clients, notice};
+use trunkline_tasks::{
+    clients::Clients,
+    notice::{self, NotTaken, Target},
+};
 use uuid::Uuid;
 
 pub(super) use self::facts::Facts;
 use super::{Shared, chain, convert, crash, prepare};
-use crate::message::Mail;
+use crate::message::{Link, Mail};
 
 /// Notices taken at a time.
 const PARCELS_MAX: i64 = 20;
@@ -56,13 +59,14 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
             tracing::info!("sent notice {}", parcel.dedupe_key);
             shared.store.parcel_sent(parcel, provider_id).await
         }
-        Err(reason) => {
+        Err(NotTaken { reason, is_final, again_after }) => {
             let timing = &shared.timing;
             let pause = timing
                 .notice_retry
                 .saturating_mul(2_u32.saturating_pow(parcel.tries.min(20)))
-                .min(timing.notice_retry_max);
-            let again = (parcel.tries + 1 < TRIES_MAX).then_some(pause);
+                .min(timing.notice_retry_max)
+                .max(again_after.unwrap_or_default());
+            let again = (!is_final && parcel.tries + 1 < TRIES_MAX).then_some(pause);
             tracing::warn!("could not send notice {}: {reason}", parcel.dedupe_key);
             shared.store.parcel_failed(parcel, reason, again).await
         }
@@ -72,41 +76,84 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
     }
 }
 
-/// A notice, ready to be published.
+/// A notice, ready to be sent.
 struct Letter {
-    topic: String,
+    target: Target,
     mail: Mail,
+    /// The run as people name it, where it is about one.
+    run: Option<String>,
+    /// Where to look.
+    links: Vec<Link>,
     connection: String,
     clients: Arc<Clients>,
 }
 
-async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, String> {
+async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, NotTaken> {
+    let letter = match written(shared, parcel).await {
+        Ok(Written::Letter(letter)) => letter,
+        Ok(Written::Nothing(why)) => return Ok(why),
+        Err(reason) => return Err(NotTaken { reason, is_final: false, again_after: None }),
+    };
+    let Letter { target, mail, run, links, connection, clients } = *letter;
+    let attributes: IndexMap<String, String> =
+        mail.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let links: Vec<(String, String)> = links.into_iter().map(|link| (link.label, link.url)).collect();
+    let message = notice::Message {
+        id: &parcel.dedupe_key,
+        event: parcel.payload.get("outcome").and_then(Value::as_str).unwrap_or_default(),
+        run: run.as_deref(),
+        subject: &mail.subject,
+        text: &mail.body,
+        attributes: &attributes,
+        links: &links,
+    };
+    notice::deliver(&clients, &connection, &target, &message, shared.now()).await
+}
+
+/// What becomes of a parcel.
+enum Written {
+    Letter(Box<Letter>),
+    /// Nothing is to be sent, for this reason.
+    Nothing(String),
+}
+
+/// Where an entry of a pipeline's notices goes, with the names of secrets in it.
+pub(super) fn target_of(
+    notice: &Notice,
+    render: &dyn Fn(&String) -> Result<String, String>,
+) -> Result<Target, String> {
+    Ok(match &notice.target {
+        NoticeTarget::Sns(topic) => Target::Topic(render(topic)?),
+        NoticeTarget::Slack(url) => Target::Slack(render(url)?),
+        NoticeTarget::Webhook(url) => {
+            let mut headers = IndexMap::new();
+            for (name, value) in &notice.headers {
+                headers.insert(name.clone(), render(value)?);
+            }
+            let key = notice.signed_with.as_ref().map(render).transpose()?;
+            Target::Webhook { url: render(url)?, headers, key }
+        }
+    })
+}
+
+async fn written(shared: &Arc<Shared>, parcel: &Parcel) -> Result<Written, String> {
     let letter = match parcel.run {
         Some(run) => {
             if let Some(backfill) = told_by_digest(shared, run, &parcel.payload).await? {
-                return Ok(format!("told by the digest of backfill {backfill}"));
+                let why = format!("told by the digest of backfill {backfill}");
+                return Ok(Written::Nothing(why));
             }
             match about_run(shared, run, &parcel.payload).await? {
                 Some(letter) => letter,
-                None => return Ok("nothing to tell: nobody had been told of any trouble".to_owned()),
+                None => {
+                    let why = "nothing to tell: nobody had been told of any trouble";
+                    return Ok(Written::Nothing(why.to_owned()));
+                }
             }
         }
         None => about_many(shared, &parcel.payload).await?,
     };
-    let Letter { topic, mail, connection, clients } = letter;
-    let attributes: IndexMap<String, String> =
-        mail.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    notice::publish(
-        &clients,
-        &connection,
-        &topic,
-        Some(&mail.subject),
-        &mail.body,
-        &attributes,
-        &parcel.dedupe_key,
-    )
-    .await
-    .map_err(|failure| failure.message)
+    Ok(Written::Letter(Box::new(letter)))
 }
 
 /// The backfill whose digest tells of this generation of a run, if one does.
@@ -133,9 +180,10 @@ async fn about_run(shared: &Arc<Shared>, run: RunId, payload: &Value) -> Result<
     });
     let definition = &facts.run.definition;
     let wanted = wanted(&definition.pipeline, payload)?;
-    let (topic, mail) = facts.mail(shared, wanted, outcome, about)?;
+    let (target, mail) = facts.mail(&**shared, wanted, outcome, about)?;
     let (connection, clients) = (wanted.connection.clone(), shared.clients(definition));
-    Ok(Some(Letter { topic, mail, connection, clients }))
+    let (run, links) = (Some(facts.run.label()), facts.links.clone());
+    Ok(Some(Letter { target, mail, run, links, connection, clients }))
 }
 
 async fn about_many(shared: &Arc<Shared>, payload: &Value) -> Result<Letter, String> {

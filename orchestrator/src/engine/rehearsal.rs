@@ -22,6 +22,7 @@ use trunkline_state::{
 };
 use trunkline_tasks::{
     Registry,
+    notice::Target,
     operator::{Handle, Request},
 };
 use uuid::Uuid;
@@ -68,7 +69,7 @@ pub struct Told {
     /// Its list.
     pub outcome: NoticeOutcome,
     /// Where it goes and what it says, or why it cannot be written.
-    pub letter: Result<(String, Mail), String>,
+    pub letter: Result<(Target, Mail), String>,
 }
 
 /// Goes through a case.

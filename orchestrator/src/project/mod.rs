@@ -244,11 +244,21 @@ fn check_notices(
         .iter()
         .map(|one| (one.name.as_str(), one.vars.iter().map(String::as_str).collect()))
         .collect();
-    let names =
-        Names { data_interval: true, params: &[], environments: &vars, secrets: None, place, shared: true };
+    let secrets: Vec<(&str, Vec<&str>)> = environments
+        .iter()
+        .map(|one| (one.name.as_str(), one.secrets.iter().map(String::as_str).collect()))
+        .collect();
+    let names = |may_name_secrets: bool| Names {
+        data_interval: true,
+        params: &[],
+        environments: &vars,
+        secrets: may_name_secrets.then_some(secrets.as_slice()),
+        place,
+        shared: true,
+    };
     for one in read {
         for site in &one.sites {
-            let checked = check(&site.text, &names);
+            let checked = check(&site.text, &names(site.secrets));
             report_faults(reader, &out.sources, site, checked.faults);
         }
         if let Some(place) = &one.place {

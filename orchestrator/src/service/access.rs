@@ -184,7 +184,8 @@ fn is_local(registry: &Registry, operator: &str, request: &Request) -> bool {
 /// The connections that a pipeline's tasks and notices use, each once.
 pub fn connections(pipeline: &Pipeline) -> Vec<String> {
     let tasks = pipeline.tasks.iter().map(|task| task.connection.clone());
-    let notices = pipeline.all_notices().map(|notice| notice.connection.clone());
+    let to_topics = pipeline.all_notices().filter(|notice| notice.topic().is_some());
+    let notices = to_topics.map(|notice| notice.connection.clone());
     let all: BTreeSet<String> = tasks.chain(notices).collect();
     all.into_iter().filter(|name| pipeline.connections.contains_key(name)).collect()
 }
@@ -252,6 +253,17 @@ fn parts(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timesta
     parts
 }
 
+/// The topics that a pipeline's notices go to, each once with the connection that it is reached by.
+pub fn topics(pipeline: &Pipeline, wanted: &Wanted, now: Timestamp) -> Result<Vec<(String, String)>, String> {
+    let run = imagined(pipeline, wanted, now);
+    let parts = notices(pipeline, &run, &Templates::for_pipeline(pipeline)).into_iter();
+    let topics = parts.map(|part| match part {
+        Part::Notice { connection, topic, .. } => Ok((connection, topic)),
+        part => Err(format!("{}, {}: the topic cannot be told without a run", pipeline.name, part.name())),
+    });
+    topics.collect()
+}
+
 /// The topics of a pipeline's notices, each once.
 fn notices(pipeline: &Pipeline, run: &Run, templates: &Templates) -> Vec<Part> {
     let mut parts = Vec::new();
@@ -259,7 +271,9 @@ fn notices(pipeline: &Pipeline, run: &Run, templates: &Templates) -> Vec<Part> {
     let all = NoticeOutcome::ALL.into_iter();
     for (list, notice) in all.flat_map(|list| pipeline.notices(list).iter().map(move |one| (list, one))) {
         let (name, connection) = (list.key(), notice.connection.clone());
-        match templates.render_text(&notice.sns, &render_context(run, None)) {
+        // What goes elsewhere needs nothing of an account.
+        let Some(topic) = notice.topic() else { continue };
+        match templates.render_text(topic, &render_context(run, None)) {
             Ok(topic) if seen.insert((connection.clone(), topic.clone())) => {
                 parts.push(Part::Notice { name, connection, topic });
             }

@@ -172,6 +172,9 @@ pub struct RunDetail {
     pub attempt_list: Vec<AttemptView>,
     /// Its history.
     pub history: Vec<HistoryView>,
+    /// What became of its notices, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<NoticeView>,
 }
 
 /// A live replica.
@@ -233,7 +236,41 @@ impl RunDetail {
             tasks: snapshot.tasks.iter().map(|row| task_view(snapshot, row)).collect(),
             attempt_list: snapshot.attempts.iter().map(|row| attempt_view(snapshot, row)).collect(),
             history: history.iter().map(|row| history_view(snapshot, row)).collect(),
+            notices: Vec::new(),
         }
+    }
+
+    /// The same with what became of the run's notices.
+    #[must_use]
+    pub fn with_notices(self, notices: Vec<NoticeView>) -> Self {
+        Self { notices, ..self }
+    }
+}
+
+/// What became of a notice about a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct NoticeView {
+    /// Its list and its place there: `failure 1`.
+    pub notice: String,
+    /// The generation of the run that it is about.
+    pub generation: u32,
+    /// `pending`, `sending`, `sent`, or `dead`: given up.
+    pub state: String,
+    /// How often it was tried.
+    pub tries: i32,
+    /// Why it did not arrive the last time.
+    pub error: Option<String>,
+}
+
+impl NoticeView {
+    /// From a row of the outbox: its key is `<run>:g<generation>:<list>:<index>…`.
+    pub fn new((key, state, tries, error): (String, String, i32, Option<String>)) -> Self {
+        let mut parts = key.split(':').skip(1);
+        let generation = parts.next().and_then(|part| part.strip_prefix('g')?.parse().ok());
+        let (list, index) =
+            (parts.next().unwrap_or_default(), parts.next().and_then(|part| part.parse::<u32>().ok()));
+        let notice = format!("{list} {}", index.unwrap_or_default() + 1);
+        Self { notice, generation: generation.unwrap_or(1), state, tries, error }
     }
 }
 

@@ -78,8 +78,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
             }
         })
         .collect();
-    let notice =
-        Notice { sns: "arn".into(), connection: "aws".into(), subject: None, message: None, min_count: None };
+    let notice = Notice::to_topic("arn", "aws");
     Pipeline {
         name: PipelineName::new("sim").unwrap(),
         description: String::new(),

@@ -30,26 +30,26 @@ const USER_AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outgoing<'a> {
-    pub(super) method: &'a str,
-    pub(super) url: &'a str,
-    pub(super) headers: &'a IndexMap<String, Value>,
-    pub(super) body: Option<&'a str>,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) headers: &'a IndexMap<String, Value>,
+    pub(crate) body: Option<&'a str>,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Headers,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Headers,
+    pub(crate) body: Vec<u8>,
     /// Where it came from, after redirects.
-    pub(super) url: Url,
+    pub(crate) url: Url,
 }
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Silence {
+pub(crate) enum Silence {
     /// Nothing was sent.
     NotSent(String),
     /// The request cannot be sent as it is written.
@@ -62,7 +62,7 @@ pub(super) enum Silence {
 
 /// Sends a request and reads the answer, within this time. Redirects are followed for `GET` and
 /// `HEAD` only: to repeat anything else elsewhere is not what was asked for.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     clients: &Clients,
     outgoing: Outgoing<'_>,
     limit: Duration,
@@ -140,17 +140,17 @@ fn header_text(value: &Value) -> String {
 
 impl Answer {
     /// Whether it says that all went well.
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
     /// The body as JSON, if it is.
-    pub(super) fn json(&self) -> Option<Value> {
+    pub(crate) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
     /// The beginning of the body, for people.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         const SHOWN_CHARS: usize = 2_000;
         let text = String::from_utf8_lossy(&self.body);
         let text = text.trim();
@@ -165,7 +165,7 @@ impl Answer {
     }
 
     /// What it is called at the service, for its support.
-    pub(super) fn request_id(&self) -> Option<String> {
+    pub(crate) fn request_id(&self) -> Option<String> {
         ["x-request-id", "request-id", "x-amzn-requestid", "x-correlation-id"]
             .iter()
             .find_map(|name| self.headers.get(*name))
@@ -181,7 +181,7 @@ impl Answer {
 }
 
 /// A URL without what may be a secret: no query, no user.
-pub(super) fn place(url: &Url) -> String {
+pub(crate) fn place(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }

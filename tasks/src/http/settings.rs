@@ -149,7 +149,7 @@ fn check_poll(poll: &Poll) -> Result<(), Failure> {
     }
 }
 
-fn check_url(text: &str, what: &str) -> Result<(), Failure> {
+pub(crate) fn check_url(text: &str, what: &str) -> Result<(), Failure> {
     let plain = text.replace("{id}", "x").replace("{key}", "x");
     let url = Url::parse(&plain)
         .map_err(|error| wrong(format!("{what}: `{text}` is no URL ({error}); write https://host/path")))?;

@@ -111,8 +111,7 @@ impl Templates {
             }
         }
         for notice in pipeline.all_notices() {
-            let parts = [Some(&notice.sns), notice.subject.as_ref(), notice.message.as_ref()];
-            texts.extend(parts.into_iter().flatten().filter(|text| is_template(text)).cloned());
+            texts.extend(notice.texts().filter(|text| is_template(text)).cloned());
         }
         let mut environment = environment();
         for text in texts {

@@ -11,7 +11,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use super::{Letter, Shared, chain, prepare};
+use super::{Letter, Shared, chain, prepare, target_of};
 use crate::message::{DigestReport, digest_mail};
 
 /// Dates that are read; more than a backfill may have.
@@ -50,11 +50,13 @@ pub(super) async fn letter(shared: &Arc<Shared>, id: Uuid, payload: &Value) -> R
     };
     let notice = super::wanted(&definition.pipeline, payload)?.clone();
     let cx = prepare::render_context(&run, None);
-    let topic =
-        shared.templates(&definition).render_text(&notice.sns, &cx).map_err(|error| error.to_string())?;
+    let templates = shared.templates(&definition);
+    let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
     Ok(Letter {
-        topic,
+        target: target_of(&notice, &render)?,
         mail: digest_mail(&report),
+        run: None,
+        links: Vec::new(),
         connection: notice.connection,
         clients: shared.clients(&definition),
     })

@@ -11,11 +11,12 @@ use trunkline_state::{
     store::{AttemptRow, RunRow, StoreError, TaskRow},
     words::{AttemptState, TaskState},
 };
-use trunkline_tasks::Registry;
+use trunkline_tasks::{Registry, notice::Target};
 
 use super::{
     Shared, convert,
     prepare::{self, Means},
+    target_of,
 };
 use crate::message::{
     ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, Link, Mail, NextFire, Origin,
@@ -35,7 +36,7 @@ pub(in crate::engine) struct Facts {
     usual: HashMap<String, Duration>,
     last_success: Option<String>,
     next: NextFire,
-    links: Vec<Link>,
+    pub(super) links: Vec<Link>,
 }
 
 impl Facts {
@@ -67,14 +68,14 @@ impl Facts {
         Self { run, row, tasks, attempts, usual: HashMap::new(), last_success: None, next, links: Vec::new() }
     }
 
-    /// The topic and the mail of one notice: the pipeline's own words where it has some.
+    /// Where one notice goes and its mail: the pipeline's own words where it has some.
     pub(in crate::engine) fn mail(
         &self,
         shared: &impl Means,
         notice: &Notice,
         outcome: NoticeOutcome,
         about: Option<AttemptKey>,
-    ) -> Result<(String, Mail), String> {
+    ) -> Result<(Target, Mail), String> {
         let report = self.report();
         let mut mail = match (outcome, about) {
             (NoticeOutcome::Failure, _) => failure_mail(&report, &self.failure_detail(shared.registry())),
@@ -89,13 +90,9 @@ impl Facts {
             (NoticeOutcome::Retry, Some(key)) => Some(self.error(self.tasks.get(key.task))),
             _ => None,
         };
-        cx.links = Some(
-            self.links
-                .iter()
-                .map(|link| (link.label.clone(), json!(link.url)))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-        );
+        // Empty where the run has none: a template may always ask.
+        let console = self.links.first().map(|link| link.url.as_str()).unwrap_or_default();
+        cx.links = Some(json!({ "console": console }));
         let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
         // Words of the pipeline's own that cannot be rendered for this run must not keep people
         // from hearing of it: they get the standard words, and what is wrong with theirs.
@@ -107,7 +104,7 @@ impl Facts {
             Ok(message) => mail.body = message.unwrap_or(mail.body),
             Err(error) => write_below(&mut mail.body, "message", &error),
         }
-        Ok((render(&notice.sns)?, mail))
+        Ok((target_of(notice, &render)?, mail))
     }
 
     fn report(&self) -> RunReport {

@@ -13,7 +13,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use super::{Letter, Shared, chain, facts::USUAL_SAMPLE, prepare};
+use super::{Letter, Shared, chain, facts::USUAL_SAMPLE, prepare, target_of};
 use crate::{
     message::{LateReport, late_mail, subject_line},
     service::{Snapshot, why::Situation},
@@ -59,8 +59,14 @@ pub(super) async fn letter(shared: &Arc<Shared>, payload: &Value) -> Result<Lett
     if let Some(message) = &notice.message {
         mail.body = render(message)?;
     }
-    let topic = render(&notice.sns)?;
-    Ok(Letter { topic, mail, connection: notice.connection.clone(), clients: shared.clients(&definition) })
+    Ok(Letter {
+        target: target_of(notice, &render)?,
+        mail,
+        run: Some(format!("{}@{}", report.pipeline, report.label)),
+        links: Vec::new(),
+        connection: notice.connection.clone(),
+        clients: shared.clients(&definition),
+    })
 }
 
 async fn report(

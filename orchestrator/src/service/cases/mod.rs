@@ -170,9 +170,12 @@ impl Seen {
     pub fn of_rehearsal(pipeline: &Pipeline, rehearsed: Rehearsed) -> Self {
         let Rehearsed { run, tasks, attempts, notices, stuck } = rehearsed;
         let notices = notices.into_iter().map(|told| match told.letter {
-            Ok((to, mail)) => {
-                SeenNotice { on: Some(told.outcome), to, subject: mail.subject, body: mail.body }
-            }
+            Ok((target, mail)) => SeenNotice {
+                on: Some(told.outcome),
+                to: target.shown(),
+                subject: mail.subject,
+                body: mail.body,
+            },
             Err(error) => {
                 let body = format!("it cannot be written: {error}");
                 SeenNotice { on: Some(told.outcome), body, ..SeenNotice::default() }
