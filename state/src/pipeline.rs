@@ -296,6 +296,28 @@ pub struct Notice {
     /// Of a webhook: what its body is signed with, as a template that names a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_with: Option<String>,
+    /// Objects that it links to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<NoticeLink>,
+}
+
+/// An object that a notice links to; the link is signed when the notice is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeLink {
+    /// What is there, in a few words.
+    pub label: String,
+    /// The object, `s3://bucket/key`, as a template.
+    pub s3: String,
+    /// How long the link is wanted to be good.
+    pub expires: Duration,
+}
+
+impl NoticeLink {
+    /// The name under which templates read it: `Daily report` is `links.daily_report`.
+    pub fn name(&self) -> String {
+        let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+        self.label.chars().map(word).collect()
+    }
 }
 
 /// Where a notice goes, each as a template. Stored under the key that the pipeline file has.
@@ -321,6 +343,7 @@ impl Notice {
             min_count: None,
             headers: IndexMap::new(),
             signed_with: None,
+            links: Vec::new(),
         }
     }
 
@@ -336,7 +359,8 @@ impl Notice {
     pub fn texts(&self) -> impl Iterator<Item = &String> {
         let (NoticeTarget::Sns(to) | NoticeTarget::Webhook(to) | NoticeTarget::Slack(to)) = &self.target;
         let own = [Some(to), self.subject.as_ref(), self.message.as_ref(), self.signed_with.as_ref()];
-        own.into_iter().flatten().chain(self.headers.values())
+        let objects = self.links.iter().map(|link| &link.s3);
+        own.into_iter().flatten().chain(self.headers.values()).chain(objects)
     }
 }
 
@@ -403,4 +427,39 @@ impl TriggerRule {
         Self::NoneSkipped,
         Self::Always,
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_to_a_topic_is_stored_as_ever() {
+        // Versions are named by their content: another form would make every pipeline a new one.
+        let stored = r#"{"sns":"arn","connection":"aws","subject":null,"message":null}"#;
+        let notice = Notice::to_topic("arn", "aws");
+        assert_eq!(serde_json::to_string(&notice).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<Notice>(stored).unwrap(), notice);
+    }
+
+    #[test]
+    fn other_targets_come_back_as_they_went() {
+        let link = NoticeLink {
+            label: "Daily report".to_owned(),
+            s3: "s3://b/{{ ds }}".to_owned(),
+            expires: Duration::from_secs(60),
+        };
+        assert_eq!(link.name(), "daily_report");
+        let notice = Notice {
+            target: NoticeTarget::Webhook("{{ secrets.hook }}".to_owned()),
+            headers: IndexMap::from([("A".to_owned(), "b".to_owned())]),
+            signed_with: Some("{{ secrets.key }}".to_owned()),
+            links: vec![link],
+            ..Notice::to_topic("", "aws")
+        };
+        let stored = serde_json::to_value(&notice).unwrap();
+        assert_eq!(stored["webhook"], "{{ secrets.hook }}");
+        assert_eq!(serde_json::from_value::<Notice>(stored).unwrap(), notice);
+        assert_eq!(notice.texts().count(), 4);
+    }
 }

@@ -369,6 +369,12 @@ pub fn topic_permissions(arn: &str) -> Statement {
     Statement::new("sns", &["Publish"], [arn])
 }
 
+/// What a link to an object needs of whoever signs it; nothing where it is no object.
+pub fn object_permissions(place: &Place, address: &str) -> Option<Statement> {
+    let path = address.strip_prefix("s3://")?;
+    Some(Statement::new("s3", &["GetObject"], [place.s3(path)]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

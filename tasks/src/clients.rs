@@ -15,11 +15,14 @@ mod credentials;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, sts::AssumeRoleProvider};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials as _, SharedCredentialsProvider},
+};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::{
     Builder as HttpBuilder, Connector, ConnectorBuilder,
@@ -32,6 +35,7 @@ use indexmap::IndexMap;
 use tokio::sync::OnceCell;
 
 use crate::{
+    aws::error::causes,
     operator::{ErrorClass, Failure},
     pipelines::Pipelines,
     secrets::{Secrets, Variables, source::SecretSource},
@@ -325,6 +329,17 @@ impl Clients {
             aws_sdk_s3::Client::from_conf(config)
         };
         found.s3.get_or_try_init(|| found.client(connection, Purpose::Read, make)).await
+    }
+
+    /// When the credentials of a connection end, if they say so: sessions do, keys do not.
+    pub(crate) async fn credentials_end(&self, connection: &str) -> Result<Option<SystemTime>, Failure> {
+        let base = self.connection(connection)?.base(connection).await?;
+        let Some(provider) = base.credentials_provider() else { return Ok(None) };
+        let credentials = provider.provide_credentials().await.map_err(|error| {
+            let message = format!("connection `{connection}` has no credentials: {}", causes(&error));
+            Failure::new(ErrorClass::System, message)
+        })?;
+        Ok(credentials.expiry())
     }
 
     async fn sts(&self, connection: &str) -> Result<&aws_sdk_sts::Client, Failure> {

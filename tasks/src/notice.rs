@@ -8,9 +8,11 @@
 //! answer may deliver twice. FIFO topics drop a repetition within five minutes, so an outbox
 //! should repeat soon.
 
+mod links;
 mod subscribe;
 mod target;
 
+pub use links::{LINK_LIFE_MAX, Signed, check_object, sign};
 pub use subscribe::{Subscribed, check_address, subscribe};
 pub use target::{Message, NotTaken, Target, deliver};
 

@@ -5,7 +5,9 @@ import hashlib
 import hmac
 import http.server
 import json
+import re
 import threading
+import urllib.request
 
 import pytest
 
@@ -183,3 +185,38 @@ def test_an_address_is_subscribed_to_the_topics_of_the_notices(binary, environme
         assert sorted(row["topic"] for row in said["topics"]) == sorted(topics), "again is the same"
         project.call("run", "daily", "--date", "2026-11-19", code=1)
         assert [subject for subject, _ in project.mails()] == ["[local] FAILED daily 2026-11-19: work"] * 2
+
+
+def test_a_link_opens_the_object_for_whoever_has_it(binary, environment, tmp_path):
+    topic = "arn:aws:sns:us-east-1:000000000000:daily"
+    link = "links: [{ label: Daily report, s3: 's3://reports/of {{ ds }}.csv', expires: 2d }]"
+    pipeline = f"""
+name: daily
+schedule: "0 9 * * *"
+data_interval: day
+tasks: {{ work: {{ type: noop }} }}
+on_success:
+  - {{ sns: '{topic}', {link} }}
+  - {{ sns: '{topic}', {link}, message: "see {{{{ links.daily_report }}}} until {{{{ links.daily_report_until }}}}{{{{ links.console }}}}" }}
+"""
+    with project_of(binary, environment, tmp_path, pipeline) as project:
+        (tmp_path / "pipelines" / "daily" / "aws.yaml").write_text(
+            "Resources:\n  Reports: { Type: AWS::S3::Bucket, Properties: { BucketName: reports } }\n"
+            "  Topic:\n    Type: AWS::SNS::Topic\n    Properties:\n      TopicName: daily\n"
+            "      Subscription: [{ Protocol: email, Endpoint: ops@example.com }]\n")
+        project.call("check", "daily")
+        project.client("s3").put_object(Bucket="reports", Key="of 2026-11-19.csv", Body=b"a,b\n1,2\n")
+        project.call("run", "daily", "--date", "2026-11-19")
+        bodies = [body.replace("\r\n", "\n") for _, body in project.mails()]
+        standard, own = sorted(bodies, key=lambda body: body.startswith("see "))
+        for body in (standard, own):
+            [url] = re.findall(r"http://\S+", body)
+            assert "X-Amz-Expires=172800" in url, url
+            with urllib.request.urlopen(url) as answer:
+                assert answer.read() == b"a,b\n1,2\n"
+        assert re.search(r"Daily report  http://\S+\n      good until \d\d-\d\d \d\d:\d\d UTC\n", standard), standard
+        assert re.search(r"until \d\d-\d\d \d\d:\d\d UTC$", own.strip()), own
+        policy = json.loads(project.call("iam-policy", "daily").stdout)
+        assert {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::reports/of 2026-11-19.csv"]} in [
+            {**statement, "Resource": [re.sub(r"\d{4}-\d\d-\d\d", "2026-11-19", one) for one in statement["Resource"]]}
+            for statement in policy["Statement"]]

@@ -59,6 +59,7 @@ pub(super) fn check_sites(
         environments: &environments,
         secrets: may_name_secrets.then_some(secrets.as_slice()),
         place,
+        links: &[],
         shared: false,
     };
     let of_task = [Place::Task, Place::Element].map(|place| [names(place, false), names(place, true)]);
@@ -73,9 +74,11 @@ pub(super) fn check_sites(
         }
     }
     for (outcome, read) in notices.iter() {
-        let of_notice = [false, true].map(|secrets| names(place_of_list(outcome), secrets));
-        for site in read.iter().flatten().flat_map(|one| &one.sites) {
-            let checked = check(&site.text, &of_notice[usize::from(site.secrets)]);
+        for (one, site) in read.iter().flatten().flat_map(|one| one.sites.iter().map(move |site| (one, site)))
+        {
+            let links = one.link_names();
+            let of_notice = Names { links: &links, ..names(place_of_list(outcome), site.secrets) };
+            let checked = check(&site.text, &of_notice);
             report_faults(reader, sources, site, checked.faults);
             for reference in checked.tasks {
                 upstreams.exists(reader, sources, site, &reference);

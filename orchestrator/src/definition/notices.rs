@@ -1,12 +1,14 @@
 //! `on_success`, `on_failure` and the other lists of notices, in a pipeline and in the project file.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use indexmap::IndexMap;
 use trunkline_state::{
     machine::NoticeOutcome,
-    pipeline::{Notice, NoticeTarget},
+    pipeline::{Notice, NoticeLink, NoticeTarget},
 };
+
+use trunkline_tasks::notice::{LINK_LIFE_MAX, check_object};
 
 use super::{
     common::CONNECTION,
@@ -17,8 +19,24 @@ use super::{
 };
 
 /// The keys of a notice.
-pub(crate) const NOTICE_KEYS: [&str; 9] =
-    ["sns", "webhook", "slack", "subject", "message", "connection", "headers", "signed_with", "min_count"];
+pub(crate) const NOTICE_KEYS: [&str; 10] = [
+    "sns",
+    "webhook",
+    "slack",
+    "subject",
+    "message",
+    "connection",
+    "links",
+    "headers",
+    "signed_with",
+    "min_count",
+];
+/// The keys of a link.
+const LINK_KEYS: [&str; 3] = ["label", "s3", "expires"];
+/// Links of one notice: more belong into a page that one of them leads to.
+const LINKS_MAX: usize = 5;
+/// The longest label: it stands at the beginning of a line.
+const LABEL_LENGTH_MAX: usize = 40;
 /// Those of them that say where it goes.
 const TARGETS: [&str; 3] = ["sns", "webhook", "slack"];
 /// Those that only go with one target.
@@ -56,6 +74,14 @@ pub(crate) struct ReadNotice {
     pub(crate) sites: Vec<Site>,
     /// Where it asks for so many warnings.
     min_count_place: Option<Range<usize>>,
+}
+
+impl ReadNotice {
+    /// The names under which its own templates may read its links.
+    pub(crate) fn link_names(&self) -> Vec<String> {
+        let names = self.notice.links.iter().map(NoticeLink::name);
+        names.flat_map(|name| [format!("{name}_until"), name]).collect()
+    }
 }
 
 /// A value for each list of notices.
@@ -154,6 +180,7 @@ fn notice(reader: &mut Reader, node: &Node, of: &str, connection: Option<&str>) 
         sites.extend(Site::of(reader.source, &entry.value).map(|site| Site { secrets, ..site }));
         Some(text)
     };
+    let has_links = mapping.get("links").is_some();
     let target = target_entry(reader, mapping, node);
     let target = target.and_then(|entry| {
         let to = text(reader, entry, entry.key != "sns")?;
@@ -173,8 +200,13 @@ fn notice(reader: &mut Reader, node: &Node, of: &str, connection: Option<&str>) 
             headers.insert(entry.key.clone(), value);
         }
     }
+    let mut links = Vec::new();
+    for (label, s3, expires) in link_entries(reader, mapping) {
+        let object = text(reader, s3, false).filter(|object| check_link(reader, s3, object));
+        links.extend(object.map(|s3| NoticeLink { label, s3, expires }));
+    }
     let named = mapping.get("connection");
-    let to_topic = matches!(target, None | Some(NoticeTarget::Sns(_)));
+    let to_topic = has_links || matches!(target, None | Some(NoticeTarget::Sns(_)));
     let place = match (named, connection) {
         (Some(entry), _) => Some(entry.value.span.clone()),
         (None, None) if to_topic => Some(node.span.clone()),
@@ -187,7 +219,8 @@ fn notice(reader: &mut Reader, node: &Node, of: &str, connection: Option<&str>) 
     let count = mapping.get("min_count");
     let min_count = count.and_then(|entry| reader.integer(entry, 1..=MIN_COUNT_MAX));
     let min_count_place = count.map(|entry| entry.value.span.clone());
-    let notice = Notice { target: target?, connection, subject, message, min_count, headers, signed_with };
+    let notice =
+        Notice { target: target?, connection, subject, message, min_count, headers, signed_with, links };
     Some(ReadNotice { notice, place, sites, min_count_place })
 }
 
@@ -209,7 +242,9 @@ fn target_entry<'n>(reader: &mut Reader, mapping: &'n Mapping, node: &Node) -> O
         reader.report(diagnostic);
     }
     for (key, of) in OF_TARGET {
-        if let Some(entry) = mapping.get(key).filter(|_| of != target.key) {
+        // Links are signed through a connection, wherever they are sent.
+        let signs = key == "connection" && mapping.get("links").is_some();
+        if let Some(entry) = mapping.get(key).filter(|_| of != target.key && !signs) {
             let message = format!("`{key}` belongs to `{of}`, and the notice goes to `{}`", target.key);
             let diagnostic = reader.error(&entry.key_span, message).label("not here").help("leave it out");
             reader.report(diagnostic);
@@ -269,4 +304,87 @@ fn header_entries<'n>(reader: &mut Reader, mapping: &'n Mapping) -> Vec<&'n Entr
         reader.report(diagnostic);
     }
     kept
+}
+
+/// The links of a notice: label, object and life of each.
+fn link_entries<'n>(reader: &mut Reader, mapping: &'n Mapping) -> Vec<(String, &'n Entry, Duration)> {
+    let Some(entry) = mapping.get("links") else { return Vec::new() };
+    let Kind::Sequence(nodes) = &entry.value.kind else {
+        reader.mismatch(&entry.value, "links", "a list");
+        return Vec::new();
+    };
+    if let Some(extra) = nodes.get(LINKS_MAX) {
+        let message = format!("there are more than {LINKS_MAX} links");
+        let diagnostic = reader.error(&extra.span, message).label("one too many");
+        reader.report(diagnostic);
+    }
+    let mut links: Vec<(String, &Entry, Duration)> = Vec::new();
+    for node in nodes.iter().take(LINKS_MAX) {
+        let Some(link) = reader.mapping(node, "links") else { continue };
+        reader.check_keys(link, Keys { of: "a link", known: &LINK_KEYS, later: &[] });
+        let missing = ["label", "s3"].into_iter().find(|key| link.get(key).is_none());
+        if let Some(key) = missing {
+            let help = "write { label: Report, s3: s3://bucket/key }";
+            let diagnostic = reader
+                .error(&node.span, format!("a link needs `{key}`"))
+                .label(format!("`{key}` is missing"))
+                .help(help);
+            reader.report(diagnostic);
+        }
+        let expires = match link.get("expires") {
+            Some(entry) => life(reader, entry),
+            None => Some(LINK_LIFE_MAX),
+        };
+        let label = link.get("label").and_then(|entry| label(reader, entry, &links));
+        if let (Some(label), Some(s3), Some(expires)) = (label, link.get("s3"), expires) {
+            links.push((label, s3, expires));
+        }
+    }
+    links
+}
+
+fn life(reader: &mut Reader, entry: &Entry) -> Option<Duration> {
+    let life = reader.positive_duration(entry)?;
+    if life > LINK_LIFE_MAX {
+        let diagnostic = reader
+            .error(&entry.value.span, "a link is good for at most 7d")
+            .label("longer than S3 takes")
+            .help("write 7d or less; credentials of a session end it earlier");
+        reader.report(diagnostic);
+        return None;
+    }
+    Some(life)
+}
+
+fn label(reader: &mut Reader, entry: &Entry, known: &[(String, &Entry, Duration)]) -> Option<String> {
+    let label = reader.text(entry)?;
+    let sound = label.starts_with(|c: char| c.is_ascii_alphabetic())
+        && label.len() <= LABEL_LENGTH_MAX
+        && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-'));
+    let name = |label: &str| {
+        NoticeLink { label: label.to_owned(), s3: String::new(), expires: Duration::ZERO }.name()
+    };
+    let taken = name(&label) == "console" || known.iter().any(|(other, ..)| name(other) == name(&label));
+    let message = match (sound, taken) {
+        (false, _) => format!(
+            "a label has 1 to {LABEL_LENGTH_MAX} letters, digits, blanks, - or _, not `{}`",
+            shorten(&label)
+        ),
+        (true, true) => format!("there is a link `{}` already", name(&label)),
+        (true, false) => return Some(label),
+    };
+    let diagnostic = reader.error(&entry.value.span, message).label("label");
+    reader.report(diagnostic);
+    None
+}
+
+fn check_link(reader: &mut Reader, entry: &Entry, object: &str) -> bool {
+    let sound = is_template(object) || check_object(object).is_ok();
+    if !sound {
+        let message = format!("`{}` is no address of an object", shorten(object));
+        let diagnostic =
+            reader.error(&entry.value.span, message).label("object").help("write s3://bucket/key");
+        reader.report(diagnostic);
+    }
+    sound
 }

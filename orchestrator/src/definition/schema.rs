@@ -117,6 +117,21 @@ fn notice() -> Value {
             "sns": { "type": "string", "description": "The topic's ARN." },
             "webhook": { "type": "string", "description": "The URL of a server that takes a POST of JSON." },
             "slack": { "type": "string", "description": "The URL of an incoming webhook as Slack has them; a secret." },
+            "links": {
+                "type": "array",
+                "maxItems": 5,
+                "description": "Objects that it links to, signed when it is sent.",
+                "items": {
+                    "type": "object",
+                    "required": ["label", "s3"],
+                    "additionalProperties": false,
+                    "properties": {
+                        "label": { "type": "string", "maxLength": 40, "description": "In templates: lower case, links.daily_report." },
+                        "s3": { "type": "string", "description": "s3://bucket/key" },
+                        "expires": { "$ref": "#/$defs/duration", "description": "At most 7d, which is also the default; a session's credentials end it earlier." }
+                    }
+                }
+            },
             "headers": { "type": "object", "maxProperties": 20, "description": "Of a webhook: further headers.", "additionalProperties": { "type": ["string", "number", "boolean"] } },
             "signed_with": { "type": "string", "description": "Of a webhook: the secret that its body is signed with." },
             "subject": { "type": "string" },

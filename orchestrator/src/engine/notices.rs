@@ -4,6 +4,7 @@
 mod digest;
 mod facts;
 mod late;
+mod links;
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use trunkline_tasks::{
 };
 use uuid::Uuid;
 
-pub(super) use self::facts::Facts;
+pub(super) use self::{facts::Facts, links::SignedLink};
 use super::{Shared, chain, convert, crash, prepare};
 use crate::message::{Link, Mail};
 
@@ -30,7 +31,9 @@ const PARCELS_MAX: i64 = 20;
 /// Notices are given up after so many tries: with the growing pause, a day.
 const TRIES_MAX: u32 = 40;
 
-/// Sends every notice that is due, one after the other.
+/// Sends every notice that is due: those to topics one after the other, those to servers of other
+/// people beside them, because one of these may take its time and all must be answered while their
+/// parcels are held.
 pub(super) async fn send_due(shared: &Arc<Shared>) {
     let _turn = shared.sending.lock().await;
     loop {
@@ -44,15 +47,28 @@ pub(super) async fn send_due(shared: &Arc<Shared>) {
         if parcels.is_empty() {
             return;
         }
-        for parcel in parcels {
-            send_one(shared, &parcel).await;
+        let (mut in_turn, mut beside) = (Vec::new(), Vec::new());
+        for parcel in &parcels {
+            let written = written(shared, parcel).await;
+            match &written {
+                Ok(Written::Letter(letter)) if !matches!(letter.target, Target::Topic(_)) => {
+                    beside.push(send_one(shared, parcel, written));
+                }
+                _ => in_turn.push((parcel, written)),
+            }
         }
+        let in_turn = async {
+            for (parcel, written) in in_turn {
+                send_one(shared, parcel, written).await;
+            }
+        };
+        futures::future::join(in_turn, futures::future::join_all(beside)).await;
     }
 }
 
-async fn send_one(shared: &Arc<Shared>, parcel: &Parcel) {
+async fn send_one(shared: &Arc<Shared>, parcel: &Parcel, written: Result<Written, String>) {
     crash::point("before_notice", "");
-    let sent = deliver(shared, parcel).await;
+    let sent = deliver(shared, parcel, written).await;
     crash::point("after_notice", "");
     let recorded = match &sent {
         Ok(provider_id) => {
@@ -88,8 +104,12 @@ struct Letter {
     clients: Arc<Clients>,
 }
 
-async fn deliver(shared: &Arc<Shared>, parcel: &Parcel) -> Result<String, NotTaken> {
-    let letter = match written(shared, parcel).await {
+async fn deliver(
+    shared: &Arc<Shared>,
+    parcel: &Parcel,
+    written: Result<Written, String>,
+) -> Result<String, NotTaken> {
+    let letter = match written {
         Ok(Written::Letter(letter)) => letter,
         Ok(Written::Nothing(why)) => return Ok(why),
         Err(reason) => return Err(NotTaken { reason, is_final: false, again_after: None }),
@@ -143,13 +163,11 @@ async fn written(shared: &Arc<Shared>, parcel: &Parcel) -> Result<Written, Strin
                 let why = format!("told by the digest of backfill {backfill}");
                 return Ok(Written::Nothing(why));
             }
-            match about_run(shared, run, &parcel.payload).await? {
-                Some(letter) => letter,
-                None => {
-                    let why = "nothing to tell: nobody had been told of any trouble";
-                    return Ok(Written::Nothing(why.to_owned()));
-                }
-            }
+            let Some(letter) = about_run(shared, run, &parcel.payload).await? else {
+                let why = "nothing to tell: nobody had been told of any trouble";
+                return Ok(Written::Nothing(why.to_owned()));
+            };
+            letter
         }
         None => about_many(shared, &parcel.payload).await?,
     };
@@ -180,10 +198,16 @@ async fn about_run(shared: &Arc<Shared>, run: RunId, payload: &Value) -> Result<
     });
     let definition = &facts.run.definition;
     let wanted = wanted(&definition.pipeline, payload)?;
-    let (target, mail) = facts.mail(&**shared, wanted, outcome, about)?;
-    let (connection, clients) = (wanted.connection.clone(), shared.clients(definition));
-    let (run, links) = (Some(facts.run.label()), facts.links.clone());
-    Ok(Some(Letter { target, mail, run, links, connection, clients }))
+    let clients = shared.clients(definition);
+    let templates = shared.templates(definition);
+    let cx = prepare::render_context(&facts.run, None);
+    let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
+    let signed = links::sign(wanted, &clients, &render, shared.now()).await;
+    let (target, mail) = facts.mail(shared, wanted, outcome, about, &signed)?;
+    let mut found = facts.links.clone();
+    found.extend(links::named(signed));
+    let (run, connection) = (Some(facts.run.label()), wanted.connection.clone());
+    Ok(Some(Letter { target, mail, run, links: found, connection, clients }))
 }
 
 async fn about_many(shared: &Arc<Shared>, payload: &Value) -> Result<Letter, String> {

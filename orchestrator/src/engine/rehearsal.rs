@@ -16,20 +16,20 @@ use trunkline_state::{
     document::Document,
     ids::RunId,
     machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, NoticeRequest},
-    pipeline::Pipeline,
+    pipeline::{Notice, NoticeLink, Pipeline},
     run::{Attempt, Definition, Failure, Installation, Run},
     store::{AttemptRow, RunRow, TaskRow},
 };
 use trunkline_tasks::{
     Registry,
-    notice::Target,
+    notice::{Signed, Target},
     operator::{Handle, Request},
 };
 use uuid::Uuid;
 
 use super::{
     convert,
-    notices::Facts,
+    notices::{Facts, SignedLink},
     prepare::{self, Means},
 };
 use crate::{
@@ -304,8 +304,26 @@ impl Rehearsal<'_> {
             self.attempt_rows(),
             next.map_or(NextFire::ByHand, NextFire::At),
         );
-        let letter = facts.mail(&self.stage, &notice, request.outcome, request.attempt);
+        let links = self.links(&notice);
+        let letter = facts.mail(&self.stage, &notice, request.outcome, request.attempt, &links);
         self.notices.push(Told { outcome: request.outcome, letter });
+    }
+
+    /// The links of a notice, unsigned: the objects by their own names.
+    fn links(&self, notice: &Notice) -> Vec<SignedLink> {
+        let cx = prepare::render_context(&self.run, None);
+        let link = |link: &NoticeLink| SignedLink {
+            label: link.label.clone(),
+            name: link.name(),
+            signed: match self.stage.templates.render_text(&link.s3, &cx) {
+                Ok(url) => {
+                    let until = self.now.checked_add(link.expires).unwrap_or(Timestamp::MAX);
+                    Ok(Signed { url, until, shortened: false })
+                }
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        notice.links.iter().map(link).collect()
     }
 
     fn report(self, stuck: Option<String>) -> Rehearsed {

@@ -254,11 +254,13 @@ fn check_notices(
         environments: &vars,
         secrets: may_name_secrets.then_some(secrets.as_slice()),
         place,
+        links: &[],
         shared: true,
     };
     for one in read {
         for site in &one.sites {
-            let checked = check(&site.text, &names(site.secrets));
+            let links = one.link_names();
+            let checked = check(&site.text, &Names { links: &links, ..names(site.secrets) });
             report_faults(reader, &out.sources, site, checked.faults);
         }
         if let Some(place) = &one.place {

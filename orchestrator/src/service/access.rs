@@ -54,6 +54,12 @@ enum Part {
         connection: String,
         topic: String,
     },
+    /// An object that a notice links to.
+    Object {
+        name: String,
+        connection: String,
+        object: String,
+    },
     /// Nobody can say what it would call.
     Unknown {
         name: String,
@@ -65,14 +71,19 @@ enum Part {
 impl Part {
     fn name(&self) -> &str {
         match self {
-            Self::Task { name, .. } | Self::Notice { name, .. } | Self::Unknown { name, .. } => name,
+            Self::Task { name, .. }
+            | Self::Notice { name, .. }
+            | Self::Object { name, .. }
+            | Self::Unknown { name, .. } => name,
         }
     }
 
     fn connection(&self) -> &str {
         match self {
             Self::Task { request, .. } => &request.connection,
-            Self::Notice { connection, .. } | Self::Unknown { connection, .. } => connection,
+            Self::Notice { connection, .. }
+            | Self::Object { connection, .. }
+            | Self::Unknown { connection, .. } => connection,
         }
     }
 }
@@ -126,6 +137,7 @@ pub async fn check(
                 }
                 of_connection.push(access::topic_permissions(topic));
             }
+            Part::Object { object, .. } => of_connection.extend(access::object_permissions(place, object)),
             Part::Unknown { .. } => {}
         }
     }
@@ -165,6 +177,7 @@ pub async fn policy(
                 }
             }
             Part::Notice { topic, .. } => statements.push(access::topic_permissions(topic)),
+            Part::Object { object, .. } => statements.extend(access::object_permissions(&place, object)),
             Part::Unknown { name, finding, .. } => notes.push(format!("{name}: {}", finding.text)),
         }
     }
@@ -184,7 +197,8 @@ fn is_local(registry: &Registry, operator: &str, request: &Request) -> bool {
 /// The connections that a pipeline's tasks and notices use, each once.
 pub fn connections(pipeline: &Pipeline) -> Vec<String> {
     let tasks = pipeline.tasks.iter().map(|task| task.connection.clone());
-    let to_topics = pipeline.all_notices().filter(|notice| notice.topic().is_some());
+    let to_topics =
+        pipeline.all_notices().filter(|notice| notice.topic().is_some() || !notice.links.is_empty());
     let notices = to_topics.map(|notice| notice.connection.clone());
     let all: BTreeSet<String> = tasks.chain(notices).collect();
     all.into_iter().filter(|name| pipeline.connections.contains_key(name)).collect()
@@ -257,9 +271,12 @@ fn parts(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timesta
 pub fn topics(pipeline: &Pipeline, wanted: &Wanted, now: Timestamp) -> Result<Vec<(String, String)>, String> {
     let run = imagined(pipeline, wanted, now);
     let parts = notices(pipeline, &run, &Templates::for_pipeline(pipeline)).into_iter();
-    let topics = parts.map(|part| match part {
-        Part::Notice { connection, topic, .. } => Ok((connection, topic)),
-        part => Err(format!("{}, {}: the topic cannot be told without a run", pipeline.name, part.name())),
+    let topics = parts.filter_map(|part| match part {
+        Part::Notice { connection, topic, .. } => Some(Ok((connection, topic))),
+        Part::Object { .. } => None,
+        part => {
+            Some(Err(format!("{}, {}: the topic cannot be told without a run", pipeline.name, part.name())))
+        }
     });
     topics.collect()
 }
@@ -271,6 +288,16 @@ fn notices(pipeline: &Pipeline, run: &Run, templates: &Templates) -> Vec<Part> {
     let all = NoticeOutcome::ALL.into_iter();
     for (list, notice) in all.flat_map(|list| pipeline.notices(list).iter().map(move |one| (list, one))) {
         let (name, connection) = (list.key(), notice.connection.clone());
+        for link in &notice.links {
+            let (name, connection) = (name.clone(), connection.clone());
+            match templates.render_text(&link.s3, &render_context(run, None)) {
+                Ok(object) => parts.push(Part::Object { name, connection, object }),
+                Err(error) => {
+                    let finding = Finding::not_checked(format!("its link cannot be rendered: {error}"));
+                    parts.push(Part::Unknown { name, connection, finding });
+                }
+            }
+        }
         // What goes elsewhere needs nothing of an account.
         let Some(topic) = notice.topic() else { continue };
         match templates.render_text(topic, &render_context(run, None)) {

@@ -35,6 +35,8 @@ pub struct Names<'a> {
     pub secrets: Option<&'a [(&'a str, Vec<&'a str>)]>,
     /// What the template belongs to.
     pub place: Place,
+    /// The names of the notice's own links.
+    pub links: &'a [String],
     /// Whether the template is shared by all pipelines, so that `params` and `tasks` mean nothing.
     pub shared: bool,
 }
@@ -352,7 +354,11 @@ impl<'a> Walk<'a> {
             "run" => self.member(first, &RUN_FIELDS, "field of `run`", ""),
             "trigger" => self.member(first, &TRIGGER_FIELDS, "field of `trigger`", ""),
             "error" => self.member(first, &ERROR_FIELDS, "field of `error`", ""),
-            "links" => self.member(first, &LINK_FIELDS, "field of `links`", ""),
+            "links" => {
+                let own = self.names.links.iter().map(String::as_str);
+                let fields: Vec<&str> = LINK_FIELDS.into_iter().chain(own).collect();
+                self.member(first, &fields, "field of `links`", "");
+            }
             "tasks" => self.task(span, steps, literal),
             "secrets" => self.misused_secret(span),
             "data_interval_start" | "data_interval_end" if !self.names.data_interval => {

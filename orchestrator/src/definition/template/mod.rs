@@ -403,10 +403,11 @@ impl Object for Root {
     }
 }
 
-/// The links that a template may name: one that the run does not have is empty text.
+/// The links that a template may name: a console's page that the run does not have is empty text.
 fn links(given: &Value) -> Value {
-    let console = given.get("console").or_else(|| given.as_object()?.values().next());
-    serde_json::json!({ "console": console.and_then(Value::as_str).unwrap_or_default() })
+    let mut links = given.as_object().cloned().unwrap_or_default();
+    links.entry("console").or_insert_with(|| Value::from(""));
+    Value::Object(links)
 }
 
 /// `secrets.<name>`: the mark that stands for it until the call is made.

@@ -96,12 +96,12 @@ fn text_without_templates_is_left_alone() {
 fn a_notice_reads_its_error_and_links() {
     let mut cx = context();
     cx.error = Some(json!({ "task": "convert", "message": "no such column" }));
-    cx.links = Some(json!({ "Logs": "https://console" }));
+    cx.links = Some(json!({ "console": "https://console", "report": "https://s3" }));
     let templates = Templates { environment: environment(), tasks: HashSet::new() };
     let render = |text: &str, cx: &RenderContext| templates.render_text(text, cx);
     assert_eq!(
-        render("{{ error.task }}: {{ links.console }}", &cx),
-        Ok("convert: https://console".to_owned())
+        render("{{ error.task }}: {{ links.console }} {{ links.report }}", &cx),
+        Ok("convert: https://console https://s3".to_owned())
     );
     cx.links = Some(json!({}));
     assert_eq!(render("[{{ links.console }}]", &cx), Ok("[]".to_owned()));

@@ -15,6 +15,7 @@ use trunkline_tasks::{Registry, notice::Target};
 
 use super::{
     Shared, convert,
+    links::{self, SignedLink},
     prepare::{self, Means},
     target_of,
 };
@@ -53,7 +54,7 @@ impl Facts {
             Some(known) => known.next_fire_at.map_or(NextFire::ByHand, NextFire::At),
             None => NextFire::Unknown,
         };
-        let links = links(shared, &run, &attempts).await;
+        let links = consoles(shared, &run, &attempts).await;
         Ok(Self { run, row, tasks, attempts, usual, last_success, next, links })
     }
 
@@ -75,6 +76,7 @@ impl Facts {
         notice: &Notice,
         outcome: NoticeOutcome,
         about: Option<AttemptKey>,
+        signed: &[SignedLink],
     ) -> Result<(Target, Mail), String> {
         let report = self.report();
         let mut mail = match (outcome, about) {
@@ -90,9 +92,9 @@ impl Facts {
             (NoticeOutcome::Retry, Some(key)) => Some(self.error(self.tasks.get(key.task))),
             _ => None,
         };
-        // Empty where the run has none: a template may always ask.
         let console = self.links.first().map(|link| link.url.as_str()).unwrap_or_default();
-        cx.links = Some(json!({ "console": console }));
+        let zone = prepare::zone_of(&self.run.definition.pipeline);
+        cx.links = Some(links::values(console, &zone, signed));
         let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
         // Words of the pipeline's own that cannot be rendered for this run must not keep people
         // from hearing of it: they get the standard words, and what is wrong with theirs.
@@ -101,7 +103,8 @@ impl Facts {
             Err(error) => write_below(&mut mail.body, "subject", &error),
         }
         match notice.message.as_ref().map(render).transpose() {
-            Ok(message) => mail.body = message.unwrap_or(mail.body),
+            Ok(Some(message)) => mail.body = message,
+            Ok(None) => mail.body.push_str(&links::lines(&zone, signed)),
             Err(error) => write_below(&mut mail.body, "message", &error),
         }
         Ok((target_of(notice, &render)?, mail))
@@ -298,7 +301,7 @@ fn label(registry: &Registry, operator: &str, last: Option<&AttemptRow>) -> Stri
 }
 
 /// Console pages of what failed last, for those services that have one.
-async fn links(shared: &Arc<Shared>, run: &Run, attempts: &[AttemptRow]) -> Vec<Link> {
+async fn consoles(shared: &Arc<Shared>, run: &Run, attempts: &[AttemptRow]) -> Vec<Link> {
     let clients = shared.clients(&run.definition);
     let mut links = Vec::new();
     for attempt in attempts.iter().rev().filter(|attempt| attempt.failure.is_some()) {

@@ -13,7 +13,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use super::{Letter, Shared, chain, facts::USUAL_SAMPLE, prepare, target_of};
+use super::{Letter, Shared, chain, facts::USUAL_SAMPLE, links, prepare, target_of};
 use crate::{
     message::{LateReport, late_mail, subject_line},
     service::{Snapshot, why::Situation},
@@ -49,8 +49,13 @@ pub(super) async fn letter(shared: &Arc<Shared>, payload: &Value) -> Result<Lett
         Trigger::Schedule,
         fire,
     );
-    let cx = prepare::render_context(&run, None);
+    let mut cx = prepare::render_context(&run, None);
     let templates = shared.templates(&definition);
+    let clients = shared.clients(&definition);
+    let plain = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
+    let signed = links::sign(notice, &clients, &plain, shared.now()).await;
+    let zone = prepare::zone_of(&definition.pipeline);
+    cx.links = Some(links::values("", &zone, &signed));
     let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
     let mut mail = late_mail(&report);
     if let Some(subject) = &notice.subject {
@@ -58,14 +63,16 @@ pub(super) async fn letter(shared: &Arc<Shared>, payload: &Value) -> Result<Lett
     }
     if let Some(message) = &notice.message {
         mail.body = render(message)?;
+    } else {
+        mail.body.push_str(&links::lines(&zone, &signed));
     }
     Ok(Letter {
         target: target_of(notice, &render)?,
         mail,
         run: Some(format!("{}@{}", report.pipeline, report.label)),
-        links: Vec::new(),
+        links: links::named(signed),
         connection: notice.connection.clone(),
-        clients: shared.clients(&definition),
+        clients,
     })
 }
 

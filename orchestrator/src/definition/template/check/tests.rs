@@ -9,6 +9,7 @@ fn messages(text: &str) -> Vec<String> {
         environments: &[("local", vec!["bucket"]), ("prod", vec!["bucket", "role"])],
         secrets: Some(&[("local", vec!["token"]), ("prod", vec!["token", "key"])]),
         place: Place::Task,
+        links: &[],
         shared: false,
     };
     check(text, &names)
@@ -94,6 +95,7 @@ fn tasks_that_are_read_are_returned() {
         environments: &[],
         secrets: None,
         place: Place::Task,
+        links: &[],
         shared: false,
     };
     let text = "{{ tasks.convert.outputs.rows }} {{ tasks['crawl'].outputs }}";
