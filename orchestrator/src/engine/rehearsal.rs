@@ -217,7 +217,7 @@ impl Rehearsal<'_> {
     }
 
     fn operator(&self, task: usize) -> Option<&dyn trunkline_tasks::ErasedOperator> {
-        self.stage.registry.get(&self.run.definition.pipeline.tasks[task].operator)
+        self.stage.registry.get(&self.run.task(task).operator)
     }
 
     fn send(&mut self, key: AttemptKey) -> Result<(), String> {
@@ -245,13 +245,19 @@ impl Rehearsal<'_> {
         Ok(())
     }
 
+    /// What the case scripts for a task; each element of a mapped task gets the same answers.
     fn answer(&self, key: AttemptKey) -> Answer {
-        self.case.answers.get(&key.task).map(|script| script.answer(key.number)).unwrap_or_default()
+        self.case
+            .answers
+            .get(&self.run.home(key.task))
+            .map(|script| script.answer(key.number))
+            .unwrap_or_default()
     }
 
     fn accept(&mut self, key: AttemptKey, answer: &Answer) -> Result<(), String> {
-        let task = &self.run.definition.pipeline.tasks[key.task];
-        let id = answer.id.clone().unwrap_or_else(|| format!("{}-{}", task.name, key.number));
+        let task = self.run.task(key.task);
+        let name = self.run.task_name(key.task);
+        let id = answer.id.clone().unwrap_or_else(|| format!("{name}-{}", key.number));
         let handle = Handle { connection: task.connection.clone(), id: id.clone(), detail: json!({}) };
         let awaits_person = self.operator(key.task).is_some_and(|operator| operator.waits_for_person());
         self.decide(&Event::Accepted {
@@ -365,12 +371,11 @@ impl Rehearsal<'_> {
     }
 
     fn task_rows(&self) -> Vec<TaskRow> {
-        let tasks = self.run.definition.pipeline.tasks.iter().zip(&self.run.tasks);
+        let tasks = self.run.tasks.iter().enumerate();
         tasks
-            .enumerate()
-            .map(|(position, (task, entry))| TaskRow {
+            .map(|(position, entry)| TaskRow {
                 position,
-                task: task.name.to_string(),
+                task: self.run.task_name(position).into_owned(),
                 state: entry.state.word().to_owned(),
                 generation: entry.generation,
                 attempts: entry.attempts,
@@ -381,6 +386,8 @@ impl Rehearsal<'_> {
                 failure: entry.failure.clone(),
                 started_at: entry.started_at,
                 ended_at: entry.ended_at,
+                element: entry.element.as_deref().cloned(),
+                elements: entry.elements,
             })
             .collect()
     }
@@ -392,7 +399,7 @@ impl Rehearsal<'_> {
             attempt_id: self.run.attempt_id(position, number),
             generation: attempt.generation,
             state: attempt.state.word().to_owned(),
-            operator: self.run.definition.pipeline.tasks[position].operator.clone(),
+            operator: self.run.task(position).operator.clone(),
             request: attempt.request.clone(),
             baseline: attempt.baseline.clone(),
             intent_at: attempt.intent_at,
