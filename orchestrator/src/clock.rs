@@ -12,6 +12,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha512};
 use trunkline_state::ids::{ReplicaId, RunId};
 use uuid::Uuid;
 
@@ -96,6 +97,8 @@ pub trait Ids: fmt::Debug + Send + Sync {
     fn run_id(&self, now: Timestamp) -> RunId;
     /// The id of this process on a store.
     fn replica_id(&self) -> ReplicaId;
+    /// Forty bytes of which at least 300 bits nobody can guess: the id and the secret of a token.
+    fn secret(&self) -> [u8; 40];
 }
 
 /// A source of ids that many parts of a process draw from.
@@ -115,6 +118,12 @@ impl Ids for RandomIds {
     #[expect(clippy::disallowed_methods, reason = "the one place of this crate that draws random numbers")]
     fn replica_id(&self) -> ReplicaId {
         ReplicaId(Uuid::new_v4())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place of this crate that draws random numbers")]
+    fn secret(&self) -> [u8; 40] {
+        // Hashed together, so that the fixed bits of the ids are nowhere in particular.
+        digest([Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()])
     }
 }
 
@@ -145,6 +154,18 @@ impl Ids for SeededIds {
     fn replica_id(&self) -> ReplicaId {
         ReplicaId(uuid::Builder::from_u128(self.next()).with_version(uuid::Version::Random).into_uuid())
     }
+
+    fn secret(&self) -> [u8; 40] {
+        digest([(); 3].map(|()| Uuid::from_u128(self.next())))
+    }
+}
+
+fn digest(drawn: [Uuid; 3]) -> [u8; 40] {
+    let mut hash = Sha512::new();
+    drawn.iter().for_each(|id| hash.update(id.as_bytes()));
+    let mut bytes = [0; 40];
+    bytes.copy_from_slice(&hash.finalize()[..40]);
+    bytes
 }
 
 /// A UUIDv7 of an instant; times before 1970 count as 1970.

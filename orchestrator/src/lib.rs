@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`cli`] | the commands: what people type and read |
+//! | [`api`] | the same over HTTP, for programs |
 //! | [`service`] | what the commands do, without how it looks |
 //! | [`engine`] | one replica: owns runs and advances them |
 //! | [`definition`], [`project`] | YAML into validated pipelines, environments |
@@ -14,6 +15,7 @@
 //! What a run is and what may happen to it is decided in `trunkline-state`; how external jobs
 //! are started, in `trunkline-tasks`. No SQL and no AWS SDK here.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -12,8 +12,9 @@ fn manifest(member: &str) -> String {
 
 #[test]
 fn each_outside_world_has_one_crate() {
-    let homes: [(&str, &[&str]); 6] = [
+    let homes: [(&str, &[&str]); 7] = [
         ("aws-sdk-", &["tasks"]),
+        ("axum", &["orchestrator"]),
         ("clap", &["orchestrator", "benches", "faults"]),
         ("datafusion", &["sandbox"]),
         ("s3s", &["sandbox"]),

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use trunkline_state::{
     pipeline::Pipeline,
     schedule::describe_instant,
@@ -22,7 +21,10 @@ use super::{
 };
 use crate::{
     definition::{params, suggest::did_you_mean},
-    service::backfill::{BackfillPlan, BackfillWanted, places, plan},
+    service::{
+        backfill::{BackfillPlan, BackfillWanted, places, plan},
+        views::BackfillView,
+    },
 };
 
 /// How often the store is asked how far a backfill is.
@@ -150,29 +152,11 @@ async fn warn_if_paused(cx: &Context, session: &Session, pipeline: &Pipeline) ->
     Ok(())
 }
 
-/// One date of a preview, for `--json`.
-#[derive(Serialize)]
-struct DateView {
-    run: String,
-    data_interval_start: Option<jiff::Timestamp>,
-    data_interval_end: Option<jiff::Timestamp>,
-    state: Option<&'static str>,
-    runs: bool,
-    what: &'static str,
-}
-
 fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan, consent: Consent) {
     for warning in &plan.warnings {
         cx.output.warn(warning);
     }
-    let views = plan.dates.iter().map(|date| DateView {
-        run: format!("{}@{}", pipeline.name, date.selected.key),
-        data_interval_start: date.selected.interval.map(|interval| interval.start),
-        data_interval_end: date.selected.interval.map(|interval| interval.end),
-        state: date.run.map(trunkline_state::words::RunState::word),
-        runs: date.action.runs(),
-        what: date.action.word(),
-    });
+    let views = plan.dates.iter().map(|date| date.view(pipeline.name.as_str()));
     if cx.output.json() {
         // What becomes of it is the answer where anything does.
         if consent == Consent::DryRun {
@@ -181,9 +165,8 @@ fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan, consent: Consent
         return;
     }
     let rows = views.take(ROWS_SHOWN_MAX).map(|view| {
-        let state =
-            view.state.map_or_else(|| Field::from("-".to_owned()), |word| Field::State(word.to_owned()));
-        vec![Field::from(view.run), state, Field::from(view.what.to_owned())]
+        let state = view.state.map_or_else(|| Field::from("-".to_owned()), Field::State);
+        vec![Field::from(view.run), state, Field::from(view.what)]
     });
     cx.output.table(&["run", "state", "what happens"], rows.collect(), "");
     if let Some(rest) = plan.dates.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
@@ -260,55 +243,6 @@ fn list(cx: &Context, rows: &[BackfillRow]) {
         table.collect(),
         "no backfills yet; `trunkline backfill PIPELINE --from DATE --to DATE`",
     );
-}
-
-/// A backfill as JSON.
-#[derive(Serialize)]
-struct BackfillView<'a> {
-    id: Uuid,
-    pipeline: &'a str,
-    version: i32,
-    reprocess: &'static str,
-    max_active: u32,
-    state: &'a str,
-    created_at: jiff::Timestamp,
-    created_by: &'a str,
-    reason: Option<&'a str>,
-    ended_at: Option<jiff::Timestamp>,
-    total: i64,
-    running: i64,
-    over: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dates: Option<Vec<serde_json::Value>>,
-}
-
-impl<'a> BackfillView<'a> {
-    fn new(row: &'a BackfillRow, dates: Option<&[BackfillDate]>) -> Self {
-        let date = |date: &BackfillDate| {
-            serde_json::json!({
-                "run": format!("{}@{}", row.pipeline, date.key),
-                "logical_date": date.logical_date,
-                "state": date.state,
-                "outcome": date.outcome,
-            })
-        };
-        Self {
-            id: row.id,
-            pipeline: &row.pipeline,
-            version: row.version,
-            reprocess: row.reprocess.word(),
-            max_active: row.max_active,
-            state: &row.state,
-            created_at: row.created_at,
-            created_by: &row.created_by,
-            reason: row.reason.as_deref(),
-            ended_at: row.ended_at,
-            total: row.total,
-            running: row.begun,
-            over: row.over,
-            dates: dates.map(|dates| dates.iter().map(date).collect()),
-        }
-    }
 }
 
 fn summary(row: &BackfillRow) -> String {

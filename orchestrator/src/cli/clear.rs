@@ -1,6 +1,6 @@
 //! `clear`: run tasks of a run again. Shows exactly what will run, asks, then is like `run`.
 
-use trunkline_state::{ids::RunId, machine::Command, run::Run, words::RunState};
+use trunkline_state::{ids::RunId, machine::Command};
 
 use super::{
     carry::{carry, command_engine},
@@ -14,8 +14,9 @@ use super::{
 use crate::service::{
     Snapshot,
     choose::{self, Chosen},
-    clear::{ClearChoice, ClearPreview, preview},
+    clear::{ClearChoice, ClearPreview, preview, wish},
     elements::{Named, named},
+    many::wishes,
 };
 
 /// What `clear` takes.
@@ -48,30 +49,10 @@ pub(crate) async fn clear(cx: &Context, args: &ClearArgs) -> anyhow::Result<Exit
             if let Some(first) = runs.first() {
                 provision_for(cx, &session, first.id).await?;
             }
-            let wishes = many::wishes(&session, &runs, |run| clear_of(run, &choice, reason.clone()));
+            let wishes = wishes(&session.store, &runs, |run| wish(run, &choice, reason.clone()));
             many::carry_out(cx, &session, &pipeline, "Run again:", wishes.await?, consent).await
         }
     }
-}
-
-/// What clearing one of many runs means. Runs that have not started have nothing to clear.
-fn clear_of(
-    run: &Run,
-    choice: &ClearChoice,
-    reason: Option<String>,
-) -> anyhow::Result<Option<(Command, String)>> {
-    let preview = preview(run, choice)?;
-    if preview.cleared.is_empty() || run.state == RunState::Queued {
-        return Ok(None);
-    }
-    let effect = if (0..run.own_tasks().len()).all(|task| preview.selected.contains(&task)) {
-        "runs again, whole".to_owned()
-    } else {
-        let Named { count, words } = named(run, &preview.cleared);
-        format!("{}: {words}", counted(count, "task"))
-    };
-    let command = Command::Clear { tasks: preview.selected, generation: Some(run.generation), reason };
-    Ok(Some((command, effect)))
 }
 
 /// A sandbox that was emptied, or a changed template: as before a new run. A project whose

@@ -67,8 +67,7 @@ pub(crate) struct Session {
 
 impl Context {
     /// The context of this process.
-    pub(crate) fn new(config: Config) -> Self {
-        let output = Output::new(config.json);
+    pub(crate) fn new(config: Config, output: Output) -> Self {
         let clock: SharedClock = match config.clock_jump {
             Some((by, after)) => Arc::new(JumpingClock::new(by, after)),
             None => Arc::new(SystemClock),

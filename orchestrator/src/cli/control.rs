@@ -2,7 +2,7 @@
 
 use trunkline_state::{
     ids::RunId,
-    machine::{Command, Resolution, SeenStart},
+    machine::{Command, SeenStart},
     store::StoreError,
 };
 
@@ -11,7 +11,13 @@ use super::{
     context::{Context, Session},
     exit::{Exit, refuse},
 };
-use crate::service::{Snapshot, elements::named, find, resolve, why::Situation};
+use crate::service::{
+    Snapshot,
+    elements::named,
+    find,
+    resolve::{self, Fact},
+    why::Situation,
+};
 
 /// What `cancel` takes.
 #[derive(Debug, clap::Args)]
@@ -125,23 +131,16 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
         number: args.attempt.unwrap_or(newest.number),
         intent_at: newest.intent_at,
     });
-    let resolution = match (&args.handle, args.not_started, args.lost) {
-        (Some(id), ..) => {
-            match snapshot
-                .newest_attempt(task)
-                .and_then(|attempt| resolve::handle(&session.registry, attempt, id, cx.now()))
-            {
-                Some(handle) => Resolution::Handle { handle, external_id: id.clone() },
-                None => {
-                    return refuse(format!(
-                        "a job of {} cannot be named by an id; say --not-started or --lost",
-                        args.task
-                    ));
-                }
-            }
-        }
-        (None, true, _) => Resolution::NotStarted,
-        _ => Resolution::Lost,
+    let fact = match (&args.handle, args.not_started) {
+        (Some(id), _) => Fact::Handle(id.clone()),
+        (None, true) => Fact::NotStarted,
+        (None, false) => Fact::Lost,
+    };
+    let Some(resolution) = resolve::resolution(&session.registry, &snapshot, task, fact, cx.now()) else {
+        return refuse(format!(
+            "a job of {} cannot be named by an id; say --not-started or --lost",
+            args.task
+        ));
     };
     ask(cx, &session, run, Command::Resolve { task, seen, resolution }).await
 }

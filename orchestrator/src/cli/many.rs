@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trunkline_state::{ids::RunId, machine::Command, run::Run, store::RunEntry, words::RunState};
+use trunkline_state::{ids::RunId, words::RunState};
 
 use super::{
     carry::command_engine,
@@ -14,22 +14,15 @@ use super::{
     output::Field,
     validate::counted,
 };
-use crate::engine::{AskError, Engine};
+use crate::{
+    engine::Engine,
+    service::many::{Outcome, RUNS_READ_MAX, Wish, ask_all},
+};
 
-/// Runs that are read at a time: some thousand rows, in four statements.
-const RUNS_READ_MAX: usize = 1_000;
 /// Rows of the preview; the rest is counted.
 const ROWS_SHOWN_MAX: usize = 30;
 /// Refusals that are named; the rest is counted.
 const REFUSALS_SHOWN_MAX: usize = 10;
-
-/// What is asked of one run.
-pub(crate) struct Wish {
-    pub(crate) entry: RunEntry,
-    pub(crate) command: Command,
-    /// What would happen, for the table.
-    pub(crate) effect: String,
-}
 
 /// What would happen to one run, for `--json`.
 #[derive(Serialize)]
@@ -37,36 +30,6 @@ struct Planned<'a> {
     run: String,
     state: RunState,
     effect: &'a str,
-}
-
-/// What became of it, for `--json`.
-#[derive(Serialize)]
-struct Outcome {
-    run: String,
-    effect: String,
-    done: bool,
-    refused: Option<String>,
-}
-
-/// Makes a wish of each run that `wish` has one for.
-pub(crate) async fn wishes(
-    session: &Session,
-    runs: &[RunEntry],
-    wish: impl Fn(&Run) -> anyhow::Result<Option<(Command, String)>>,
-) -> anyhow::Result<Vec<Wish>> {
-    let mut wishes = Vec::new();
-    for portion in runs.chunks(RUNS_READ_MAX) {
-        let ids: Vec<RunId> = portion.iter().map(|entry| entry.id).collect();
-        let read: BTreeMap<RunId, Run> =
-            session.store.read_runs(&ids).await?.into_iter().map(|run| (run.id, run)).collect();
-        for entry in portion {
-            let Some(run) = read.get(&entry.id) else { continue };
-            if let Some((command, effect)) = wish(run)? {
-                wishes.push(Wish { entry: entry.clone(), command, effect });
-            }
-        }
-    }
-    Ok(wishes)
 }
 
 /// Shows the wishes, asks, and carries them out.
@@ -103,7 +66,7 @@ pub(crate) async fn carry_out(
     if detached {
         engine.handle().leave_runs();
     }
-    let asked = ask_all(cx, &engine, pipeline, &wishes).await;
+    let asked = ask_all(&engine.handle(), &cx.actor(), pipeline, &wishes).await;
     let outcomes = match asked {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -141,31 +104,6 @@ fn show(cx: &Context, pipeline: &str, wishes: &[Wish]) {
     if let Some(rest) = wishes.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
         cx.output.note(&format!("and {}", counted(rest, "more run")));
     }
-}
-
-async fn ask_all(
-    cx: &Context,
-    engine: &Engine,
-    pipeline: &str,
-    wishes: &[Wish],
-) -> Result<Vec<Outcome>, AskError> {
-    let commands: Vec<(RunId, Command)> =
-        wishes.iter().map(|wish| (wish.entry.id, wish.command.clone())).collect();
-    let answers = engine.handle().ask_many(&commands, &cx.actor()).await?;
-    let outcome = |(wish, answer): (&Wish, Result<(), AskError>)| {
-        let refused = match answer {
-            Ok(()) => None,
-            Err(AskError::Refused(reason)) => Some(reason),
-            // The others were asked all the same: what became of them is told.
-            Err(AskError::Unanswered) => {
-                Some(format!("{pipeline}@{}: {}", wish.entry.key, AskError::Unanswered))
-            }
-            Err(error) => return Err(error),
-        };
-        let run = format!("{pipeline}@{}", wish.entry.key);
-        Ok(Outcome { run, effect: wish.effect.clone(), done: refused.is_none(), refused })
-    };
-    wishes.iter().zip(answers).map(outcome).collect()
 }
 
 fn report(cx: &Context, outcomes: &[Outcome]) {

@@ -15,8 +15,8 @@ use super::{
 use crate::service::{
     choose::{self, Chosen},
     clear::ClearChoice,
-    elements::named,
-    mark::{MarkPreview, preview},
+    many::wishes,
+    mark::{MarkPreview, described, preview, wish},
 };
 
 /// What `mark` takes.
@@ -49,11 +49,8 @@ pub(crate) async fn mark(cx: &Context, args: &MarkArgs) -> anyhow::Result<Exit> 
             mark_one(cx, &session, &stored, &choice, consent, args).await
         }
         Chosen::Many { pipeline, runs } => {
-            let wishes = many::wishes(&session, &runs, |run| {
-                let preview = preview(run, &choice, args.mark)?;
-                let effect = described(run, &preview, args.mark);
-                Ok((!preview.changed.is_empty()).then(|| (command(&preview, args), effect)))
-            });
+            let reason = &args.consent.reason;
+            let wishes = wishes(&session.store, &runs, |run| wish(run, &choice, args.mark, reason.clone()));
             let verb = format!("Mark as {}:", args.mark.word());
             many::carry_out(cx, &session, &pipeline, &verb, wishes.await?, consent).await
         }
@@ -98,16 +95,4 @@ async fn mark_one(
         return Err(error.into());
     }
     carry_if_needed(cx, session, engine, run.id).await
-}
-
-/// `convert counts as succeeded; runs: crawl_processed`.
-fn described(run: &trunkline_state::run::Run, preview: &MarkPreview, mark: Mark) -> String {
-    let names = |positions: &[usize]| named(run, positions).words;
-    let verb = if preview.changed.len() == 1 { "counts" } else { "count" };
-    let changed = format!("{} {verb} as {}", names(&preview.changed), mark.word());
-    if preview.follow.is_empty() {
-        return changed;
-    }
-    let verb = if preview.follow.len() == 1 { "follows" } else { "follow" };
-    format!("{changed}; {} {verb}", names(&preview.follow))
 }

@@ -18,8 +18,10 @@ mod doctor;
 mod exit;
 mod generate;
 mod graph;
+mod healthy;
 mod hidden;
 mod init;
+mod listen;
 mod logs;
 mod many;
 mod mark;
@@ -37,6 +39,7 @@ mod status;
 mod subscribe;
 mod summary;
 mod test;
+mod token;
 mod validate;
 mod why;
 
@@ -135,6 +138,11 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Run schedules and runs until stopped
     Serve(serve::ServeArgs),
+    /// Make, list and revoke tokens of the API
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Ask a server on this machine whether it is ready; exit 0 if it is
+    Healthy(healthy::HealthyArgs),
     /// Run the local AWS alone, or look into it
     Sandbox(sandbox::SandboxArgs),
     /// Show store, sandbox, mailbox and live replicas
@@ -182,17 +190,21 @@ pub fn main() -> ExitCode {
     if let Command::Supervise(args) = &cli.command {
         return hidden::supervise(args);
     }
-    start_log(matches!(cli.command, Command::Serve(_) | Command::Keeper(_)));
+    let log_format = match &cli.command {
+        Command::Serve(args) => args.log_format,
+        _ => LogFormat::Text,
+    };
+    start_log(matches!(cli.command, Command::Serve(_) | Command::Keeper(_)), log_format);
     let flags = Flags {
         environment: cli.env.clone(),
         project: cli.project.clone(),
         store: cli.store.clone(),
         json: cli.json,
     };
-    let output = output::Output::new(cli.json);
+    let output = output::Output::new(cli.json).in_log(log_format == LogFormat::Json);
     let ended = Config::from_process(flags).map_err(anyhow::Error::from).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let ended = runtime.block_on(execute(&Context::new(config), cli.command));
+        let ended = runtime.block_on(execute(&Context::new(config, output), cli.command));
         // Threads that still block (a question on the terminal) must not hold the process.
         runtime.shutdown_background();
         ended
@@ -237,6 +249,8 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Backfills(args) => Box::pin(backfill::backfills(cx, &args)).await,
         Command::Deploy(args) => deploy::deploy(cx, &args).await,
         Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
+        Command::Token(command) => token::token(cx, &command).await,
+        Command::Healthy(args) => healthy::healthy(cx, &args).await,
         Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,
         Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
         Command::Status => status::status(cx).await,
@@ -256,13 +270,26 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
     }
 }
 
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for whatever collects them.
+    Json,
+}
+
 /// Log lines go to stderr: little for commands, the course of things for what runs for long.
-fn start_log(long_lived: bool) {
+fn start_log(long_lived: bool, format: LogFormat) {
     let default = if long_lived { "warn,trunkline=info" } else { "error" };
     let filter = variable("TRUNKLINE_LOG").unwrap_or_else(|| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub(crate) struct Output {
     json: bool,
     live: bool,
     silent: bool,
+    in_log: bool,
 }
 
 /// One column's text and whether it is a state, to be coloured as one.
@@ -42,12 +43,17 @@ impl From<String> for Field {
 impl Output {
     /// For this process: moving lines only where stderr is a terminal and a person reads.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, live: !json && std::io::stderr().is_terminal(), silent: false }
+        Self { json, live: !json && std::io::stderr().is_terminal(), silent: false, in_log: false }
     }
 
     /// For what a command does on the way and nobody asked about: notes and warnings are dropped.
     pub(crate) fn silent() -> Self {
-        Self { json: false, live: false, silent: true }
+        Self { json: false, live: false, silent: true, in_log: false }
+    }
+
+    /// The same, with everything for people as lines of the log: who collects JSON wants nothing else.
+    pub(crate) fn in_log(self, in_log: bool) -> Self {
+        Self { in_log, live: self.live && !in_log, ..self }
     }
 
     /// Whether machines read stdout.
@@ -107,12 +113,20 @@ impl Output {
         if self.silent {
             return;
         }
+        if self.in_log {
+            tracing::info!("{}", plain(text));
+            return;
+        }
         let mut stderr = anstream::stderr().lock();
         let _ = writeln!(stderr, "{text}");
     }
 
     /// Something a person should know, for stderr.
     pub(crate) fn warn(self, text: &str) {
+        if self.in_log {
+            tracing::warn!("{}", plain(text));
+            return;
+        }
         let style = AnsiColor::Yellow.on_default().bold();
         self.note(&format!("{style}warning:{style:#} {text}"));
     }
@@ -132,8 +146,17 @@ impl Output {
         for line in lines {
             text.push_str(&format!("\n  caused by: {line}"));
         }
+        if self.in_log {
+            tracing::error!("{}", plain(&text));
+            return;
+        }
         self.note(&text);
     }
+}
+
+/// A text without colours.
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text.trim()).to_string()
 }
 
 /// A table without borders. `width`: cut to the terminal's; `color`: states in their colours.

@@ -11,9 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use trunkline_state::store::Role;
 
 use super::{
+    LogFormat,
     context::{Context, Session},
     deploy,
     exit::{Exit, Reported},
+    listen::{ListenArgs, listen},
     output::bold,
     validate::counted,
 };
@@ -41,6 +43,11 @@ pub(crate) struct ServeArgs {
     /// Print a heartbeat every minute that CloudWatch Logs takes for metrics (embedded metric format)
     #[arg(long)]
     emf: bool,
+    /// How log lines look
+    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
+    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    listen: ListenArgs,
 }
 
 /// Is a replica until told to end, then gives its runs back.
@@ -65,6 +72,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         cx.output.note(&format!("sandbox {endpoint}"));
     }
     list_schedules(cx, &session).await?;
+    let api = listen(cx, &session, engine.handle(), &args.listen).await?;
     let guard = async {
         match &session.attached {
             Some(attached) => attached.guard().await,
@@ -79,6 +87,9 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         () = print_heartbeats(cx, engine.handle(), args.emf) => {}
     }
     cx.output.note("ending: nothing more is started, runs are given back");
+    if let Some(api) = api {
+        api.shutdown().await;
+    }
     engine.shutdown().await?;
     Ok(Exit::Done)
 }

@@ -14,6 +14,12 @@ impl Pulse {
         *self.committed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sent_at);
     }
 
+    /// How long ago that was.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let committed = *self.committed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        committed.map(|at| boot_time().saturating_sub(at))
+    }
+
     /// Whether the last heartbeat is younger than `gate`. An optimisation that spares work:
     /// tokens, markers and fences are the safety argument.
     pub(super) fn is_fresh(&self, gate: Duration) -> bool {

@@ -22,6 +22,7 @@
 //! | `late`, `retention` | deadlines that have passed into notices; old runs into nothing |
 //! | `notices` | the outbox into mails |
 //! | `rehearsal` | a run without store and services, for tests of pipelines |
+//! | `counts` | what this replica did, for whoever measures it |
 //! | `shared` | what all of these use |
 //! | `crash`, `mutant` | what fault trials ask for: deaths, stops, planted mistakes |
 //!
@@ -32,6 +33,7 @@ mod ask;
 mod backfill;
 mod budget;
 mod convert;
+mod counts;
 pub mod crash;
 mod cron;
 mod late;
@@ -60,12 +62,13 @@ use tokio::sync::{mpsc, oneshot};
 use trunkline_state::{
     ids::RunId,
     machine::Command,
-    store::{Answer, Created, Place, Role, Store},
+    store::{Answer, BudgetRow, Created, Place, Role, Store},
 };
 use trunkline_tasks::registry::Registry;
 
 use self::message::{Asked, Message};
 pub use self::{
+    counts::CountsView,
     message::{AskError, EngineError, RunRequest},
     timing::Timing,
 };
@@ -272,6 +275,26 @@ impl EngineHandle {
     /// Whether the store heard of this replica lately enough that no other takes its runs.
     pub fn is_alive(&self) -> bool {
         self.shared.pulse.is_fresh(self.shared.timing.dead_after)
+    }
+
+    /// How long ago the newest heartbeat was sent that the store confirmed; none yet right after the start.
+    pub fn heartbeat_age(&self) -> Option<Duration> {
+        self.shared.pulse.age()
+    }
+
+    /// What this replica did since it began.
+    pub fn counts(&self) -> CountsView {
+        self.shared.counts.view()
+    }
+
+    /// The budgets of calls of this replica, as they are now.
+    pub fn budgets(&self) -> Vec<BudgetRow> {
+        self.shared.budget_views()
+    }
+
+    /// Looks for work at once rather than in a few seconds.
+    pub fn look_soon(&self) {
+        self.shared.look_now.notify_one();
     }
 
     /// How many live runs are in hand.

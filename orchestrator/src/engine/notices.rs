@@ -23,7 +23,7 @@ use trunkline_tasks::{
 use uuid::Uuid;
 
 pub(super) use self::{facts::Facts, links::SignedLink};
-use super::{Shared, chain, convert, crash, prepare};
+use super::{Shared, chain, convert, counts::add, crash, prepare};
 use crate::message::{Link, Mail};
 
 /// Notices taken at a time.
@@ -73,6 +73,7 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel, written: Result<Written
     let recorded = match &sent {
         Ok(provider_id) => {
             tracing::info!("sent notice {}", parcel.dedupe_key);
+            add(&shared.counts.notices_sent, 1);
             shared.store.parcel_sent(parcel, provider_id).await
         }
         Err(NotTaken { reason, is_final, again_after }) => {
@@ -83,6 +84,7 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel, written: Result<Written
                 .min(timing.notice_retry_max)
                 .max(again_after.unwrap_or_default());
             let again = (!is_final && parcel.tries + 1 < TRIES_MAX).then_some(pause);
+            add(&shared.counts.notices_failed, 1);
             tracing::warn!("could not send notice {}: {reason}", parcel.dedupe_key);
             shared.store.parcel_failed(parcel, reason, again).await
         }

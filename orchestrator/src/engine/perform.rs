@@ -16,7 +16,7 @@ use trunkline_tasks::{
     registry::ErasedOperator,
 };
 
-use super::{Shared, convert, crash, message::Message, mutant, pace, polls::Watch, prepare};
+use super::{Shared, convert, counts::add, crash, message::Message, mutant, pace, polls::Watch, prepare};
 
 /// How often a look before a start is repeated that failed for a reason that may pass.
 const LOOK_TRIES: u32 = 6;
@@ -278,6 +278,7 @@ impl Job {
             return self.deferred(self.shared.timing.store_retry, "the store cannot be reached".to_owned());
         }
         crash::point("after_intent", &self.operator);
+        add(&self.shared.counts.starts, 1);
         let intent = self.intent();
         let limit = self.shared.timing.limit_of(operator.start_limit(&self.request));
         let Ok(sent) = tokio::time::timeout(limit, operator.send(&self.clients, &intent)).await else {

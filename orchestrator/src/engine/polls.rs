@@ -21,7 +21,12 @@ use trunkline_tasks::{
     registry::ErasedOperator,
 };
 
-use super::{Shared, convert, message::Message, pace};
+use super::{
+    Shared, convert,
+    counts::{Waiting, add},
+    message::Message,
+    pace,
+};
 
 /// A job is asked about after this share of the time that it has run: quick ones are seen to
 /// end quickly, long ones cost little.
@@ -71,6 +76,7 @@ pub(super) struct Watched {
     watch: Watch,
     remote_state: Option<String>,
     log_at: Option<(u32, u64)>,
+    _counted: Waiting,
 }
 
 /// The poller: owns every watched job of this replica.
@@ -110,7 +116,8 @@ impl Poller {
         let now = self.shared.now();
         match message {
             PollMessage::Watch(watch) => {
-                let watched = Watched { watch: *watch, remote_state: None, log_at: None };
+                let counted = Waiting::new(&self.shared.counts);
+                let watched = Watched { watch: *watch, remote_state: None, log_at: None, _counted: counted };
                 let at = next_poll(&watched.watch, now, self.shared.timing.poll_min);
                 self.due.entry(at).or_default().push(watched);
             }
@@ -210,6 +217,8 @@ async fn ask_now(
         batch.iter().filter_map(|watched| convert::handle(&watched.watch.handle)).collect();
     let Some(connection) = handles.first().map(|handle| handle.connection.clone()) else { return };
     let rate = operator.rate(Call::Read);
+    add(&shared.counts.polls, 1);
+    add(&shared.counts.polled, handles.len());
     let statuses = operator.poll(clients, &handles).await;
     if let Some(rate) = &rate {
         let throttled = statuses.iter().any(|status| matches!(status, Status::Throttled(_)));

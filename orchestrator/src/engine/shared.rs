@@ -33,6 +33,7 @@ use trunkline_tasks::{
 use super::{
     EngineOptions, alive,
     budget::{Budgets, Start},
+    counts::Counts,
     look,
     message::Message,
     pace, pipelines,
@@ -74,6 +75,7 @@ pub(crate) struct Shared {
     /// Runs in hand, for people.
     pub(super) owned: AtomicUsize,
     pub(super) pulse: alive::Pulse,
+    pub(super) counts: Counts,
     versions: Mutex<VersionCache>,
     /// Runs to be claimed again, one by one.
     pub(super) reclaim: Mutex<VecDeque<RunId>>,
@@ -139,6 +141,7 @@ impl Shared {
             replicas: AtomicU32::new(1),
             owned: AtomicUsize::new(0),
             pulse: alive::Pulse::default(),
+            counts: Counts::default(),
             versions: Mutex::default(),
             reclaim: Mutex::default(),
             claims_unknown: AtomicBool::new(false),
@@ -273,10 +276,15 @@ impl Shared {
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner).answered(&scope, rate, throttled);
     }
 
+    /// The budgets as they are now.
+    pub(super) fn budget_views(&self) -> Vec<BudgetRow> {
+        let (replicas, now) = (self.replicas.load(Ordering::Relaxed), self.now());
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).views(replicas, now)
+    }
+
     /// The budgets, if they changed since the store was told.
     pub(super) fn changed_budgets(&self) -> Option<Vec<BudgetRow>> {
-        let (replicas, now) = (self.replicas.load(Ordering::Relaxed), self.now());
-        let views = self.budgets.lock().unwrap_or_else(PoisonError::into_inner).views(replicas, now);
+        let views = self.budget_views();
         let told = self.told_budgets.lock().unwrap_or_else(PoisonError::into_inner);
         (*told != views).then_some(views)
     }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 use trunkline_state::{
     pipeline::Pipeline,
     schedule::{self, DataInterval, Interval, SelectError, Selected},
@@ -72,6 +74,37 @@ pub struct PlannedDate {
     pub run: Option<RunState>,
     /// What happens.
     pub action: Action,
+}
+
+/// One date of a preview, as JSON.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DateView {
+    /// `pipeline@key`.
+    pub run: String,
+    /// The start of what it covers.
+    pub data_interval_start: Option<Timestamp>,
+    /// The end of what it covers.
+    pub data_interval_end: Option<Timestamp>,
+    /// The state of its run, if it has one.
+    pub state: Option<String>,
+    /// Whether a run comes of it.
+    pub runs: bool,
+    /// What happens.
+    pub what: String,
+}
+
+impl PlannedDate {
+    /// The date as people see it.
+    pub fn view(&self, pipeline: &str) -> DateView {
+        DateView {
+            run: format!("{pipeline}@{}", self.selected.key),
+            data_interval_start: self.selected.interval.map(|interval| interval.start),
+            data_interval_end: self.selected.interval.map(|interval| interval.end),
+            state: self.run.map(|state| state.word().to_owned()),
+            runs: self.action.runs(),
+            what: self.action.word().to_owned(),
+        }
+    }
 }
 
 /// A backfill as it would go.

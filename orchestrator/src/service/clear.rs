@@ -2,9 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use trunkline_state::{machine::clear_set, run::Run, words::TaskState};
+use trunkline_state::{
+    machine::{Command, clear_set},
+    run::Run,
+    words::{RunState, TaskState},
+};
 
-use super::find::{FindError, task};
+use super::{
+    elements::{Named, named},
+    find::{FindError, task},
+};
 
 /// Which tasks of a run a person means. Nothing chosen means every task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +40,27 @@ pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindErro
     let selected: Vec<usize> = selected(run, choice)?.into_iter().collect();
     let cleared = clear_set(run, &selected).into_iter().collect();
     Ok(ClearPreview { selected, cleared })
+}
+
+/// What clearing one of many runs means. Runs that have not started have nothing to clear.
+pub fn wish(
+    run: &Run,
+    choice: &ClearChoice,
+    reason: Option<String>,
+) -> Result<Option<(Command, String)>, FindError> {
+    let preview = preview(run, choice)?;
+    if preview.cleared.is_empty() || run.state == RunState::Queued {
+        return Ok(None);
+    }
+    let effect = if (0..run.own_tasks().len()).all(|task| preview.selected.contains(&task)) {
+        "runs again, whole".to_owned()
+    } else {
+        let Named { count, words } = named(run, &preview.cleared);
+        let tasks = if count == 1 { "task" } else { "tasks" };
+        format!("{count} {tasks}: {words}")
+    };
+    let command = Command::Clear { tasks: preview.selected, generation: Some(run.generation), reason };
+    Ok(Some((command, effect)))
 }
 
 /// The tasks of a choice, by position.

@@ -1,12 +1,13 @@
 //! What marking tasks as succeeded or failed would change, before anybody says yes.
 
 use trunkline_state::{
-    machine::{Mark, clear_set},
+    machine::{Command, Mark, clear_set},
     run::Run,
 };
 
 use super::{
     clear::{ClearChoice, selected},
+    elements::named,
     find::FindError,
 };
 
@@ -27,4 +28,31 @@ pub fn preview(run: &Run, choice: &ClearChoice, mark: Mark) -> Result<MarkPrevie
     let is_news = |task: &usize| !changed.iter().any(|one| one == task || run.home(*one) == *task);
     let follow = clear_set(run, &changed).into_iter().filter(is_news).collect();
     Ok(MarkPreview { changed, follow })
+}
+
+/// What marking one of many runs means; nothing where no task would change.
+pub fn wish(
+    run: &Run,
+    choice: &ClearChoice,
+    mark: Mark,
+    reason: Option<String>,
+) -> Result<Option<(Command, String)>, FindError> {
+    let preview = preview(run, choice, mark)?;
+    if preview.changed.is_empty() {
+        return Ok(None);
+    }
+    let effect = described(run, &preview, mark);
+    Ok(Some((Command::Mark { tasks: preview.changed, mark, reason }, effect)))
+}
+
+/// `convert counts as succeeded; crawl_processed follows`.
+pub fn described(run: &Run, preview: &MarkPreview, mark: Mark) -> String {
+    let names = |positions: &[usize]| named(run, positions).words;
+    let verb = if preview.changed.len() == 1 { "counts" } else { "count" };
+    let changed = format!("{} {verb} as {}", names(&preview.changed), mark.word());
+    if preview.follow.is_empty() {
+        return changed;
+    }
+    let verb = if preview.follow.len() == 1 { "follows" } else { "follow" };
+    format!("{changed}; {} {verb}", names(&preview.follow))
 }

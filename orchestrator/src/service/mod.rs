@@ -1,5 +1,5 @@
 //! What the commands do, without how it looks: plain functions over the store, the project
-//! and the engine. The API will use the same ones.
+//! and the engine. The API uses the same ones.
 //!
 //! | file | what |
 //! |---|---|
@@ -8,6 +8,10 @@
 //! | `choose.rs` | one run, or many of a pipeline by date and state |
 //! | `backfill.rs` | which dates a backfill runs |
 //! | `clear.rs`, `mark.rs` | what a clear would run again, what a mark would change |
+//! | `many.rs` | one command for many runs |
+//! | `foresee.rs` | what a command would change, without doing it |
+//! | `trigger.rs` | a run of what is deployed, asked for once however often it is sent |
+//! | `token.rs` | tokens of the API: made, read, compared |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
 //! | `why.rs` | one sentence: why is it not further |
@@ -30,7 +34,9 @@ pub mod clear;
 pub mod deploy;
 pub mod elements;
 pub mod find;
+pub mod foresee;
 pub mod ledger;
+pub mod many;
 pub mod mark;
 pub mod plan;
 pub mod provision;
@@ -38,6 +44,8 @@ pub mod request;
 pub mod resolve;
 pub mod sandbox;
 pub mod snapshot;
+pub mod token;
+pub mod trigger;
 pub mod views;
 pub mod why;
 

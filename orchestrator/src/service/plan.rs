@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use trunkline_state::{
@@ -21,7 +22,7 @@ use super::request::Wanted;
 use crate::{definition::Templates, engine::prepare::render_context};
 
 /// A run as it would go.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Plan {
     /// `pipeline@key`.
     pub run: String,
@@ -36,7 +37,7 @@ pub struct Plan {
 }
 
 /// One task of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PlannedTask {
     /// Its name.
     pub task: String,

@@ -8,7 +8,7 @@ use trunkline_state::{
 };
 
 use super::find::zone_of;
-use crate::definition::params::{self, ParamsError};
+use crate::definition::params::{self, Given, ParamsError};
 
 /// A run as it would be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,15 +51,22 @@ pub fn wanted(
     given: &[String],
     now: Timestamp,
 ) -> Result<Wanted, WantedError> {
+    let given = given.iter().map(|text| params::split(text)).collect::<Result<Vec<_>, _>>()?;
+    wanted_with(pipeline, date, given, now)
+}
+
+/// The same with parameters that a program gave.
+pub fn wanted_with(
+    pipeline: &Pipeline,
+    date: Option<&str>,
+    given: Vec<(String, Given)>,
+    now: Timestamp,
+) -> Result<Wanted, WantedError> {
     let zone = zone_of(pipeline);
     // A run without interval is named by the present: nobody types nanoseconds.
     let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     let selected = select(pipeline.data_interval, &zone, pipeline.calendar.as_ref(), date, now)?;
-    let mut split = Vec::with_capacity(given.len());
-    for text in given {
-        split.push(params::split(text)?);
-    }
-    let params = params::resolve(pipeline, split)?;
+    let params = params::resolve(pipeline, given)?;
     let label = format!("{}@{}", pipeline.name, selected.key);
     if pipeline.starts_after(selected.logical_date) {
         let start = pipeline.start_date.map(|date| date.to_string()).unwrap_or_default();

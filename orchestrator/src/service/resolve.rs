@@ -2,8 +2,10 @@
 //! the stored intent and the id alone, so that a person types nothing but the id.
 
 use jiff::Timestamp;
-use trunkline_state::{document::Document, store::AttemptRow};
+use trunkline_state::{document::Document, machine::Resolution, store::AttemptRow};
 use trunkline_tasks::{Registry, operator::Intent};
+
+use super::Snapshot;
 
 /// The handle of an attempt's job with this id; none where an id alone names no job of the
 /// operator's kind.
@@ -13,6 +15,36 @@ pub fn handle(registry: &Registry, attempt: &AttemptRow, id: &str, now: Timestam
     let intent = Intent { request: &request, baseline: &baseline, intent_at: attempt.intent_at, now };
     let handle = registry.get(&attempt.operator)?.handle_of(&intent, id)?;
     Some(Document::of(&handle))
+}
+
+/// What a person knows about an unconfirmed start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The job exists and has this id at the service.
+    Handle(String),
+    /// No job exists.
+    NotStarted,
+    /// It cannot be found out.
+    Lost,
+}
+
+/// The resolution that a fact means for a task's newest attempt; none where an id alone names no job of its
+/// kind.
+pub fn resolution(
+    registry: &Registry,
+    snapshot: &Snapshot,
+    task: usize,
+    fact: Fact,
+    now: Timestamp,
+) -> Option<Resolution> {
+    Some(match fact {
+        Fact::Handle(id) => {
+            let handle = handle(registry, snapshot.newest_attempt(task)?, &id, now)?;
+            Resolution::Handle { handle, external_id: id }
+        }
+        Fact::NotStarted => Resolution::NotStarted,
+        Fact::Lost => Resolution::Lost,
+    })
 }
 
 #[cfg(test)]

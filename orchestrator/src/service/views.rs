@@ -2,12 +2,13 @@
 //! follow the table of words in `docs/ARCHITECTURE.md`; fields are added, never renamed.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_state::{
     machine::Transition,
     run::Failure,
-    store::{AttemptRow, BudgetRow, HistoryRow, LiveReplica, RunRow, TaskRow},
+    store::{AttemptRow, BackfillDate, BackfillRow, BudgetRow, HistoryRow, LiveReplica, RunRow, TaskRow},
     words::AttemptState,
 };
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::snapshot::Snapshot;
 
 /// A run in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RunView {
     /// Its id.
     pub id: String,
@@ -56,7 +57,7 @@ pub struct RunView {
 }
 
 /// A task run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TaskView {
     /// Its name.
     pub task: String,
@@ -84,6 +85,7 @@ pub struct TaskView {
     /// What it warned of.
     pub warnings: Vec<String>,
     /// Why it failed.
+    #[schemars(with = "Option<FailureShape>")]
     pub failure: Option<Failure>,
     /// Of an element of a mapped task: what it stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +96,7 @@ pub struct TaskView {
 }
 
 /// An attempt.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AttemptView {
     /// Its task.
     pub task: String,
@@ -127,13 +129,14 @@ pub struct AttemptView {
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Why it failed.
+    #[schemars(with = "Option<FailureShape>")]
     pub failure: Option<Failure>,
     /// Outputs, warnings, cost.
     pub result: Option<Value>,
 }
 
 /// One commit of a run's history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HistoryView {
     /// Its number.
     pub seq: i32,
@@ -146,7 +149,7 @@ pub struct HistoryView {
 }
 
 /// One change.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ChangeView {
     /// The task; none for the run itself.
     pub task: Option<String>,
@@ -161,7 +164,7 @@ pub struct ChangeView {
 }
 
 /// A run with all that belongs to it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RunDetail {
     /// The run.
     #[serde(flatten)]
@@ -177,8 +180,44 @@ pub struct RunDetail {
     pub notices: Vec<NoticeView>,
 }
 
+/// How [`Failure`] looks as JSON: `state` knows no schemas.
+#[derive(JsonSchema)]
+#[schemars(rename = "Failure")]
+#[expect(dead_code, reason = "only its shape is used")]
+struct FailureShape {
+    /// The class: `throttled capacity system failed timeout config cancelled lost`.
+    class: String,
+    /// The service's code.
+    code: Option<String>,
+    /// The service's own words.
+    message: String,
+    /// The service's request id.
+    request_id: Option<String>,
+}
+
+/// How [`BudgetRow`] looks as JSON.
+#[derive(JsonSchema)]
+#[schemars(rename = "Budget")]
+#[expect(dead_code, reason = "only its shape is used")]
+struct BudgetShape {
+    /// Connection and region.
+    scope: String,
+    /// The API.
+    api: String,
+    /// Calls per second that all replicas may make together while nobody throttles.
+    nominal_per_second: f64,
+    /// Calls per second that this replica may make now.
+    allowed_per_second: f64,
+    /// Calls that it made since it began.
+    calls: u64,
+    /// Those that the service refused as too many.
+    throttles: u64,
+    /// How much later than wanted the next call comes.
+    stretch_seconds: f64,
+}
+
 /// A live replica.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ReplicaView {
     /// Its id.
     pub id: Uuid,
@@ -193,7 +232,83 @@ pub struct ReplicaView {
     /// Runs that it owns.
     pub runs: i64,
     /// Its budgets of calls, as of one of its last heartbeats.
+    #[schemars(with = "Vec<BudgetShape>")]
     pub budgets: Vec<BudgetRow>,
+}
+
+/// A backfill.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BackfillView {
+    /// Its id.
+    pub id: Uuid,
+    /// Its pipeline.
+    pub pipeline: String,
+    /// The version that its new runs are of.
+    pub version: i32,
+    /// Which dates run: `missing`, `failed` or `all`.
+    pub reprocess: String,
+    /// How many at once.
+    pub max_active: u32,
+    /// `running`, `cancelled` or `done`.
+    pub state: String,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Dates in all.
+    pub total: i64,
+    /// Dates whose run is under way.
+    pub running: i64,
+    /// Dates that are over.
+    pub over: i64,
+    /// Its dates, where one backfill is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dates: Option<Vec<BackfillDateView>>,
+}
+
+/// One date of a backfill.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BackfillDateView {
+    /// `pipeline@key`.
+    pub run: String,
+    /// The start of its interval.
+    pub logical_date: Timestamp,
+    /// `waiting`, `begun`, `ended` or `left`.
+    pub state: String,
+    /// How its run ended, or why it was left alone.
+    pub outcome: Option<String>,
+}
+
+impl BackfillView {
+    /// A backfill, with its dates if there are some to show.
+    pub fn new(row: &BackfillRow, dates: Option<&[BackfillDate]>) -> Self {
+        let date = |date: &BackfillDate| BackfillDateView {
+            run: format!("{}@{}", row.pipeline, date.key),
+            logical_date: date.logical_date,
+            state: date.state.clone(),
+            outcome: date.outcome.clone(),
+        };
+        Self {
+            id: row.id,
+            pipeline: row.pipeline.clone(),
+            version: row.version,
+            reprocess: row.reprocess.word().to_owned(),
+            max_active: row.max_active,
+            state: row.state.clone(),
+            created_at: row.created_at,
+            created_by: row.created_by.clone(),
+            reason: row.reason.clone(),
+            ended_at: row.ended_at,
+            total: row.total,
+            running: row.begun,
+            over: row.over,
+            dates: dates.map(|dates| dates.iter().map(date).collect()),
+        }
+    }
 }
 
 impl From<&RunRow> for RunView {
@@ -274,7 +389,7 @@ impl NoticeView {
     }
 }
 
-fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
+pub(crate) fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
     let task = snapshot.task_of(row);
     let external_id = snapshot.newest_attempt(row.position).and_then(|attempt| attempt.external_id.clone());
     TaskView {
@@ -296,7 +411,7 @@ fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
     }
 }
 
-fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
+pub(crate) fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
     let meaning = match AttemptState::from_word(&row.state) {
         Some(state) => state.meaning(),
         None => row.state.as_str(),
@@ -322,7 +437,7 @@ fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
     }
 }
 
-fn history_view(snapshot: &Snapshot, row: &HistoryRow) -> HistoryView {
+pub(crate) fn history_view(snapshot: &Snapshot, row: &HistoryRow) -> HistoryView {
     let change = |change: &Transition| ChangeView {
         task: change.task.and_then(|position| task_name(snapshot, position)),
         attempt: change.attempt,

@@ -16,12 +16,15 @@
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
+//! | `follow` | what was committed of all runs, in order |
+//! | `tokens` | tokens of the API, requests that may come twice |
 //! | `purge` | what is forgotten |
 
 mod arguments;
 mod backfills;
 mod create;
 mod error;
+mod follow;
 mod inbox;
 mod lane;
 mod late;
@@ -35,6 +38,7 @@ mod purge;
 mod reads;
 mod rows;
 mod save;
+mod tokens;
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
@@ -50,15 +54,17 @@ pub use self::{
     backfills::{BackfillDate, BackfillRow, NewBackfill, Reprocess},
     create::{Births, Created, NewRun},
     error::StoreError,
+    follow::{FollowPlace, FollowRow},
     inbox::{Answer, Letter},
     late::{Late, LateRow},
     logs::LogPiece,
     others::{AwaitedRow, OtherRun},
     outbox::Parcel,
     own::{BudgetRow, LiveReplica, Owned, Place, Role, Work},
-    pipelines::{Deployed, Due, PipelineRow, StoredVersion},
-    reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunRange, RunRow, TaskRow},
+    pipelines::{Deployed, Deployment, Due, PipelineRow, StoredVersion, VersionRow},
+    reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunPage, RunRange, RunRow, TaskRow},
     save::{Batch, Commit},
+    tokens::{GoodToken, NewToken, RunRequestRow, TokenRow},
 };
 use self::{lane::Lane, link::Link};
 use crate::{ids::ReplicaId, run::Installation};
@@ -83,6 +89,12 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(30);
 /// Connections of one process: commits, heartbeats, the listener, reads of people. Small, so that many
 /// short-lived commands fit into a default server's 100.
 const CONNECTIONS_MAX: u32 = 7;
+
+/// Connections of the API: requests wait for one another, never the engine for them.
+const API_CONNECTIONS_MAX: u32 = 4;
+
+/// A connection of the API that nobody uses is closed after this time.
+const API_CONNECTION_IDLE: Duration = Duration::from_secs(60);
 
 /// How long a method waits for a free connection or a new one before it reports the store as
 /// unreachable.
@@ -178,6 +190,27 @@ impl Store {
         self.dead_after = dead_after;
         self.link = Link::new(self.link.pool, silence(dead_after));
         self
+    }
+
+    /// The same store and replica over connections of its own, which are made when they are first used:
+    /// whatever is asked there keeps nothing else waiting. Its statements end after a third of the time.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let options = (*self.link.pool.connect_options()).clone().options([("statement_timeout", "10s")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(API_CONNECTIONS_MAX)
+            .idle_timeout(API_CONNECTION_IDLE)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(options);
+        Self {
+            link: Link::new(pool, silence(self.dead_after)),
+            replica: self.replica,
+            dead_after: self.dead_after,
+            installation: Arc::clone(&self.installation),
+            creates: Arc::new(Lane::new(lane::MOMENT)),
+            saves: Arc::new(Lane::new(lane::MOMENT)),
+            rounds: Arc::new(Lane::new(lane::ROUND)),
+        }
     }
 
     /// The replica that this connection acts as.

@@ -27,6 +27,32 @@ pub struct StoredVersion {
     pub created_by: String,
 }
 
+/// A version as it is listed.
+#[derive(Clone, Debug)]
+pub struct VersionRow {
+    /// Its number, from 1.
+    pub version: i32,
+    /// The hash of its contents.
+    pub sha256: Vec<u8>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+}
+
+/// A deployment: which versions were current after it.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Its number.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub actor: String,
+    /// Pipelines and their versions.
+    pub versions: BTreeMap<String, i32>,
+}
+
 /// What a deploy did to one pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployed {
@@ -162,6 +188,54 @@ impl Store {
             created_at: row.created_at.to_jiff(),
             created_by: row.created_by,
         })
+    }
+
+    /// The versions of a pipeline below a number, newest first.
+    pub async fn versions(
+        &self,
+        pipeline: &str,
+        below: Option<i32>,
+        limit: i64,
+    ) -> Result<Vec<VersionRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select version, sha256, created_by, created_at as "created_at: jiff_sqlx::Timestamp"
+                 from pipeline_version where pipeline = $1 and version < $2 order by version desc limit $3"#,
+            pipeline,
+            below.unwrap_or(i32::MAX),
+            limit
+        )
+        .fetch_all(&self.link)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| VersionRow {
+                version: row.version,
+                sha256: row.sha256,
+                created_at: row.created_at.to_jiff(),
+                created_by: row.created_by,
+            })
+            .collect())
+    }
+
+    /// Deployments below a number, newest first.
+    pub async fn deployments(&self, below: Option<i64>, limit: i64) -> Result<Vec<Deployment>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select deployment_id, actor, versions, at as "at: jiff_sqlx::Timestamp"
+                 from deployment where deployment_id < $1 order by deployment_id desc limit $2"#,
+            below.unwrap_or(i64::MAX),
+            limit
+        )
+        .fetch_all(&self.link)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Deployment {
+                id: row.deployment_id,
+                at: row.at.to_jiff(),
+                actor: row.actor,
+                versions: serde_json::from_value(row.versions).unwrap_or_default(),
+            })
+            .collect())
     }
 
     /// All pipelines by name, removed ones too.

@@ -43,6 +43,8 @@ impl Store {
                select backfill_id from backfill where ended_at < $1
              ), dates as (
                delete from backfill_run b using ended e where b.backfill_id = e.backfill_id
+             ), requests as (
+               delete from run_request where created_at < $1
              ), notices as (
                delete from outbox where run_id is null and state in ('sent','dead') and created_at < $1
              )

@@ -1,6 +1,6 @@
 //! What people look at. Never decides anything; every list is bounded.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    rows::{at_option, read_element, read_failure, read_option, unknown_word, unsigned},
+    rows::{at, at_option, position, read_element, read_failure, read_option, unknown_word, unsigned},
 };
 use crate::{
     document::Document, elements::Element, ids::RunId, machine::Transition, run::Failure, words::RunState,
@@ -21,6 +21,21 @@ pub struct RunFilter {
     pub pipeline: Option<String>,
     /// In this state only.
     pub state: Option<String>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Which page of runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunPage {
+    /// Of this pipeline only.
+    pub pipeline: Option<String>,
+    /// In one of these states; none named means any.
+    pub states: Vec<RunState>,
+    /// Whose logical date lies there or later.
+    pub from: Option<Timestamp>,
+    /// Those that come after this one: its logical date and id.
+    pub after: Option<(Timestamp, RunId)>,
     /// At most so many.
     pub limit: i64,
 }
@@ -189,6 +204,10 @@ pub struct HistoryRow {
     pub changes: Vec<Transition>,
 }
 
+/// Beyond every logical date that a run may have, and what Postgres keeps.
+const LAST_DATE: Timestamp = Timestamp::constant(253_402_207_200, 0);
+const FIRST_DATE: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
 /// Attempts of one run that are shown at once: a mapped task of 10,000 elements with some
 /// retries.
 const ATTEMPTS_MAX: i64 = 40_000;
@@ -208,6 +227,63 @@ impl Store {
         .fetch_all(&self.link)
         .await?;
         Ok(rows.into_iter().map(RunRecord::into_row).collect())
+    }
+
+    /// A page of runs by logical date and id, newest first: pages neither repeat nor lose a run, whatever
+    /// is added meanwhile.
+    pub async fn run_page(&self, page: &RunPage) -> Result<Vec<RunRow>, StoreError> {
+        let states = if page.states.is_empty() { RunState::ALL } else { &page.states };
+        let states: Vec<String> = states.iter().map(|state| state.word().to_owned()).collect();
+        let (date, run) = page.after.unwrap_or((LAST_DATE, RunId(Uuid::max())));
+        let from = page.from.unwrap_or(FIRST_DATE);
+        let dead_after = self.dead_after.as_secs_f64();
+        let rows = match &page.pipeline {
+            None => {
+                sqlx::query_file_as!(
+                    RunRecord,
+                    "queries/run_page.sql",
+                    dead_after,
+                    &states,
+                    at(date) as _,
+                    run.0,
+                    at(from) as _,
+                    page.limit
+                )
+                .fetch_all(&self.link)
+                .await?
+            }
+            Some(pipeline) => {
+                sqlx::query_file_as!(
+                    RunRecord,
+                    "queries/run_page_of_pipeline.sql",
+                    dead_after,
+                    &states,
+                    at(date) as _,
+                    run.0,
+                    at(from) as _,
+                    page.limit,
+                    pipeline
+                )
+                .fetch_all(&self.link)
+                .await?
+            }
+        };
+        Ok(rows.into_iter().map(RunRecord::into_row).collect())
+    }
+
+    /// How many runs there are in each state that is not an end.
+    pub async fn live_counts(&self) -> Result<Vec<(RunState, i64)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select state, count(*) as "runs!" from run
+                where state in ('queued','running','paused','cancelling') group by state"#
+        )
+        .fetch_all(&self.link)
+        .await?;
+        let counted = |state: RunState| {
+            let row = rows.iter().find(|row| row.state == state.word());
+            (state, row.map_or(0, |row| row.runs))
+        };
+        Ok(RunState::ALL.iter().filter(|state| !state.is_terminal()).map(|state| counted(*state)).collect())
     }
 
     /// Runs of one pipeline, oldest first.
@@ -300,6 +376,23 @@ impl Store {
                 elements: row.elements.map(unsigned),
             })
             .collect())
+    }
+
+    /// The names of some task runs of a run, by position.
+    pub async fn task_names(
+        &self,
+        run: RunId,
+        positions: &[usize],
+    ) -> Result<HashMap<usize, String>, StoreError> {
+        let positions: Vec<i32> = positions.iter().copied().map(position).collect();
+        let rows = sqlx::query!(
+            "select position, task from task_run where run_id = $1 and position = any($2)",
+            run.0,
+            &positions
+        )
+        .fetch_all(&self.link)
+        .await?;
+        Ok(rows.into_iter().map(|row| (unsigned(row.position) as usize, row.task)).collect())
     }
 
     /// The attempts of a run, by position and number.

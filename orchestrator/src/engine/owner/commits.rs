@@ -18,7 +18,9 @@ use trunkline_state::{
 
 use super::{BornReply, Flight, Owner};
 use crate::engine::{
-    chain, crash,
+    chain,
+    counts::add,
+    crash,
     message::{Asked, EngineError, RunRequest},
     mutant, prepare,
 };
@@ -77,8 +79,12 @@ impl Owner {
     pub(super) fn saved(&mut self, result: Result<Vec<RunId>, StoreError>) {
         let flights = std::mem::take(&mut self.flights);
         let written: HashSet<RunId> = match result {
-            Ok(written) => written.into_iter().collect(),
+            Ok(written) => {
+                add(&self.shared.counts.commits, 1);
+                written.into_iter().collect()
+            }
             Err(error) => {
+                add(&self.shared.counts.commit_failures, 1);
                 self.save_failed(flights, &error);
                 return;
             }
@@ -187,8 +193,12 @@ impl Owner {
     pub(super) fn born(&mut self, result: Result<Vec<Created>, StoreError>) {
         let births = std::mem::take(&mut self.births);
         let created = match result {
-            Ok(created) => created,
+            Ok(created) => {
+                add(&self.shared.counts.commits, 1);
+                created
+            }
             Err(error) => {
+                add(&self.shared.counts.commit_failures, 1);
                 // Runs that were created all the same are owned by this replica and not held:
                 // claim them again under a new fence.
                 let shared = Arc::clone(&self.shared);

@@ -1,0 +1,325 @@
+//! What a person asks of one run: each with a preview that changes nothing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use trunkline_state::{
+    ids::RunId,
+    machine::{Command, Mark, SeenStart},
+};
+
+use super::{
+    Api,
+    pipelines::REASON_MAX,
+    problem::Problem,
+    routes::{Call, Nothing, Routes, outline},
+    runs::{RunPath, TaskPath},
+};
+use crate::service::{
+    Snapshot,
+    clear::{self, ClearChoice},
+    find,
+    foresee::foresee,
+    mark,
+    resolve::{self, Fact},
+    token::Scope,
+};
+
+/// Tasks that one request may name.
+const TASKS_MAX: usize = 5_000;
+
+pub(super) fn add(routes: Routes) -> Routes {
+    let operate = |path, id, summary| outline(Scope::Operate, path, id, summary);
+    routes
+        .post(operate("/runs/{run}/clear", "clear_run", "Run tasks of it again"), clear_run)
+        .post(operate("/runs/{run}/mark", "mark_run", "Count tasks as succeeded or failed"), mark_run)
+        .post(operate("/runs/{run}/cancel", "cancel_run", "Stop it, or one task of it"), cancel)
+        .post(operate("/runs/{run}/pause", "pause_run", "Start nothing more of it"), pause)
+        .post(operate("/runs/{run}/resume", "resume_run", "Go on with it"), resume)
+        .post(
+            operate("/runs/{run}/tasks/{task}/retry-now", "retry_now", "Do not wait for its next try"),
+            retry_now,
+        )
+        .post(
+            operate("/runs/{run}/tasks/{task}/resolve", "resolve", "Say what became of an unconfirmed start"),
+            resolve_start,
+        )
+        .post(operate("/runs/{run}/tasks/{task}/approve", "approve", "Say yes where it waits"), approve)
+        .post(operate("/runs/{run}/tasks/{task}/reject", "reject", "Say no where it waits"), reject)
+}
+
+/// Which tasks, and whether it is only a preview.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ClearBody {
+    /// Only these tasks, and what did not run because of them; none named means all.
+    #[serde(default)]
+    #[schemars(length(max = 5_000))]
+    tasks: Vec<String>,
+    /// What failed, could not run or was cancelled.
+    #[serde(default)]
+    failed: bool,
+    /// And everything that follows.
+    #[serde(default)]
+    downstream: bool,
+    /// And everything before.
+    #[serde(default)]
+    upstream: bool,
+    /// Why, for the history.
+    #[schemars(length(max = 2_000))]
+    reason: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// How a task counts.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MarkWord {
+    Succeeded,
+    Failed,
+}
+
+impl From<MarkWord> for Mark {
+    fn from(word: MarkWord) -> Self {
+        match word {
+            MarkWord::Succeeded => Self::Succeeded,
+            MarkWord::Failed => Self::Failed,
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MarkBody {
+    /// As what they count.
+    mark: MarkWord,
+    /// Only these tasks; none named means all.
+    #[serde(default)]
+    #[schemars(length(max = 5_000))]
+    tasks: Vec<String>,
+    /// What failed, could not run or was cancelled.
+    #[serde(default)]
+    failed: bool,
+    /// And everything that follows.
+    #[serde(default)]
+    downstream: bool,
+    /// And everything before.
+    #[serde(default)]
+    upstream: bool,
+    /// Why, for the history.
+    #[schemars(length(max = 2_000))]
+    reason: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    /// Only this task.
+    task: Option<String>,
+    /// Why, for the history.
+    #[schemars(length(max = 2_000))]
+    reason: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PlainBody {
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DecideBody {
+    /// Why, for the history.
+    #[schemars(length(max = 2_000))]
+    reason: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What is known of a start.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum FactWord {
+    /// The job exists and has the id `handle`.
+    Handle,
+    /// No job exists.
+    NotStarted,
+    /// It cannot be found out.
+    Lost,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ResolveBody {
+    /// What is known.
+    fact: FactWord,
+    /// The job's id at the service, with the fact `handle`.
+    #[schemars(length(min = 1, max = 2_000))]
+    handle: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a request did, or would do.
+#[derive(Serialize, JsonSchema)]
+struct ChangeDone {
+    /// `pipeline@key`.
+    run: String,
+    /// Whether this was only a preview.
+    dry_run: bool,
+    /// What changes at once, one line each, such as `convert: failed → waiting`.
+    changes: Vec<String>,
+    /// The run's state, now.
+    state: String,
+    /// Its generation, now.
+    generation: u32,
+}
+
+/// Foresees a command, and carries it out unless only that is wanted.
+async fn change(
+    api: &Api,
+    actor: &str,
+    run: RunId,
+    command: Command,
+    dry_run: bool,
+) -> Result<ChangeDone, Problem> {
+    let changes = foresee(&api.store, run, actor, &command, api.clock.now()).await?;
+    if !dry_run {
+        api.engine.ask(run, command, actor).await?;
+    }
+    let row = api.store.run(run).await?;
+    Ok(ChangeDone {
+        run: format!("{}@{}", row.pipeline, row.key),
+        dry_run,
+        changes,
+        state: row.state,
+        generation: row.generation,
+    })
+}
+
+/// A reason that is not longer than a reason is.
+pub(super) fn check_reason(reason: Option<&String>) -> Result<(), Problem> {
+    if reason.is_some_and(|reason| reason.chars().count() > REASON_MAX) {
+        return Err(Problem::invalid(format!("reason has at most {REASON_MAX} characters")));
+    }
+    Ok(())
+}
+
+/// A choice of not too many tasks.
+pub(super) fn check_tasks(choice: ClearChoice) -> Result<ClearChoice, Problem> {
+    if choice.tasks.len() > TASKS_MAX {
+        return Err(Problem::invalid(format!("tasks has at most {TASKS_MAX} names")));
+    }
+    Ok(choice)
+}
+
+async fn clear_run(call: Call<RunPath, Nothing, ClearBody>) -> Result<ChangeDone, Problem> {
+    let (api, body) = (call.api, call.body);
+    check_reason(body.reason.as_ref())?;
+    let ClearBody { tasks, failed, downstream, upstream, reason, dry_run } = body;
+    let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
+    let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
+    let preview = clear::preview(&run, &choice)?;
+    if preview.cleared.is_empty() {
+        return Err(Problem::refused(format!("nothing of {} matches: no task would run again", run.label())));
+    }
+    let command = Command::Clear { tasks: preview.selected, generation: Some(run.generation), reason };
+    change(&api, &call.actor, run.id, command, dry_run).await
+}
+
+async fn mark_run(call: Call<RunPath, Nothing, MarkBody>) -> Result<ChangeDone, Problem> {
+    let (api, body) = (call.api, call.body);
+    check_reason(body.reason.as_ref())?;
+    let MarkBody { mark: word, tasks, failed, downstream, upstream, reason, dry_run } = body;
+    let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
+    let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
+    let Some((command, _)) = mark::wish(&run, &choice, word.into(), reason)? else {
+        let (label, word) = (run.label(), Mark::from(word).word());
+        return Err(Problem::refused(format!("nothing of {label} matches: no task would change to {word}")));
+    };
+    change(&api, &call.actor, run.id, command, dry_run).await
+}
+
+async fn cancel(call: Call<RunPath, Nothing, CancelBody>) -> Result<ChangeDone, Problem> {
+    let (api, body) = (call.api, call.body);
+    check_reason(body.reason.as_ref())?;
+    let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
+    let task = body.task.as_deref().map(|name| find::task(&run, name)).transpose()?;
+    let command = Command::Cancel { task, reason: body.reason };
+    change(&api, &call.actor, run.id, command, body.dry_run).await
+}
+
+async fn pause(call: Call<RunPath, Nothing, PlainBody>) -> Result<ChangeDone, Problem> {
+    let run = find::run(&call.api.store, &call.path.run).await?;
+    change(&call.api, &call.actor, run, Command::Pause, call.body.dry_run).await
+}
+
+async fn resume(call: Call<RunPath, Nothing, PlainBody>) -> Result<ChangeDone, Problem> {
+    let run = find::run(&call.api.store, &call.path.run).await?;
+    change(&call.api, &call.actor, run, Command::Resume, call.body.dry_run).await
+}
+
+async fn found<B>(call: &Call<TaskPath, Nothing, B>) -> Result<(RunId, usize), Problem> {
+    let run = find::run(&call.api.store, &call.path.run).await?;
+    let stored = call.api.store.read_run(run).await?;
+    Ok((run, find::task(&stored, &call.path.task)?))
+}
+
+async fn retry_now(call: Call<TaskPath, Nothing, PlainBody>) -> Result<ChangeDone, Problem> {
+    let (run, task) = found(&call).await?;
+    change(&call.api, &call.actor, run, Command::RetryNow { task }, call.body.dry_run).await
+}
+
+async fn approve(call: Call<TaskPath, Nothing, DecideBody>) -> Result<ChangeDone, Problem> {
+    decide(call, true).await
+}
+
+async fn reject(call: Call<TaskPath, Nothing, DecideBody>) -> Result<ChangeDone, Problem> {
+    decide(call, false).await
+}
+
+async fn decide(call: Call<TaskPath, Nothing, DecideBody>, approved: bool) -> Result<ChangeDone, Problem> {
+    check_reason(call.body.reason.as_ref())?;
+    let (run, task) = found(&call).await?;
+    let command = Command::Decide { task, approved, comment: call.body.reason };
+    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+}
+
+async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<ChangeDone, Problem> {
+    let (run, task) = found(&call).await?;
+    let fact = match (call.body.fact, call.body.handle) {
+        (FactWord::Handle, Some(id)) => Fact::Handle(id),
+        (FactWord::Handle, None) => {
+            return Err(Problem::invalid("the fact `handle` needs the job's id in the field `handle`"));
+        }
+        (_, Some(_)) => return Err(Problem::invalid("only the fact `handle` goes with a `handle`")),
+        (FactWord::NotStarted, None) => Fact::NotStarted,
+        (FactWord::Lost, None) => Fact::Lost,
+    };
+    let snapshot = Snapshot::read(&call.api.store, run).await?;
+    let now = call.api.clock.now();
+    let Some(resolution) = resolve::resolution(&call.api.registry, &snapshot, task, fact, now) else {
+        return Err(Problem::refused(format!(
+            "{} of {} has no job that an id could name; say `not_started` or `lost`",
+            call.path.task,
+            snapshot.label()
+        )));
+    };
+    let seen = snapshot
+        .newest_attempt(task)
+        .map(|newest| SeenStart { number: newest.number, intent_at: newest.intent_at });
+    let command = Command::Resolve { task, seen, resolution };
+    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+}

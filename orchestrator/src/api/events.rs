@@ -1,0 +1,325 @@
+//! What happens, as it happens: server-sent events, resumed from the stored history.
+//!
+//! One reader follows the store for all clients of this server, and only while there are any. A client that
+//! comes back names the last event that it saw, and gets everything since, from whichever server.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::Response,
+};
+use futures::{Stream, stream};
+use serde::Serialize;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use trunkline_state::{
+    ids::RunId,
+    machine::Transition,
+    run::Definition,
+    store::{FollowPlace, FollowRow, Store, StoreError},
+};
+
+use super::{
+    Api,
+    problem::{Kind, Problem},
+    routes::{Call, Nothing, Routes, outline},
+    runs::RunPath,
+};
+use crate::service::{find, token::Scope, views::ChangeView};
+
+/// Clients that follow along at once; each holds a connection.
+const CLIENTS_MAX: usize = 200;
+/// How often the store is asked for news, while anybody listens.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Rows of one look.
+const ROWS_MAX: i64 = 200;
+/// News that a slow client may be behind; then it reads them from the store itself.
+const BEHIND_MAX: usize = 1_000;
+/// A sign of life for proxies and clients, where nothing happens.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// Versions whose task names are kept.
+const VERSIONS_MAX: usize = 64;
+
+pub(super) fn add(routes: Routes) -> Routes {
+    routes.stream(outline(Scope::Read, "/events", "follow", "What happens to all runs"), follow_all).stream(
+        outline(Scope::Read, "/runs/{run}/events", "follow_run", "What happens to one run"),
+        follow_run,
+    )
+}
+
+/// One commit of one run, as it is sent.
+#[derive(Debug, Serialize)]
+struct EventView {
+    /// The run's id.
+    id: String,
+    /// `pipeline@key`.
+    run: String,
+    /// Its number in the run's history.
+    seq: i32,
+    /// When.
+    at: jiff::Timestamp,
+    /// Who made it happen.
+    actor: String,
+    /// The run's state, as it is by now.
+    state: String,
+    /// What changed.
+    changes: Vec<ChangeView>,
+}
+
+/// An event, ready to be sent to any client.
+#[derive(Debug)]
+struct News {
+    place: FollowPlace,
+    data: String,
+}
+
+/// The one reader of this server.
+pub(super) struct Tail {
+    store: Store,
+    ending: CancellationToken,
+    clients: AtomicUsize,
+    news: broadcast::Sender<Arc<News>>,
+    /// Where the reader is; none while nobody listens.
+    reading: tokio::sync::Mutex<Option<FollowPlace>>,
+    versions: Mutex<VecDeque<Arc<Definition>>>,
+}
+
+impl Tail {
+    pub(super) fn new(store: Store, ending: CancellationToken) -> Self {
+        Self {
+            store,
+            ending,
+            clients: AtomicUsize::new(0),
+            news: broadcast::channel(BEHIND_MAX).0,
+            reading: tokio::sync::Mutex::default(),
+            versions: Mutex::default(),
+        }
+    }
+
+    /// Clients that follow at this moment.
+    pub(super) fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place, and begins reading if nobody listened before.
+    async fn join(self: &Arc<Self>) -> Result<(Seat, FollowPlace), Problem> {
+        if self.clients.fetch_add(1, Ordering::Relaxed) >= CLIENTS_MAX {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
+            let detail = format!("{CLIENTS_MAX} clients follow along already; try again later");
+            return Err(Problem::new(Kind::TooMany, detail));
+        }
+        // From here on the place is given back whatever happens.
+        let seat = Seat { tail: Arc::clone(self), news: self.news.subscribe() };
+        let mut reading = self.reading.lock().await;
+        if let Some(place) = *reading {
+            return Ok((seat, place));
+        }
+        let place = self.store.follow_from_now().await?;
+        *reading = Some(place);
+        tokio::spawn(Arc::clone(self).read());
+        Ok((seat, place))
+    }
+
+    /// Reads for everybody, until nobody listens any more.
+    async fn read(self: Arc<Self>) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = self.ending.cancelled() => return,
+            }
+            let mut reading = self.reading.lock().await;
+            if self.news.receiver_count() == 0 {
+                *reading = None;
+                return;
+            }
+            let Some(mut place) = *reading else { return };
+            match self.portion(place).await {
+                Ok(news) => {
+                    for entry in news {
+                        place = entry.place;
+                        let _ = self.news.send(entry);
+                    }
+                    *reading = Some(place);
+                }
+                Err(error) => tracing::debug!("no news: {error}"),
+            }
+        }
+    }
+
+    /// The events after a place.
+    async fn portion(&self, after: FollowPlace) -> Result<Vec<Arc<News>>, StoreError> {
+        let rows = self.store.follow(after, ROWS_MAX).await?;
+        let mut news = Vec::with_capacity(rows.len());
+        for row in rows {
+            let names = self.names(&row).await?;
+            news.push(Arc::new(News { place: row.place, data: written(row, &names) }));
+        }
+        Ok(news)
+    }
+
+    /// The names of the task runs that a row tells of. The version knows all but those of elements.
+    async fn names(&self, row: &FollowRow) -> Result<HashMap<usize, String>, StoreError> {
+        let definition = self.definition(row).await?;
+        let tasks = &definition.pipeline.tasks;
+        let concerned: BTreeSet<usize> = row.changes.iter().filter_map(|change| change.task).collect();
+        let (own, elements): (Vec<usize>, Vec<usize>) =
+            concerned.into_iter().partition(|position| *position < tasks.len());
+        let mut names =
+            if elements.is_empty() { HashMap::new() } else { self.store.task_names(row.run, &elements).await? };
+        names.extend(own.into_iter().map(|position| (position, tasks[position].name.to_string())));
+        Ok(names)
+    }
+
+    async fn definition(&self, row: &FollowRow) -> Result<Arc<Definition>, StoreError> {
+        let is_it = |known: &&Arc<Definition>| {
+            known.version == row.version && known.pipeline.name.as_str() == row.pipeline
+        };
+        let known = self.versions.lock().unwrap_or_else(PoisonError::into_inner).iter().find(is_it).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let read = self.store.definition(&row.pipeline, row.version).await?;
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.push_front(Arc::clone(&read));
+        versions.truncate(VERSIONS_MAX);
+        Ok(read)
+    }
+}
+
+/// A client's place; given back when the client goes.
+struct Seat {
+    tail: Arc<Tail>,
+    news: broadcast::Receiver<Arc<News>>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.tail.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn written(row: FollowRow, names: &HashMap<usize, String>) -> String {
+    let view = EventView {
+        id: row.run.to_string(),
+        run: format!("{}@{}", row.pipeline, row.key),
+        seq: row.place.seq,
+        at: row.at,
+        actor: row.actor,
+        state: row.state,
+        changes: row.changes.iter().map(|change| change_view(change, names)).collect(),
+    };
+    serde_json::to_string(&view).unwrap_or_default()
+}
+
+fn change_view(change: &Transition, names: &HashMap<usize, String>) -> ChangeView {
+    ChangeView {
+        task: change.task.and_then(|position| names.get(&position).cloned()),
+        attempt: change.attempt,
+        from: change.from.clone(),
+        to: change.to.clone(),
+        reason: change.reason.clone(),
+    }
+}
+
+async fn follow_all(call: Call<Nothing, Nothing, Nothing>) -> Result<Response, Problem> {
+    begin(&call.api, None, call.last_event.as_deref()).await
+}
+
+async fn follow_run(call: Call<RunPath, Nothing, Nothing>) -> Result<Response, Problem> {
+    let run = find::run(&call.api.store, &call.path.run).await?;
+    begin(&call.api, Some(run), call.last_event.as_deref()).await
+}
+
+async fn begin(api: &Api, run: Option<RunId>, last_event: Option<&str>) -> Result<Response, Problem> {
+    let seen = last_event.filter(|text| !text.is_empty()).map(str::parse::<FollowPlace>).transpose();
+    let seen = seen.map_err(|()| {
+        Problem::invalid("Last-Event-ID is no id of these events; leave it out to begin with what comes now")
+    })?;
+    let (seat, here) = api.tail.join().await?;
+    let client = Client {
+        seat,
+        run,
+        seen: seen.unwrap_or(here),
+        // Whatever lies between what the client saw and what the reader sends next.
+        behind: true,
+        ready: VecDeque::from([Bytes::from_static(b"retry: 2000\n\n")]),
+        ending: api.ending.clone(),
+    };
+    let mut response = Response::new(Body::from_stream(events(client)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+/// One client that follows along.
+struct Client {
+    seat: Seat,
+    /// Only of this run.
+    run: Option<RunId>,
+    /// Everything up to here was sent, or was not wanted.
+    seen: FollowPlace,
+    /// Whether there may be older events in the store than those that the reader sends next.
+    behind: bool,
+    ready: VecDeque<Bytes>,
+    ending: CancellationToken,
+}
+
+impl Client {
+    fn take(&mut self, news: &News) {
+        if news.place <= self.seen {
+            return;
+        }
+        self.seen = news.place;
+        if self.run.is_none_or(|run| run.0 == news.place.run) {
+            self.ready.push_back(format!("id: {}\ndata: {}\n\n", news.place, news.data).into());
+        }
+    }
+
+    /// Reads a portion of what the client has not seen; the rest follows, or the reader has it.
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        let news = self.seat.tail.portion(self.seen).await?;
+        self.behind = news.len() == usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
+        news.iter().for_each(|entry| self.take(entry));
+        Ok(())
+    }
+}
+
+/// The stream of one client; ends with the server, and where the store fails: the client comes again.
+fn events(client: Client) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(client, |mut client| async move {
+        loop {
+            if let Some(bytes) = client.ready.pop_front() {
+                return Some((Ok(bytes), client));
+            }
+            if client.behind {
+                if let Err(error) = client.catch_up().await {
+                    tracing::debug!("a stream of events ends: {error}");
+                    return None;
+                }
+                continue;
+            }
+            let ending = client.ending.clone();
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(HEARTBEAT_EVERY, client.seat.news.recv()) => heard,
+                () = ending.cancelled() => return None,
+            };
+            match heard {
+                Err(_) => client.ready.push_back(Bytes::from_static(b": still here\n\n")),
+                Ok(Ok(news)) => client.take(&news),
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => client.behind = true,
+                Ok(Err(broadcast::error::RecvError::Closed)) => return None,
+            }
+        }
+    })
+}

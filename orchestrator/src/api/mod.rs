@@ -1,0 +1,232 @@
+//! The REST API that `serve` offers: the same functions of [`crate::service`] that the commands use, over
+//! HTTP. The only place that knows axum.
+//!
+//! | file | what |
+//! |---|---|
+//! | `routes` | the table of operations: reading requests, and what is documented of them |
+//! | `openapi` | that table as OpenAPI 3.1 |
+//! | `guard` | the Host header, tokens and scopes |
+//! | `problem` | refusals as `application/problem+json` |
+//! | `pages` | cursors |
+//! | `pipelines`, `runs`, `changes`, `many`, `backfills`, `overview` | the operations |
+//! | `events` | what happens, as it happens |
+//! | `metrics` | health, readiness, Prometheus |
+//! | `server` | the accept loop and its limits |
+//!
+//! Nothing here decides what may happen to a run, knows SQL, or asks the store without a client.
+
+mod backfills;
+mod changes;
+mod events;
+mod guard;
+mod many;
+mod metrics;
+mod openapi;
+mod overview;
+mod pages;
+mod pipelines;
+mod problem;
+mod routes;
+mod runs;
+mod server;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, Method, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use trunkline_state::store::Store;
+use trunkline_tasks::Registry;
+
+use self::{
+    events::Tail,
+    guard::Guard,
+    metrics::HttpCounts,
+    problem::{Kind, Problem},
+    routes::Routes,
+};
+use crate::{
+    clock::{SharedClock, SharedIds},
+    engine::EngineHandle,
+    service::token::Token,
+};
+
+/// What the API needs.
+#[derive(Debug)]
+pub struct ApiOptions {
+    /// The store, on connections of the API's own.
+    pub store: Store,
+    /// The engine of this process.
+    pub engine: EngineHandle,
+    /// The task types.
+    pub registry: Arc<Registry>,
+    /// What time it is.
+    pub clock: SharedClock,
+    /// Where ids come from.
+    pub ids: SharedIds,
+    /// The environment, for people.
+    pub environment: String,
+    /// Names under which clients reach this server, beside loopback and addresses.
+    pub hosts: Vec<String>,
+    /// The token of this project's folder; none where others than this machine can connect.
+    pub local_token: Option<Token>,
+}
+
+/// What all operations use.
+struct Api {
+    store: Store,
+    engine: EngineHandle,
+    registry: Arc<Registry>,
+    clock: SharedClock,
+    ids: SharedIds,
+    environment: String,
+    guard: Guard,
+    tail: Arc<Tail>,
+    http: HttpCounts,
+    document: Value,
+    ending: CancellationToken,
+}
+
+/// A running API.
+#[derive(Debug)]
+pub struct ApiServer {
+    address: SocketAddr,
+    ending: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl ApiServer {
+    /// Serves on a listener until [`ApiServer::shutdown`].
+    pub fn start(listener: TcpListener, options: ApiOptions) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let ending = CancellationToken::new();
+        let router = router(options, ending.clone());
+        let serving = tokio::spawn(server::serve(listener, router, ending.clone()));
+        Ok(Self { address, ending, serving })
+    }
+
+    /// Where it is reached.
+    pub fn url(&self) -> String {
+        server::url_of(self.address)
+    }
+
+    /// Ends streams, waits a few seconds for answers that are under way.
+    pub async fn shutdown(self) {
+        self.ending.cancel();
+        let _ = self.serving.await;
+    }
+}
+
+fn operations() -> Routes {
+    let routes = Routes::new();
+    let routes = pipelines::add(routes);
+    let routes = runs::add(routes);
+    let routes = changes::add(routes);
+    let routes = many::add(routes);
+    let routes = backfills::add(routes);
+    let routes = overview::add(routes);
+    events::add(routes)
+}
+
+fn router(options: ApiOptions, ending: CancellationToken) -> Router {
+    let ApiOptions { store, engine, registry, clock, ids, environment, hosts, local_token } = options;
+    let mut routes = operations();
+    let document = openapi::document(&mut routes);
+    let api = Arc::new(Api {
+        tail: Arc::new(Tail::new(store.clone(), ending.clone())),
+        store,
+        engine,
+        registry,
+        clock,
+        ids,
+        environment,
+        guard: Guard { hosts, local: local_token },
+        http: HttpCounts::default(),
+        document,
+        ending,
+    });
+    routes
+        .router
+        .route(&format!("{}/openapi.json", routes::PREFIX), get(show_document))
+        .route("/healthz", get(metrics::healthy))
+        .route("/readyz", get(metrics::ready))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), around))
+        .with_state(api)
+}
+
+async fn show_document(State(api): State<Arc<Api>>) -> Response {
+    let mut response = api.document.to_string().into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(routes::JSON));
+    response
+}
+
+async fn nowhere(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::not_found(format!(
+        "there is nothing at {path}; {}/openapi.json says what there is",
+        routes::PREFIX
+    ))
+}
+
+async fn wrong_method(method: Method) -> Problem {
+    Problem::new(Kind::Method, format!("{method} is not for this path; the header `allow` says what is"))
+}
+
+/// Around every request: the name that the server was called by, what browsers are told, the count.
+async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let method = request.method().clone();
+    let mut response = match api.guard.check_host(request.headers(), authority.as_deref()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    api.http.answered(&method, response.status());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_documented_under_a_name_of_its_own() {
+        let mut routes = operations();
+        let names: std::collections::BTreeSet<_> =
+            routes.operations.iter().map(|operation| operation.id).collect();
+        assert_eq!(names.len(), routes.operations.len());
+        let document = openapi::document(&mut routes);
+        let mut list = String::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                list += &format!(
+                    "{:4} {path}  {}\n",
+                    method.to_uppercase(),
+                    operation["description"].as_str().unwrap()
+                );
+            }
+        }
+        insta::assert_snapshot!(list);
+        let text = document.to_string();
+        for (at, _) in text.match_indices("\"$ref\":\"") {
+            let name = text[at + 8..].split('"').next().unwrap().trim_start_matches('#');
+            assert!(document.pointer(name).is_some(), "{name} is not there");
+        }
+    }
+}

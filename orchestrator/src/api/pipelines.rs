@@ -1,0 +1,418 @@
+//! Pipelines: list, one, versions, graph, plan, pause and resume, a run of one.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use trunkline_state::store::{PipelineRow, VersionRow};
+
+use super::{
+    pages::{self, Page},
+    problem::{Kind, Problem},
+    routes::{Call, Nothing, Routes, outline},
+};
+use crate::{
+    definition::{common::trigger_word, params::Given},
+    service::{
+        find,
+        plan::{self, Plan},
+        request::wanted_with,
+        token::Scope,
+        trigger::{Repeatable, Triggered, trigger},
+        views::RunView,
+    },
+};
+
+/// Parameters of one request.
+const PARAMS_MAX: usize = 200;
+/// The longest reason.
+pub(super) const REASON_MAX: usize = 2_000;
+
+pub(super) fn add(routes: Routes) -> Routes {
+    routes
+        .get(outline(Scope::Read, "/pipelines", "list_pipelines", "Pipelines by name"), list)
+        .get(outline(Scope::Read, "/pipelines/{pipeline}", "show_pipeline", "One pipeline"), show)
+        .get(
+            outline(
+                Scope::Read,
+                "/pipelines/{pipeline}/versions",
+                "list_versions",
+                "Its versions, newest first",
+            ),
+            versions,
+        )
+        .get(
+            outline(
+                Scope::Read,
+                "/pipelines/{pipeline}/versions/{version}",
+                "show_version",
+                "One version, with its YAML",
+            ),
+            version,
+        )
+        .get(
+            outline(Scope::Read, "/pipelines/{pipeline}/graph", "show_graph", "Its tasks and their order"),
+            graph,
+        )
+        .post(
+            outline(
+                Scope::Read,
+                "/pipelines/{pipeline}/plan",
+                "plan_run",
+                "The exact requests that a run would make; nothing is started",
+            ),
+            planned,
+        )
+        .post(outline(Scope::Operate, "/pipelines/{pipeline}/runs", "create_run", "Make a run"), create_run)
+        .post(
+            outline(
+                Scope::Operate,
+                "/pipelines/{pipeline}/pause",
+                "pause_pipeline",
+                "Fire no more, and let queued runs wait",
+            ),
+            pause,
+        )
+        .post(outline(Scope::Operate, "/pipelines/{pipeline}/resume", "resume_pipeline", "Go on"), resume)
+}
+
+/// A pipeline in a path.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct PipelinePath {
+    /// Its name.
+    #[schemars(length(min = 1))]
+    pub(super) pipeline: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct VersionPath {
+    /// The pipeline's name.
+    #[schemars(length(min = 1))]
+    pipeline: String,
+    /// The version's number.
+    #[schemars(range(min = 1))]
+    version: i32,
+}
+
+/// Which page of a list.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    /// `next` of the page before.
+    pub(super) cursor: Option<String>,
+    /// At most so many.
+    #[schemars(range(min = 1, max = 200))]
+    pub(super) limit: Option<u32>,
+}
+
+/// A pipeline as it is now.
+#[derive(Serialize, JsonSchema)]
+struct PipelineView {
+    /// Its name.
+    pipeline: String,
+    /// Its current version.
+    version: i32,
+    /// Whether it starts nothing new.
+    paused: bool,
+    /// Whether it was removed by a deploy.
+    removed: bool,
+    /// Runs that hold a place.
+    active_runs: i32,
+    /// Places.
+    max_active_runs: i32,
+    /// Whole runs of one group exclude each other.
+    concurrency_group: Option<String>,
+    /// When it fires next.
+    next_fire_at: Option<Timestamp>,
+}
+
+/// One pipeline with what its current version says.
+#[derive(Serialize, JsonSchema)]
+struct PipelineDetail {
+    #[serde(flatten)]
+    pipeline: PipelineView,
+    /// One line for people.
+    description: String,
+    /// Who is asked when it fails.
+    owner: String,
+    /// Free labels.
+    tags: Vec<String>,
+    /// The zone of its dates.
+    timezone: String,
+    /// The parameters that a run may be given.
+    params: Map<String, Value>,
+    /// Its tasks by name, upstream before downstream.
+    tasks: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct VersionView {
+    /// Its number.
+    version: i32,
+    /// The hash of its contents.
+    sha256: String,
+    /// When it was stored.
+    created_at: Timestamp,
+    /// By whom.
+    created_by: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct VersionDetail {
+    /// Its number.
+    version: i32,
+    /// When it was stored.
+    created_at: Timestamp,
+    /// By whom.
+    created_by: String,
+    /// The YAML as it was read.
+    source: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct GraphView {
+    /// The pipeline.
+    pipeline: String,
+    /// The version.
+    version: i32,
+    /// Its tasks, upstream before downstream.
+    tasks: Vec<GraphTask>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct GraphTask {
+    /// Its name.
+    task: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    operator: String,
+    /// The tasks that it follows.
+    depends_on: Vec<String>,
+    /// When it starts, given those.
+    trigger_rule: String,
+}
+
+/// Which run is wanted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RunBody {
+    /// The date that it covers, such as 2026-11-19; without one, the last complete interval.
+    #[schemars(length(max = 100))]
+    date: Option<String>,
+    /// Its parameters by name.
+    #[serde(default)]
+    params: Map<String, Value>,
+    /// A name for this request: sent again with the same contents, it makes no second run.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.:-]{1,128}$"))]
+    request_id: Option<String>,
+    /// Only say what would be made.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PlanBody {
+    /// The date that it covers; without one, the last complete interval.
+    #[schemars(length(max = 100))]
+    date: Option<String>,
+    /// Its parameters by name.
+    #[serde(default)]
+    params: Map<String, Value>,
+}
+
+/// What became of a wanted run.
+#[derive(Serialize, JsonSchema)]
+struct CreatedView {
+    /// `pipeline@key`.
+    run: String,
+    /// What it covers, and when its schedule fires for it.
+    covers: String,
+    /// What a person should know first.
+    warning: Option<String>,
+    /// Whether this request made it: not so in a preview, and when it was sent before.
+    created: bool,
+    /// The run, if there is one.
+    detail: Option<RunView>,
+}
+
+/// Only a preview, or the deed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SwitchBody {
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct SwitchView {
+    /// The pipeline.
+    pipeline: String,
+    /// Whether it is paused, or would be.
+    paused: bool,
+    /// Whether that changes anything.
+    changed: bool,
+    /// Whether this was only a preview.
+    dry_run: bool,
+}
+
+fn view(row: PipelineRow) -> PipelineView {
+    PipelineView {
+        pipeline: row.name,
+        version: row.version,
+        paused: row.paused,
+        removed: row.removed,
+        active_runs: row.active_runs,
+        max_active_runs: row.max_active_runs,
+        concurrency_group: row.concurrency_group,
+        next_fire_at: row.next_fire_at,
+    }
+}
+
+async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<PipelineView>, Problem> {
+    let limit = pages::limit(call.query.limit)?;
+    let after = call.query.cursor.unwrap_or_default();
+    let rows = call.api.store.pipelines().await?.into_iter().filter(|row| row.name > after);
+    let rows: Vec<PipelineRow> = rows.take(usize::try_from(limit).unwrap_or(0) + 1).collect();
+    Ok(pages::page(rows, limit, |row| row.name.clone(), view))
+}
+
+async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<PipelineDetail, Problem> {
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let definition = call.api.store.definition(&row.name, row.version).await?;
+    let pipeline = &definition.pipeline;
+    let param = |(name, param)| (String::clone(name), serde_json::to_value(param).unwrap_or_default());
+    Ok(PipelineDetail {
+        pipeline: view(row),
+        description: pipeline.description.clone(),
+        owner: pipeline.owner.clone(),
+        tags: pipeline.tags.clone(),
+        timezone: pipeline.timezone.clone(),
+        params: pipeline.params.iter().map(param).collect(),
+        tasks: pipeline.tasks.iter().map(|task| task.name.to_string()).collect(),
+    })
+}
+
+async fn versions(call: Call<PipelinePath, PageQuery, Nothing>) -> Result<Page<VersionView>, Problem> {
+    let limit = pages::limit(call.query.limit)?;
+    let below = pages::read_number(call.query.cursor.as_deref())?;
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let rows = call.api.store.versions(&row.name, below, limit + 1).await?;
+    let view = |row: VersionRow| VersionView {
+        version: row.version,
+        sha256: hex::encode(row.sha256),
+        created_at: row.created_at,
+        created_by: row.created_by,
+    };
+    Ok(pages::page(rows, limit, |row| row.version.to_string(), view))
+}
+
+async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result<VersionDetail, Problem> {
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let number = call.path.version;
+    let stored = call.api.store.version(&row.name, Some(number)).await.map_err(|error| match error {
+        trunkline_state::store::StoreError::NotFound { .. } => Problem::not_found(format!(
+            "{} has no version {number}; its current one is {}",
+            row.name, row.version
+        )),
+        other => other.into(),
+    })?;
+    Ok(VersionDetail {
+        version: stored.version,
+        created_at: stored.created_at,
+        created_by: stored.created_by,
+        source: stored.source,
+    })
+}
+
+async fn graph(call: Call<PipelinePath, Nothing, Nothing>) -> Result<GraphView, Problem> {
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let definition = call.api.store.definition(&row.name, row.version).await?;
+    let tasks = &definition.pipeline.tasks;
+    let task = |task: &trunkline_state::pipeline::Task| GraphTask {
+        task: task.name.to_string(),
+        operator: task.operator.clone(),
+        depends_on: task.depends_on.iter().map(|&upstream| tasks[upstream].name.to_string()).collect(),
+        trigger_rule: trigger_word(task.trigger_rule).to_owned(),
+    };
+    Ok(GraphView { pipeline: row.name, version: row.version, tasks: tasks.iter().map(task).collect() })
+}
+
+async fn planned(call: Call<PipelinePath, Nothing, PlanBody>) -> Result<Plan, Problem> {
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let definition = call.api.store.definition(&row.name, row.version).await?;
+    let now = call.api.clock.now();
+    let given = given(call.body.params)?;
+    let wanted = wanted_with(&definition.pipeline, call.body.date.as_deref(), given, now)?;
+    Ok(plan::plan(&definition.pipeline, &wanted, &call.api.registry, now))
+}
+
+/// Parameters as a program gives them.
+pub(super) fn given(params: Map<String, Value>) -> Result<Vec<(String, Given)>, Problem> {
+    if params.len() > PARAMS_MAX {
+        return Err(Problem::invalid(format!("a run has at most {PARAMS_MAX} params")));
+    }
+    Ok(params.into_iter().map(|(name, value)| (name, Given::Json(value))).collect())
+}
+
+async fn create_run(call: Call<PipelinePath, Nothing, RunBody>) -> Result<CreatedView, Problem> {
+    let (api, body) = (call.api, call.body);
+    if let Some(id) = &body.request_id {
+        check_request_id(id)?;
+    }
+    let row = find::pipeline(&api.store, &call.path.pipeline).await?;
+    if row.removed {
+        return Err(Problem::refused(format!("{} was removed; deploy it again to run it", row.name)));
+    }
+    let definition = api.store.definition(&row.name, row.version).await?;
+    let contents = serde_json::json!([row.name, body.date, body.params]).to_string();
+    let given = given(body.params)?;
+    let wanted = wanted_with(&definition.pipeline, body.date.as_deref(), given, api.clock.now())?;
+    let (label, covers, warning) = (wanted.label.clone(), wanted.covers.clone(), wanted.warning.clone());
+    let (run, created) = if body.dry_run {
+        (api.store.run_with_key(&row.name, &wanted.selected.key).await?, false)
+    } else {
+        let repeatable = body.request_id.as_deref().map(|id| Repeatable { id, contents: &contents });
+        let done = trigger(&api.store, &api.engine, row.version, wanted, repeatable, &call.actor).await?;
+        match done {
+            Triggered::Created(run) => (Some(run), true),
+            Triggered::Repeated(run) => (Some(run), false),
+        }
+    };
+    let detail = match run {
+        Some(run) => Some(RunView::from(&api.store.run(run).await?)),
+        None => None,
+    };
+    let run = detail.as_ref().map_or(label, |run| run.run.clone());
+    Ok(CreatedView { run, covers, warning, created, detail })
+}
+
+fn check_request_id(id: &str) -> Result<(), Problem> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+    if (1..=128).contains(&id.len()) && id.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Invalid, "request_id has 1 to 128 letters, digits, and of _ . : -"))
+}
+
+async fn pause(call: Call<PipelinePath, Nothing, SwitchBody>) -> Result<SwitchView, Problem> {
+    switch(call, true).await
+}
+
+async fn resume(call: Call<PipelinePath, Nothing, SwitchBody>) -> Result<SwitchView, Problem> {
+    switch(call, false).await
+}
+
+async fn switch(call: Call<PipelinePath, Nothing, SwitchBody>, paused: bool) -> Result<SwitchView, Problem> {
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let dry_run = call.body.dry_run;
+    let changed = if dry_run {
+        row.paused != paused
+    } else {
+        let changed = call.api.store.set_paused(&row.name, paused).await?;
+        call.api.store.hint().await?;
+        changed
+    };
+    Ok(SwitchView { pipeline: row.name, paused, changed, dry_run })
+}

@@ -1,0 +1,290 @@
+//! One table of operations: what a request must look like, what it may do, what is answered. The router
+//! and the OpenAPI document are both made of it, from the types of the handlers, so that neither can say
+//! what the other does not do.
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{FromRequestParts as _, Path, Query, Request},
+    http::{HeaderValue, Method, header, request::Parts},
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, on},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    Api,
+    problem::{Kind, Problem},
+};
+use crate::service::token::Scope;
+
+/// Where every operation lies.
+pub(super) const PREFIX: &str = "/api/v1";
+/// The longest body: parameters and lists of tasks, never files.
+const BODY_MAX: usize = 256 * 1024;
+/// The type of what is answered.
+pub(super) const JSON: &str = "application/json";
+
+/// A request as a handler sees it: admitted, read and checked.
+pub(super) struct Call<P, Q, B> {
+    pub(super) api: Arc<Api>,
+    /// Who asks, for the history.
+    pub(super) actor: String,
+    pub(super) path: P,
+    pub(super) query: Q,
+    pub(super) body: B,
+    /// The event that a client of a stream saw last.
+    pub(super) last_event: Option<String>,
+}
+
+/// Nothing is asked for in this part of a request; what stands there all the same is refused.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// What is documented of an operation.
+pub(super) struct Operation {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) scope: Scope,
+    pub(super) path_shape: Schema,
+    pub(super) query_shape: Schema,
+    pub(super) body_shape: Option<Schema>,
+    pub(super) answer: (&'static str, Schema),
+}
+
+/// How an operation is written down.
+#[derive(Clone, Copy)]
+pub(super) struct Outline {
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) scope: Scope,
+}
+
+/// An outline in one line.
+pub(super) const fn outline(
+    scope: Scope,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+) -> Outline {
+    Outline { path, id, summary, scope }
+}
+
+/// The operations, while they are collected.
+pub(super) struct Routes {
+    pub(super) router: Router<Arc<Api>>,
+    pub(super) operations: Vec<Operation>,
+    /// Shapes of what comes in, and of what goes out.
+    pub(super) incoming: SchemaGenerator,
+    pub(super) outgoing: SchemaGenerator,
+}
+
+impl Routes {
+    pub(super) fn new() -> Self {
+        let settings = || {
+            schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = "/components/schemas".into();
+                settings.meta_schema = None;
+            })
+        };
+        Self {
+            router: Router::new(),
+            operations: Vec::new(),
+            incoming: settings().for_deserialize().into_generator(),
+            outgoing: settings().for_serialize().into_generator(),
+        }
+    }
+
+    /// A question.
+    pub(super) fn get<P, Q, A, F, Fut>(mut self, outline: Outline, handler: F) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        Q: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Serialize + JsonSchema + 'static,
+        F: Fn(Call<P, Q, Nothing>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let answer = (JSON, self.outgoing.subschema_for::<A>());
+        self.document::<P, Q>(Method::GET, outline, None, answer);
+        self.route(MethodFilter::GET, outline, move |api, parts, _| {
+            let handler = handler.clone();
+            async move {
+                let call = read::<P, Q, Nothing>(api, outline.scope, parts, Nothing {}).await?;
+                Ok(json(&handler(call).await?))
+            }
+        })
+    }
+
+    /// Something to be done.
+    pub(super) fn post<P, B, A, F, Fut>(mut self, outline: Outline, handler: F) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        B: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Serialize + JsonSchema + 'static,
+        F: Fn(Call<P, Nothing, B>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let answer = (JSON, self.outgoing.subschema_for::<A>());
+        let body = self.incoming.subschema_for::<B>();
+        self.document::<P, Nothing>(Method::POST, outline, Some(body), answer);
+        self.route(MethodFilter::POST, outline, move |api, parts, body| {
+            let handler = handler.clone();
+            async move {
+                // Who may not ask is told so before anything of the body is read.
+                let call = read::<P, Nothing, Nothing>(api, outline.scope, parts.clone(), Nothing {}).await?;
+                let Call { api, actor, path, query, last_event, .. } = call;
+                let body = read_body(&parts, body).await?;
+                Ok(json(&handler(Call { api, actor, path, query, body, last_event }).await?))
+            }
+        })
+    }
+
+    /// A question whose answer goes on: a stream of events.
+    pub(super) fn stream<P, F, Fut>(mut self, outline: Outline, handler: F) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(Call<P, Nothing, Nothing>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, Problem>> + Send + 'static,
+    {
+        let answer = ("text/event-stream", self.outgoing.subschema_for::<String>());
+        self.document::<P, Nothing>(Method::GET, outline, None, answer);
+        self.route(MethodFilter::GET, outline, move |api, parts, _| {
+            let handler = handler.clone();
+            async move {
+                let call = read::<P, Nothing, Nothing>(api, outline.scope, parts, Nothing {}).await?;
+                handler(call).await
+            }
+        })
+    }
+
+    fn document<P: JsonSchema, Q: JsonSchema>(
+        &mut self,
+        method: Method,
+        outline: Outline,
+        body_shape: Option<Schema>,
+        answer: (&'static str, Schema),
+    ) {
+        let path_shape = P::json_schema(&mut self.incoming);
+        let query_shape = Q::json_schema(&mut self.incoming);
+        let Outline { path, id, summary, scope } = outline;
+        self.operations.push(Operation {
+            method,
+            path,
+            id,
+            summary,
+            scope,
+            path_shape,
+            query_shape,
+            body_shape,
+            answer,
+        });
+    }
+
+    fn route<F, Fut>(mut self, method: MethodFilter, outline: Outline, handler: F) -> Self
+    where
+        F: Fn(Arc<Api>, Parts, Body) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, Problem>> + Send + 'static,
+    {
+        let service = move |axum::extract::State(api): axum::extract::State<Arc<Api>>, request: Request| {
+            let handler = handler.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                handler(api, parts, body).await.unwrap_or_else(axum::response::IntoResponse::into_response)
+            }
+        };
+        self.router = self.router.route(&format!("{PREFIX}{}", outline.path), on(method, service));
+        self
+    }
+}
+
+async fn read<P, Q, B>(
+    api: Arc<Api>,
+    scope: Scope,
+    mut parts: Parts,
+    body: B,
+) -> Result<Call<P, Q, B>, Problem>
+where
+    P: DeserializeOwned + Send + 'static,
+    Q: DeserializeOwned + Send + 'static,
+{
+    let actor = api.guard.admit(&api.store, &parts.headers, scope).await?;
+    refuse_nul(&parts)?;
+    let Path(path) = Path::<P>::from_request_parts(&mut parts, &())
+        .await
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the path: {}", error.body_text())))?;
+    let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the query: {}", error.body_text())))?;
+    let last_event =
+        parts.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok(Call { api, actor, path, query, body, last_event })
+}
+
+/// Postgres keeps no NUL in a text, and no name has one.
+fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
+    let text = parts.uri.path_and_query().map(axum::http::uri::PathAndQuery::as_str).unwrap_or_default();
+    if text.contains("%00") {
+        return Err(Problem::new(Kind::Malformed, "the path or query holds a NUL character; leave it out"));
+    }
+    Ok(())
+}
+
+async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body) -> Result<B, Problem> {
+    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+    // Also what keeps pages of other sites from sending one: a browser asks first.
+    if !kind.eq_ignore_ascii_case(JSON) {
+        return Err(Problem::new(
+            Kind::MediaType,
+            "send the body as JSON, with the header `content-type: application/json`",
+        ));
+    }
+    let limited = http_body_util::Limited::new(body, BODY_MAX);
+    let bytes: Bytes = match http_body_util::BodyExt::collect(limited).await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return Err(Problem::new(Kind::TooLarge, format!("a body has at most {BODY_MAX} bytes")));
+        }
+        Err(error) => {
+            return Err(Problem::new(Kind::Malformed, format!("the body did not arrive whole: {error}")));
+        }
+    };
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the body is no JSON: {error}")))?;
+    if holds_nul(&value) {
+        return Err(Problem::invalid("a text of the body holds a NUL character; leave it out"));
+    }
+    // Serde takes a list for a record, field by field; nobody means that.
+    if !value.is_object() {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
+    serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(entries) => entries.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let mut response = Response::new(Body::from(bytes));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+            response
+        }
+        Err(error) => Problem::new(Kind::Internal, format!("the answer cannot be written as JSON: {error}"))
+            .into_response(),
+    }
+}

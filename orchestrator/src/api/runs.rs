@@ -1,0 +1,263 @@
+//! Runs to look at: lists, one with its tasks, its attempts, its history, what it printed, and why it is
+//! not further.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use trunkline_state::{machine::AttemptKey, store::RunPage, words::RunState};
+
+use super::{
+    pages::{self, Page},
+    pipelines::PageQuery,
+    problem::Problem,
+    routes::{Call, Nothing, Routes, outline},
+};
+use crate::service::{
+    Snapshot, find,
+    token::Scope,
+    views::{AttemptView, HistoryView, RunView, TaskView, attempt_view, history_view, task_view},
+    why::Situation,
+};
+
+/// Pieces of output in one answer.
+const PIECES_MAX: i64 = 100;
+
+pub(super) fn add(routes: Routes) -> Routes {
+    routes
+        .get(outline(Scope::Read, "/runs", "list_runs", "Runs, the newest logical date first"), list)
+        .get(outline(Scope::Read, "/runs/{run}", "show_run", "One run with its tasks"), show)
+        .get(outline(Scope::Read, "/runs/{run}/attempts", "list_attempts", "Its attempts"), attempts)
+        .get(outline(Scope::Read, "/runs/{run}/history", "list_history", "What happened to it"), history)
+        .get(outline(Scope::Read, "/runs/{run}/why", "why", "Why it is not further, in a sentence"), why)
+        .get(
+            outline(
+                Scope::Read,
+                "/runs/{run}/tasks/{task}/attempts/{attempt}/log",
+                "show_log",
+                "What an attempt printed",
+            ),
+            log,
+        )
+}
+
+/// A run in a path.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct RunPath {
+    /// Its id, `pipeline@date` or `pipeline@latest`.
+    #[schemars(length(min = 1))]
+    pub(super) run: String,
+}
+
+/// A task of a run in a path.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct TaskPath {
+    /// The run: its id, `pipeline@date` or `pipeline@latest`.
+    #[schemars(length(min = 1))]
+    pub(super) run: String,
+    /// The task's name.
+    #[schemars(length(min = 1))]
+    pub(super) task: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct LogPath {
+    /// The run: its id, `pipeline@date` or `pipeline@latest`.
+    #[schemars(length(min = 1))]
+    run: String,
+    /// The task's name.
+    #[schemars(length(min = 1))]
+    task: String,
+    /// The attempt's number.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    attempt: u32,
+}
+
+/// A state of a run.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StateWord {
+    Queued,
+    Running,
+    Paused,
+    Cancelling,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<StateWord> for RunState {
+    fn from(word: StateWord) -> Self {
+        match word {
+            StateWord::Queued => Self::Queued,
+            StateWord::Running => Self::Running,
+            StateWord::Paused => Self::Paused,
+            StateWord::Cancelling => Self::Cancelling,
+            StateWord::Succeeded => Self::Succeeded,
+            StateWord::Failed => Self::Failed,
+            StateWord::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RunsQuery {
+    /// Of this pipeline only.
+    pipeline: Option<String>,
+    /// In this state only.
+    state: Option<StateWord>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// At most so many.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AttemptsQuery {
+    /// Of this task only.
+    task: Option<String>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// At most so many.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WhyQuery {
+    /// One of its tasks.
+    task: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LogQuery {
+    /// `next` of the answer before.
+    #[schemars(range(max = 2_147_483_647))]
+    from: Option<u32>,
+}
+
+/// A run with its tasks.
+#[derive(Serialize, JsonSchema)]
+struct RunWithTasks {
+    #[serde(flatten)]
+    run: RunView,
+    /// Its tasks, upstream before downstream.
+    tasks: Vec<TaskView>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct WhyView {
+    /// `pipeline@key`.
+    run: String,
+    /// The task that was asked about.
+    task: Option<String>,
+    /// The sentence.
+    why: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LogView {
+    /// `pipeline@key`.
+    run: String,
+    /// The task.
+    task: String,
+    /// The attempt's number.
+    attempt: u32,
+    /// Its state.
+    state: String,
+    /// The output, from where it was asked for.
+    text: String,
+    /// Where the next piece begins: asked again with it, only what is new is answered.
+    next: u32,
+    /// Whether the attempt has ended and all of its output was answered.
+    complete: bool,
+}
+
+async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page<RunView>, Problem> {
+    let query = call.query;
+    let limit = pages::limit(query.limit)?;
+    if let Some(pipeline) = &query.pipeline {
+        find::pipeline(&call.api.store, pipeline).await?;
+    }
+    let page = RunPage {
+        pipeline: query.pipeline,
+        states: query.state.map(RunState::from).into_iter().collect(),
+        from: None,
+        after: query.cursor.as_deref().map(pages::read_run_cursor).transpose()?,
+        limit: limit + 1,
+    };
+    let rows = call.api.store.run_page(&page).await?;
+    let cursor = |row: &trunkline_state::store::RunRow| pages::run_cursor(row.logical_date, row.id);
+    Ok(pages::page(rows, limit, cursor, |row| RunView::from(&row)))
+}
+
+async fn snapshot<Q>(call: &Call<RunPath, Q, Nothing>) -> Result<Snapshot, Problem> {
+    let run = find::run(&call.api.store, &call.path.run).await?;
+    Ok(Snapshot::read(&call.api.store, run).await?)
+}
+
+async fn show(call: Call<RunPath, Nothing, Nothing>) -> Result<RunWithTasks, Problem> {
+    let snapshot = snapshot(&call).await?;
+    let tasks = snapshot.tasks.iter().map(|row| task_view(&snapshot, row)).collect();
+    Ok(RunWithTasks { run: RunView::from(&snapshot.run), tasks })
+}
+
+async fn attempts(call: Call<RunPath, AttemptsQuery, Nothing>) -> Result<Page<AttemptView>, Problem> {
+    let limit = pages::limit(call.query.limit)?;
+    let from: usize = pages::read_number(call.query.cursor.as_deref())?.unwrap_or(0);
+    let snapshot = snapshot(&call).await?;
+    let model = snapshot.as_run();
+    let task = call.query.task.as_deref().map(|name| find::task(&model, name)).transpose()?;
+    // Attempts are only added: what stands at a place stays there, but for those of other tasks.
+    let wanted = snapshot.attempts.iter().filter(|row| task.is_none_or(|task| row.position == task));
+    let rows: Vec<_> = wanted.enumerate().skip(from).take(usize::try_from(limit).unwrap_or(0) + 1).collect();
+    let cursor = |(place, _): &(usize, _)| (place + 1).to_string();
+    Ok(pages::page(rows, limit, cursor, |(_, row)| attempt_view(&snapshot, row)))
+}
+
+async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<Page<HistoryView>, Problem> {
+    let limit = pages::limit(call.query.limit)?;
+    let from: i32 = pages::read_number(call.query.cursor.as_deref())?.unwrap_or(0);
+    let snapshot = snapshot(&call).await?;
+    let rows = call.api.store.history(snapshot.run.id, from, limit + 1).await?;
+    let cursor = |row: &trunkline_state::store::HistoryRow| row.seq.saturating_add(1).to_string();
+    Ok(pages::page(rows, limit, cursor, |row| history_view(&snapshot, &row)))
+}
+
+async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyView, Problem> {
+    let snapshot = snapshot(&call).await?;
+    let model = snapshot.as_run();
+    let task = call.query.task.as_deref().map(|name| find::task(&model, name)).transpose()?;
+    let run = snapshot.label();
+    let situation = Situation::read(&call.api.store, snapshot, call.api.clock.now()).await?;
+    let why = task.map_or_else(|| situation.run(), |task| situation.task(task));
+    Ok(WhyView { run, task: call.query.task, why })
+}
+
+async fn log(call: Call<LogPath, LogQuery, Nothing>) -> Result<LogView, Problem> {
+    let store = &call.api.store;
+    let run = find::run(store, &call.path.run).await?;
+    let snapshot = Snapshot::read(store, run).await?;
+    let task = find::task(&snapshot.as_run(), &call.path.task)?;
+    let number = call.path.attempt;
+    let found = snapshot.attempts.iter().find(|row| row.position == task && row.number == number);
+    let Some(attempt) = found else {
+        let (task, label) = (&call.path.task, snapshot.label());
+        return Err(Problem::not_found(format!("{task} of {label} has no attempt {number}")));
+    };
+    let from = call.query.from.unwrap_or(0);
+    let pieces = store.log_pieces(run, AttemptKey { task, number }, from, PIECES_MAX).await?;
+    let full = pieces.len() == usize::try_from(PIECES_MAX).unwrap_or(usize::MAX);
+    Ok(LogView {
+        run: snapshot.label(),
+        task: call.path.task,
+        attempt: number,
+        state: attempt.state.clone(),
+        next: pieces.last().map_or(from, |piece| piece.chunk.saturating_add(1)),
+        text: pieces.into_iter().map(|piece| piece.body).collect(),
+        complete: attempt.ended_at.is_some() && !full,
+    })
+}

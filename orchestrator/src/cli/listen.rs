@@ -1,0 +1,206 @@
+//! Where `serve` offers its API: the address, who may know it by which name, and the token that whoever
+//! can read this project's folder may use.
+
+use std::{
+    io::{ErrorKind, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use super::{
+    context::{Context, LOCAL_FOLDER, Session},
+    exit::refuse,
+    output::bold,
+};
+use crate::{
+    api::{ApiOptions, ApiServer},
+    engine::EngineHandle,
+    service::token::Token,
+};
+
+/// Where it listens where nobody says where.
+const PORT: u16 = 8377;
+/// The file of the project's own token.
+const TOKEN_FILE: &str = "api-token";
+
+/// What `serve` takes about its API.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ListenArgs {
+    /// Address of the API, or `off` [default: 127.0.0.1:8377, or another port if that is taken]
+    #[arg(long, value_name = "ADDRESS", value_parser = bind)]
+    bind: Option<Bind>,
+    /// A name under which clients reach the API, as their Host header has it; may be repeated
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// A proxy in front speaks TLS: needed to listen where other machines can connect
+    #[arg(long)]
+    behind_proxy: bool,
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bind {
+    Off,
+    Address(SocketAddr),
+}
+
+fn bind(text: &str) -> Result<Bind, String> {
+    if text == "off" {
+        return Ok(Bind::Off);
+    }
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)));
+    address.map(Bind::Address).map_err(|_| format!("write an address such as 127.0.0.1:{PORT}, or off"))
+}
+
+/// Begins to serve the API, if it is wanted, and says where.
+pub(crate) async fn listen(
+    cx: &Context,
+    session: &Session,
+    engine: EngineHandle,
+    args: &ListenArgs,
+) -> anyhow::Result<Option<ApiServer>> {
+    let listener = match args.bind {
+        Some(Bind::Off) => return Ok(None),
+        Some(Bind::Address(address)) => {
+            check(address, args.behind_proxy)?;
+            let listener = TcpListener::bind(address).await;
+            listener.with_context(|| {
+                format!("the API cannot listen on {address}; name another address with --bind")
+            })?
+        }
+        None => anywhere().await?,
+    };
+    let address = listener.local_addr()?;
+    let folder = cx.root()?.join(LOCAL_FOLDER);
+    let local_token = if address.ip().is_loopback() { own_token(cx, &folder) } else { None };
+    let options = ApiOptions {
+        store: session.store.apart(),
+        engine,
+        registry: std::sync::Arc::clone(&session.registry),
+        clock: std::sync::Arc::clone(&cx.clock),
+        ids: std::sync::Arc::clone(&cx.ids),
+        environment: cx.config.environment.clone(),
+        hosts: args.hosts.clone(),
+        local_token,
+    };
+    let local = options.local_token.is_some();
+    let server = ApiServer::start(listener, options)?;
+    let token = if local {
+        format!("token in {}", folder.join(TOKEN_FILE).display())
+    } else {
+        "tokens: `trunkline token create`".to_owned()
+    };
+    cx.output.note(&format!("API {}, {token}", bold(&server.url())));
+    Ok(Some(server))
+}
+
+/// Refuses an address where secrets would travel in the clear.
+fn check(address: SocketAddr, behind_proxy: bool) -> anyhow::Result<()> {
+    if address.ip().is_loopback() || behind_proxy {
+        return Ok(());
+    }
+    refuse(format!(
+        "--bind {address} lets other machines connect, and this server speaks no TLS: tokens would travel in \
+         the clear; put a proxy that speaks TLS in front and say --behind-proxy, or bind to 127.0.0.1:{PORT}"
+    ))
+}
+
+/// The usual port of this machine, or any other if it is taken: several servers work side by side.
+async fn anywhere() -> anyhow::Result<TcpListener> {
+    let usual = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
+    match TcpListener::bind(usual).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+            TcpListener::bind(any).await.context("the API cannot listen on 127.0.0.1")
+        }
+        other => other.with_context(|| format!("the API cannot listen on {usual}; name another with --bind")),
+    }
+}
+
+/// The project's own token. A folder that cannot be written is no reason not to serve.
+fn own_token(cx: &Context, folder: &Path) -> Option<Token> {
+    match kept_token(folder, cx.ids.secret()) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            cx.output.warn(&format!(
+                "{} cannot be written ({error}): the API takes only tokens of `trunkline token create`",
+                folder.join(TOKEN_FILE).display()
+            ));
+            None
+        }
+    }
+}
+
+/// The token in the folder, made if there is none that nobody else can read. Servers that start at the same
+/// moment end up with the same one.
+fn kept_token(folder: &Path, drawn: [u8; 40]) -> std::io::Result<Token> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(TOKEN_FILE);
+    if let Some(token) = read_token(&path)? {
+        return Ok(token);
+    }
+    let token = Token::of(drawn);
+    let fresh = folder.join(format!("{TOKEN_FILE}.{}", token.id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    writeln!(file, "{}", token.reveal())?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&fresh, &path);
+    std::fs::remove_file(&fresh)?;
+    match linked {
+        Ok(()) => Ok(token),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            read_token(&path)?.ok_or_else(|| std::io::Error::other("somebody changes it at this moment"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The token of a file; one that others can read, or that holds no token, is thrown away.
+fn read_token(path: &Path) -> std::io::Result<Option<Token>> {
+    let about = match std::fs::symlink_metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let private = about.is_file() && about.permissions().mode().trailing_zeros() >= 6;
+    let token = if private { Token::read(&std::fs::read_to_string(path)?).ok() } else { None };
+    if token.is_none() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_a_folder_is_kept_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = kept_token(folder.path(), [1; 40]).unwrap();
+        assert_eq!(kept_token(folder.path(), [2; 40]).unwrap(), first);
+        let path = folder.path().join(TOKEN_FILE);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_ne!(kept_token(folder.path(), [2; 40]).unwrap(), first, "others could read it");
+        std::fs::write(&path, "nonsense").unwrap();
+        assert_eq!(kept_token(folder.path(), [3; 40]).unwrap(), Token::of([3; 40]));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left lying about");
+    }
+
+    #[test]
+    fn other_machines_need_a_proxy_in_front() {
+        let open: SocketAddr = "0.0.0.0:8377".parse().unwrap();
+        assert!(check(open, false).unwrap_err().to_string().contains("--behind-proxy"));
+        assert!(check(open, true).is_ok());
+        assert!(check("[::1]:80".parse().unwrap(), false).is_ok());
+        assert_eq!(bind("off"), Ok(Bind::Off));
+        assert_eq!(bind("127.0.0.1"), bind("127.0.0.1:8377"));
+        assert!(bind("everywhere").is_err());
+    }
+}
