@@ -50,6 +50,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 /// Which tasks, and whether it is only a preview.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a request, each by its name")]
 struct ClearBody {
     /// Only these tasks, and what did not run because of them; none named means all.
     #[serde(default)]
@@ -91,6 +92,7 @@ impl From<MarkWord> for Mark {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a request, each by its name")]
 struct MarkBody {
     /// As what they count.
     mark: MarkWord,

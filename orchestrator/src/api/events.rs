@@ -4,7 +4,7 @@
 //! comes back names the last event that it saw, and gets everything since, from whichever server.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, HashMap, VecDeque},
     convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
@@ -70,8 +70,6 @@ struct EventView {
     at: jiff::Timestamp,
     /// Who made it happen.
     actor: String,
-    /// The run's state, as it is by now.
-    state: String,
     /// What changed.
     changes: Vec<ChangeView>,
 }
@@ -217,7 +215,6 @@ fn written(row: FollowRow, names: &HashMap<usize, String>) -> String {
         seq: row.place.seq,
         at: row.at,
         actor: row.actor,
-        state: row.state,
         changes: row.changes.iter().map(|change| change_view(change, names)).collect(),
     };
     serde_json::to_string(&view).unwrap_or_default()

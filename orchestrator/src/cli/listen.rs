@@ -56,24 +56,29 @@ fn bind(text: &str) -> Result<Bind, String> {
     address.map(Bind::Address).map_err(|_| format!("write an address such as 127.0.0.1:{PORT}, or off"))
 }
 
-/// Begins to serve the API, if it is wanted, and says where.
-pub(crate) async fn listen(
-    cx: &Context,
-    session: &Session,
-    engine: EngineHandle,
-    args: &ListenArgs,
-) -> anyhow::Result<Option<ApiServer>> {
-    let listener = match args.bind {
-        Some(Bind::Off) => return Ok(None),
+/// Takes the address of the API, if it is wanted: before anything is begun that a refusal would leave.
+pub(crate) async fn take_address(args: &ListenArgs) -> anyhow::Result<Option<TcpListener>> {
+    match args.bind {
+        Some(Bind::Off) => Ok(None),
         Some(Bind::Address(address)) => {
             check(address, args.behind_proxy)?;
             let listener = TcpListener::bind(address).await;
-            listener.with_context(|| {
+            Ok(Some(listener.with_context(|| {
                 format!("the API cannot listen on {address}; name another address with --bind")
-            })?
+            })?))
         }
-        None => anywhere().await?,
-    };
+        None => Ok(Some(anywhere().await?)),
+    }
+}
+
+/// Begins to serve the API, and says where.
+pub(crate) fn serve_api(
+    cx: &Context,
+    session: &Session,
+    engine: EngineHandle,
+    listener: TcpListener,
+    args: &ListenArgs,
+) -> anyhow::Result<ApiServer> {
     let address = listener.local_addr()?;
     let folder = cx.root()?.join(LOCAL_FOLDER);
     let local_token = if address.ip().is_loopback() { own_token(cx, &folder) } else { None };
@@ -95,7 +100,7 @@ pub(crate) async fn listen(
         "tokens: `trunkline token create`".to_owned()
     };
     cx.output.note(&format!("API {}, {token}", bold(&server.url())));
-    Ok(Some(server))
+    Ok(server)
 }
 
 /// Refuses an address where secrets would travel in the clear.

@@ -15,7 +15,7 @@ use super::{
     context::{Context, Session},
     deploy,
     exit::{Exit, Reported},
-    listen::{ListenArgs, listen},
+    listen::{ListenArgs, serve_api, take_address},
     output::bold,
     validate::counted,
 };
@@ -54,6 +54,7 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit> {
     let project = cx.project()?;
     let session = cx.open(&project).await?;
+    let listener = take_address(&args.listen).await?;
     let mut deployed = None;
     if args.watch {
         // Looked at before they are read: what changes from now on is seen, however long the
@@ -72,7 +73,10 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         cx.output.note(&format!("sandbox {endpoint}"));
     }
     list_schedules(cx, &session).await?;
-    let api = listen(cx, &session, engine.handle(), &args.listen).await?;
+    let api = match listener {
+        Some(listener) => Some(serve_api(cx, &session, engine.handle(), listener, &args.listen)?),
+        None => None,
+    };
     let guard = async {
         match &session.attached {
             Some(attached) => attached.guard().await,

@@ -36,8 +36,6 @@ pub struct FollowRow {
     pub key: String,
     /// The version that it runs.
     pub version: i32,
-    /// The run's state now; it may be later than this commit.
-    pub state: String,
     /// When.
     pub at: Timestamp,
     /// Who made it happen.
@@ -94,7 +92,6 @@ impl Store {
                     pipeline: row.pipeline,
                     key: row.run_key,
                     version: row.version,
-                    state: row.state,
                     at: read_option(Some(row.at)).unwrap_or_default(),
                     actor: row.actor,
                     changes: serde_json::from_value(row.changes).unwrap_or_default(),
