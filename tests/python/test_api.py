@@ -208,7 +208,7 @@ def test_runs_are_made_looked_at_and_changed(project):
         assert server.post(f"/runs/{run}/cancel", {"dry_run": True}, 409)["detail"] == refused
         assert "did you mean" in server.get("/pipelines/dayly", 404)["detail"]
         server.post("/runs/mark", {"runs": "daily", "from": "2026-10-01", "mark": "failed", "tasks": ["load"]})
-        assert server.get(f"/runs/{run}")["state"] == "failed"
+        assert until(lambda: server.ended(run), 60, "the run to end") == "failed"
         cleared = server.post("/runs/clear", {"runs": "daily", "state": "failed", "failed": True})
         assert [(row["run"], row["done"]) for row in cleared["runs"]] == [(run, True)]
         server.post("/runs/clear", {"runs": "daily", "from": "2026-10-02"}, 409)

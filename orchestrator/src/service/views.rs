@@ -188,10 +188,12 @@ struct FailureShape {
     /// The class: `throttled capacity system failed timeout config cancelled lost`.
     class: String,
     /// The service's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     /// The service's own words.
     message: String,
     /// The service's request id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
 
