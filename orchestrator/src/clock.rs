@@ -162,7 +162,9 @@ impl Ids for SeededIds {
 
 fn digest(drawn: [Uuid; 3]) -> [u8; 40] {
     let mut hash = Sha512::new();
-    drawn.iter().for_each(|id| hash.update(id.as_bytes()));
+    for id in drawn {
+        hash.update(id.as_bytes());
+    }
     let mut bytes = [0; 40];
     bytes.copy_from_slice(&hash.finalize()[..40]);
     bytes

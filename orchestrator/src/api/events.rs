@@ -287,7 +287,9 @@ impl Client {
     async fn catch_up(&mut self) -> Result<(), StoreError> {
         let news = self.seat.tail.portion(self.seen).await?;
         self.behind = news.len() == usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
-        news.iter().for_each(|entry| self.take(entry));
+        for entry in news {
+            self.take(&entry);
+        }
         Ok(())
     }
 }
