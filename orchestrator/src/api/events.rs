@@ -174,8 +174,11 @@ impl Tail {
         let concerned: BTreeSet<usize> = row.changes.iter().filter_map(|change| change.task).collect();
         let (own, elements): (Vec<usize>, Vec<usize>) =
             concerned.into_iter().partition(|position| *position < tasks.len());
-        let mut names =
-            if elements.is_empty() { HashMap::new() } else { self.store.task_names(row.run, &elements).await? };
+        let mut names = if elements.is_empty() {
+            HashMap::new()
+        } else {
+            self.store.task_names(row.run, &elements).await?
+        };
         names.extend(own.into_iter().map(|position| (position, tasks[position].name.to_string())));
         Ok(names)
     }

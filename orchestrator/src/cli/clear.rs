@@ -1,6 +1,6 @@
 //! `clear`: run tasks of a run again. Shows exactly what will run, asks, then is like `run`.
 
-use trunkline_state::{ids::RunId, machine::Command};
+use trunkline_state::{ids::RunId, machine::Command, run::Run};
 
 use super::{
     carry::{carry, command_engine},

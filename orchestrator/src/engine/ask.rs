@@ -29,7 +29,12 @@ impl EngineHandle {
         wishes: &[(RunId, Command)],
         actor: &str,
     ) -> Result<Vec<Result<(), AskError>>, StoreError> {
-        let portions = stream::iter(wishes.chunks(PORTION)).map(|portion| self.ask_portion(portion, actor));
+        // Each with what it needs of its own: a future over borrowed wishes could not be spawned.
+        let portions: Vec<Vec<_>> = wishes.chunks(PORTION).map(<[_]>::to_vec).collect();
+        let portions = stream::iter(portions).map(|portion| {
+            let (handle, actor) = (self.clone(), actor.to_owned());
+            async move { handle.ask_portion(&portion, &actor).await }
+        });
         let answers: Vec<Vec<_>> = portions.buffered(PORTIONS_AT_ONCE).try_collect().await?;
         Ok(answers.into_iter().flatten().collect())
     }

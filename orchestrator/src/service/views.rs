@@ -365,7 +365,7 @@ impl RunDetail {
 }
 
 /// What became of a notice about a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct NoticeView {
     /// Its list and its place there: `failure 1`.
     pub notice: String,
