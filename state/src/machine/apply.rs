@@ -25,11 +25,7 @@ impl Stepper<'_> {
                     self.prepared(*task, event);
                 }
             }
-            Event::Expanded { task, generation, items } => {
-                if self.expects_elements(*task, *generation) {
-                    self.expanded(*task, items);
-                }
-            }
+            Event::Expanded { task, generation, items } => self.expanded(*task, *generation, items),
             Event::Accepted { attempt, handle, external_id, reattached, awaits_person } => {
                 if self.is_starting(*attempt) {
                     self.accepted(*attempt, handle, external_id, *reattached);
@@ -142,7 +138,7 @@ impl Stepper<'_> {
                 .is_some_and(|entry| entry.state == TaskState::Queued && entry.attempts + 1 == number)
     }
 
-    fn expects_elements(&self, task: usize, generation: u32) -> bool {
+    pub(super) fn expects_elements(&self, task: usize, generation: u32) -> bool {
         let waits = |entry: &TaskRun| {
             (entry.state, entry.generation) == (TaskState::Queued, generation) && entry.elements.is_none()
         };

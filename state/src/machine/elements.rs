@@ -20,12 +20,14 @@ const NO_ELEMENTS: &str = "`for_each` gave no elements";
 impl Stepper<'_> {
     /// Takes the list of a mapped task that may start: from now on it has these elements, until a
     /// clear asks for the task itself.
-    pub(super) fn expanded(&mut self, task: usize, items: &[Value]) {
+    pub(super) fn expanded(&mut self, task: usize, generation: u32, items: &[Value]) {
+        if !self.expects_elements(task, generation) {
+            return;
+        }
         let Some(for_each) = self.run.task(task).for_each.clone() else { return };
         if items.is_empty() {
             return self.without_elements(task, for_each.on_empty);
         }
-        let generation = self.run.tasks[task].generation;
         for (index, item) in (0_u32..).zip(items) {
             let known = self.run.tasks[task].fan.positions.get(index as usize).copied();
             let position = known.unwrap_or(self.run.tasks.len());
