@@ -218,7 +218,7 @@ fn a_missing_or_a_second_run_and_line_are_found() {
     assert_eq!(broken(|evidence| evidence.fires = Some("tick")), ["I3: the fire of tick made 0 runs"]);
     assert!(broken(|evidence| evidence.audit.clear())[0].starts_with("I13"));
     let doubled = broken(|evidence| {
-        evidence.audit = HashMap::from([("rig-1".to_owned(), Audit { lines: 2, mentions: 2 })])
+        evidence.audit = HashMap::from([("rig-1".to_owned(), Audit { lines: 2, mentions: 2 })]);
     });
     assert!(doubled[0].starts_with("I13: `clear` of rig-1 has 2 lines"), "{doubled:?}");
     assert!(broken(|evidence| evidence.miscounted.push("r".to_owned()))[0].starts_with("I11"));

@@ -14,8 +14,15 @@ use serde::Serialize;
 pub(crate) struct Output {
     json: bool,
     live: bool,
-    silent: bool,
-    in_log: bool,
+    notes: Notes,
+}
+
+/// Where notes and warnings for people go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notes {
+    Stderr,
+    Log,
+    Nowhere,
 }
 
 /// One column's text and whether it is a state, to be coloured as one.
@@ -43,17 +50,17 @@ impl From<String> for Field {
 impl Output {
     /// For this process: moving lines only where stderr is a terminal and a person reads.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, live: !json && std::io::stderr().is_terminal(), silent: false, in_log: false }
+        Self { json, live: !json && std::io::stderr().is_terminal(), notes: Notes::Stderr }
     }
 
     /// For what a command does on the way and nobody asked about: notes and warnings are dropped.
     pub(crate) fn silent() -> Self {
-        Self { json: false, live: false, silent: true, in_log: false }
+        Self { json: false, live: false, notes: Notes::Nowhere }
     }
 
     /// The same, with everything for people as lines of the log: who collects JSON wants nothing else.
     pub(crate) fn in_log(self, in_log: bool) -> Self {
-        Self { in_log, live: self.live && !in_log, ..self }
+        if in_log { Self { notes: Notes::Log, live: false, ..self } } else { self }
     }
 
     /// Whether machines read stdout.
@@ -110,12 +117,10 @@ impl Output {
 
     /// Something a person may want to know, for stderr.
     pub(crate) fn note(self, text: &str) {
-        if self.silent {
-            return;
-        }
-        if self.in_log {
-            tracing::info!("{}", plain(text));
-            return;
+        match self.notes {
+            Notes::Stderr => {}
+            Notes::Log => return tracing::info!("{}", plain(text)),
+            Notes::Nowhere => return,
         }
         let mut stderr = anstream::stderr().lock();
         let _ = writeln!(stderr, "{text}");
@@ -123,7 +128,7 @@ impl Output {
 
     /// Something a person should know, for stderr.
     pub(crate) fn warn(self, text: &str) {
-        if self.in_log {
+        if self.notes == Notes::Log {
             tracing::warn!("{}", plain(text));
             return;
         }
@@ -146,7 +151,7 @@ impl Output {
         for line in lines {
             text.push_str(&format!("\n  caused by: {line}"));
         }
-        if self.in_log {
+        if self.notes == Notes::Log {
             tracing::error!("{}", plain(&text));
             return;
         }

@@ -131,7 +131,9 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     let said = said_by_connection(scope.connections.get(&connection.0), operator, mapping);
     let (settings, mut sites) = settings(reader, entry, mapping, (&word, operator, timeout, said), scope);
     let (for_each, list) = for_each(reader, mapping);
-    sites.iter_mut().for_each(|site| site.element = for_each.is_some());
+    for site in &mut sites {
+        site.element = for_each.is_some();
+    }
     let (when, site) = when.unzip();
     sites.extend(site.flatten());
     sites.extend(list);

@@ -94,7 +94,8 @@ pub struct Templates {
 
 impl std::fmt::Debug for Templates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Templates").field("compiled", &self.environment.templates().count()).finish()
+        let compiled = self.environment.templates().count();
+        f.debug_struct("Templates").field("compiled", &compiled).finish_non_exhaustive()
     }
 }
 
