@@ -69,15 +69,21 @@ fn task_lines(cx: &Context, snapshot: &Snapshot, row: &TaskRow) {
         cx.output.warn(&format!("{}: {warning}", row.task));
     }
     if row.state == TaskState::Failed.word() {
-        let attempts =
-            if row.tries == 1 { "1 attempt".to_owned() } else { format!("{} attempts", row.tries) };
-        cx.output.note(&format!("{} {} after {attempts}", bold(&row.task), state("failed")));
+        let attempts = match row.tries {
+            // Its elements had them.
+            0 => String::new(),
+            1 => " after 1 attempt".to_owned(),
+            more => format!(" after {more} attempts"),
+        };
+        cx.output.note(&format!("{} {}{attempts}", bold(&row.task), state("failed")));
         let message = row.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
         for line in message.lines().take(FAILURE_LINES_MAX) {
             cx.output.note(&format!("  {line}"));
         }
         let label = snapshot.label();
-        cx.output.note(&dim(&format!("  trunkline logs {label} {}", row.task)));
+        let first = snapshot.elements(row.position).find(|element| element.state == row.state);
+        let name = first.map_or_else(|| row.task.clone(), |element| format!("'{}'", element.task));
+        cx.output.note(&dim(&format!("  trunkline logs {label} {name}")));
     }
 }
 
