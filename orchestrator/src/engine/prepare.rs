@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
-    elements::ELEMENTS_MAX,
+    elements::{ELEMENTS_MAX, ITEMS_BYTES_MAX},
     machine::{self, Delta, Effect, Event},
     pipeline::Pipeline,
     run::{Definition, Failure, Run},
@@ -147,6 +147,10 @@ fn expanded(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<
     let items = match list {
         Ok(Value::Array(items)) if items.len() > ELEMENTS_MAX => {
             Err(format!("`for_each` gave {} elements; at most {ELEMENTS_MAX} are taken", items.len()))
+        }
+        // Each item is bounded when it is rendered, and all of them together here.
+        Ok(list @ Value::Array(_)) if list.to_string().len() > ITEMS_BYTES_MAX => {
+            Err(format!("`for_each` gave more than {ITEMS_BYTES_MAX} bytes of elements"))
         }
         Ok(Value::Array(items)) => Ok(items),
         Ok(other) => Err(format!("`for_each` must give a list, and `{words}` gives {}", kind_of(&other))),

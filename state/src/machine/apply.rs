@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     document::Document,
-    run::{Attempt, Failure, StopReason, TaskRun},
+    run::{Attempt, Failure, StopReason},
     words::{AttemptState, RunState, TaskState},
 };
 
@@ -136,13 +136,6 @@ impl Stepper<'_> {
                 .tasks
                 .get(task)
                 .is_some_and(|entry| entry.state == TaskState::Queued && entry.attempts + 1 == number)
-    }
-
-    pub(super) fn expects_elements(&self, task: usize, generation: u32) -> bool {
-        let waits = |entry: &TaskRun| {
-            (entry.state, entry.generation) == (TaskState::Queued, generation) && entry.elements.is_none()
-        };
-        self.run.state == RunState::Running && self.run.tasks.get(task).is_some_and(waits)
     }
 
     fn admitted(&mut self) {

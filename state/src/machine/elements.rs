@@ -49,6 +49,14 @@ impl Stepper<'_> {
         self.spread(task);
     }
 
+    /// Whether this list is wanted: not one that was made before a clear.
+    fn expects_elements(&self, task: usize, generation: u32) -> bool {
+        let waits = |entry: &TaskRun| {
+            (entry.state, entry.generation) == (TaskState::Queued, generation) && entry.elements.is_none()
+        };
+        self.run.state == RunState::Running && self.run.tasks.get(task).is_some_and(waits)
+    }
+
     fn without_elements(&mut self, task: usize, on_empty: OnEmpty) {
         match on_empty {
             OnEmpty::Skip => self.set_task_state(task, TaskState::Skipped, Some(NO_ELEMENTS.to_owned())),
