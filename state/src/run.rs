@@ -13,6 +13,7 @@ use crate::{
     document::Document,
     elements::{Element, Fan},
     ids::{RunId, attempt_id},
+    machine::Upcoming,
     pipeline::Pipeline,
     schedule::Interval,
     words::{AttemptState, RunState, TaskState},
@@ -356,6 +357,12 @@ impl Run {
             &self.task_name(task),
             number,
         )
+    }
+
+    /// The next attempt of one of its task runs, if it becomes ready as it stands.
+    pub fn upcoming(&self, task: usize) -> Upcoming {
+        let entry = &self.tasks[task];
+        Upcoming { task, generation: entry.generation, number: entry.attempts + 1 }
     }
 
     /// When the run wants a [`crate::machine::Event::Tick`] next.

@@ -288,6 +288,10 @@ impl World {
             assert!(change.new || stored.is_some(), "an attempt changed that is not live in the store");
             let live = self.store.run.tasks[change.task].attempt.as_ref();
             assert!(!change.new || live.is_none(), "a second live attempt of one task");
+            if change.new {
+                let request: Value = change.attempt.request.read().unwrap();
+                assert_eq!(request["generation"], change.attempt.generation, "a request from before a clear");
+            }
             if change.attempt.state.is_terminal() {
                 self.store.ended_attempts.insert(key, change.attempt.clone());
             }
@@ -299,14 +303,14 @@ impl World {
     fn perform(&mut self, place: usize, effect: Effect) {
         match effect {
             Effect::Admit => self.tell(place, Event::Admitted),
-            Effect::Prepare { task, .. } if self.wants_elements(place, task) => {
-                let generation = self.replicas[place].held.as_ref().unwrap().run.tasks[task].generation;
+            Effect::Prepare { next } if self.wants_elements(place, next.task) => {
                 let items = items(&mut self.chance);
-                self.tell(place, Event::Expanded { task, generation, items });
+                self.tell(place, Event::Expanded { next, items });
             }
-            Effect::Prepare { task, number } => {
-                let request = json!({ "rendering": self.render() }).into();
-                self.tell(place, Event::Prepared { task, number, request, baseline: Document::null() });
+            Effect::Prepare { next } => {
+                // Told at once or much later, when the task may have been cleared.
+                let request = json!({ "rendering": self.render(), "generation": next.generation }).into();
+                self.tell(place, Event::Prepared { next, request, baseline: Document::null() });
             }
             Effect::Send { attempt } => self.send(place, attempt),
             Effect::Find { attempt } if self.is(Mutant::SendForFind) => self.send(place, attempt),

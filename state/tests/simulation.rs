@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
     ids::RunId,
-    machine::{self, AttemptKey, Command, Delta, Effect, Event, Mark, NoticeOutcome, Resolution},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event, Mark, NoticeOutcome, Resolution, Upcoming},
     pipeline::TriggerRule,
     run::{Attempt, Definition, Failure, Installation, Run, Trigger},
     words::{AttemptState, RunState, TaskState},
@@ -208,30 +208,11 @@ impl World {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Admit => self.decide(Event::Admitted),
-            Effect::Prepare { task, .. } if self.wants_elements(task) => {
-                let items = items(&mut self.chance);
-                // From a generation that may be over.
-                let behind = u32::from(self.hostile && self.chance.percent(5));
-                let generation = self.run.tasks[task].generation - behind;
-                self.decide(Event::Expanded { task, generation, items });
-                if behind > 0 {
-                    self.effects.push(effect);
+            Effect::Prepare { next } => {
+                if self.hostile && self.chance.percent(5) {
+                    self.prepare_late(next);
                 }
-            }
-            Effect::Prepare { task, number } => {
-                let rolls = if self.is_mapped(task) { 2 } else { 30 };
-                let event = match if self.hostile { self.chance.below(rolls) } else { 29 } {
-                    0 => {
-                        Event::PrepareFailed { task, number, failure: Failure::new("system", "no baseline") }
-                    }
-                    1 => Event::Unwanted { task, number, reason: "`when` says no".into() },
-                    _ => Event::Prepared {
-                        task,
-                        number,
-                        request: json!({"n": number}).into(),
-                        baseline: Document::null(),
-                    },
-                };
+                let event = self.prepared(next);
                 self.decide(event);
             }
             Effect::Send { attempt } => self.send(attempt),
@@ -239,6 +220,33 @@ impl World {
             Effect::Watch { attempt } => self.watch(attempt),
             Effect::Stop { attempt } => self.stop(attempt),
         }
+    }
+
+    fn prepared(&mut self, next: Upcoming) -> Event {
+        if self.wants_elements(next.task) {
+            return Event::Expanded { next, items: items(&mut self.chance) };
+        }
+        let rolls = if self.is_mapped(next.task) { 2 } else { 30 };
+        match if self.hostile { self.chance.below(rolls) } else { 29 } {
+            0 => Event::PrepareFailed { next, failure: Failure::new("system", "no baseline") },
+            1 => Event::Unwanted { next, reason: "`when` says no".into() },
+            _ => {
+                let request = json!({"n": next.number}).into();
+                Event::Prepared { next, request, baseline: Document::null() }
+            }
+        }
+    }
+
+    /// What was prepared for a generation that is over arrives now: nothing follows from it.
+    fn prepare_late(&mut self, next: Upcoming) {
+        let ready = |run: &Run| {
+            let task = &run.tasks[next.task];
+            (run.tasks.len(), task.state, task.attempts)
+        };
+        let before = ready(&self.run);
+        let late = self.prepared(Upcoming { generation: next.generation - 1, ..next });
+        self.decide(late);
+        assert_eq!(before, ready(&self.run), "a request from before a clear");
     }
 
     fn is_mapped(&self, task: usize) -> bool {

@@ -25,7 +25,8 @@ async fn a_run_survives_the_way_to_the_store_and_back() {
     let definition = deployed(&store, pipeline("p", 2, 4, None)).await;
     let (mut run, delta) = new_run(&store, &definition, 10, "a").await;
     assert_eq!(create(&store, &run, &delta).await, Created::Placed);
-    let delta = machine::step(&mut run, &[done(FIRST), prepared(1, 1)], NOW);
+    let next = run.upcoming(1);
+    let delta = machine::step(&mut run, &[done(FIRST), prepared(next)], NOW);
     assert!(save(&store, &run, 1, &delta).await.unwrap());
 
     let other = fixture.replica(2).await;
@@ -193,7 +194,8 @@ async fn a_clear_reopens_and_keeps_the_past() {
     let delta = machine::ask(&mut run, "user:test", &clear, NOW).unwrap();
     assert!(save(&store, &run, fence, &delta).await.unwrap());
     assert!(store.take_place(run.id, fence).await.unwrap());
-    let delta = machine::step(&mut run, &[Event::Admitted, prepared(0, 2)], NOW);
+    let next = run.upcoming(0);
+    let delta = machine::step(&mut run, &[Event::Admitted, prepared(next)], NOW);
     assert!(save(&store, &run, fence, &delta).await.unwrap());
     let attempts = store.attempts(run.id).await.unwrap();
     let seen: Vec<_> = attempts.iter().map(|row| (row.number, row.generation, row.state.as_str())).collect();
@@ -364,7 +366,7 @@ async fn a_commit_takes_many_attempts_that_changed_twice() {
     create(&store, &run, &delta).await;
 
     let mut events = vec![done(FIRST)];
-    events.extend((1..40).map(|task| prepared(task, 1)));
+    events.extend((1..40).map(|task| prepared(run.upcoming(task))));
     let mut delta = machine::step(&mut run, &events, NOW);
     let cancel = Command::Cancel { task: None, reason: None };
     delta.merge(machine::ask(&mut run, "user:test", &cancel, NOW).unwrap());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use trunkline_state::{
     document::Document,
     ids::RunId,
-    machine::{AttemptKey, Effect, Event},
+    machine::{AttemptKey, Effect, Event, Upcoming},
     run::{Attempt, Failure, Run},
 };
 use trunkline_tasks::{
@@ -26,7 +26,7 @@ pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect
     let id = run.id;
     match *effect {
         Effect::Admit => admit(shared, id, fence),
-        Effect::Prepare { task, number } => look_and_prepare(shared, run, fence, task, number),
+        Effect::Prepare { next } => look_and_prepare(shared, run, fence, next),
         Effect::Find { attempt } => {
             let sending = run.live_attempt(attempt.task, attempt.number).is_some_and(Attempt::is_sending);
             // Overtaken by a person's word in the same commit: the call's own end leads to a new look.
@@ -84,25 +84,24 @@ pub(super) fn admit_later(shared: &Arc<Shared>, run: RunId, fence: i64) {
     });
 }
 
-fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, number: u32) {
+fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, next: Upcoming) {
     let id = run.id;
-    let failed = move |failure| Event::PrepareFailed { task, number, failure };
-    if let Some(event) = prepare::without_request(shared, run, task, number) {
+    let failed = move |failure| Event::PrepareFailed { next, failure };
+    if let Some(event) = prepare::without_request(shared, run, next) {
         return shared.report(id, fence, event);
     }
-    let rendered = match prepare::Rendered::of(shared, run, task, number) {
+    let rendered = match prepare::Rendered::of(shared, run, next) {
         Ok(rendered) => rendered,
         Err(failure) => return shared.report(id, fence, failed(failure)),
     };
-    let (generation, is_retry) = (run.tasks[task].generation, run.tasks[task].tries > 0);
-    let operator = run.task(task).operator.clone();
+    let is_retry = run.tasks[next.task].tries > 0;
+    let operator = run.task(next.task).operator.clone();
     let clients = shared.clients(&run.definition);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let Some(operator) = shared.registry.get(&operator) else { return };
         let wants_previous = is_retry && operator.follows_previous();
-        let previous =
-            if wants_previous { previous_job(&shared, id, task, number, generation).await } else { None };
+        let previous = if wants_previous { previous_job(&shared, id, next).await } else { None };
         let mut request = match rendered.request(&shared, previous.as_ref()) {
             Ok(request) => request,
             Err(failure) => return shared.report(id, fence, failed(failure)),
@@ -119,7 +118,7 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
                 Ok(baseline) => {
                     let baseline = if mutant::is_planted("no_baseline") { Value::Null } else { baseline };
                     let (request, baseline) = (Document::of(&request), Document::of(&baseline));
-                    shared.report(id, fence, Event::Prepared { task, number, request, baseline });
+                    shared.report(id, fence, Event::Prepared { next, request, baseline });
                     return;
                 }
                 // Being slowed down, or credentials that have just ended, use up no retry and fail
@@ -144,20 +143,15 @@ fn look_and_prepare(shared: &Arc<Shared>, run: &Run, fence: i64, task: usize, nu
 
 /// The job of the attempt before this one, of the same generation. Asked of the store, because memory keeps only
 /// attempts that have not ended.
-async fn previous_job(
-    shared: &Shared,
-    run: RunId,
-    task: usize,
-    number: u32,
-    generation: u32,
-) -> Option<Handle> {
+async fn previous_job(shared: &Shared, run: RunId, next: Upcoming) -> Option<Handle> {
+    let before = (next.task, next.number.saturating_sub(1), next.generation);
     loop {
         match shared.store.attempts(run).await {
             Ok(attempts) => {
-                let before = attempts.into_iter().find(|attempt| {
-                    (attempt.position, attempt.number + 1, attempt.generation) == (task, number, generation)
-                })?;
-                return before.handle.as_ref().and_then(convert::handle);
+                let previous = attempts
+                    .into_iter()
+                    .find(|attempt| (attempt.position, attempt.number, attempt.generation) == before)?;
+                return previous.handle.as_ref().and_then(convert::handle);
             }
             Err(error) => {
                 tracing::warn!(run.id = %run, "could not read the attempt before: {}", super::chain(&error));
@@ -184,9 +178,8 @@ pub(super) fn begin_send(shared: &Arc<Shared>, run: &Run, fence: i64, key: Attem
 fn job(shared: &Arc<Shared>, run: &Run, fence: i64, key: AttemptKey) -> Option<Job> {
     let attempt = run.live_attempt(key.task, key.number)?;
     let stored = if mutant::is_planted("rendered_again") {
-        prepare::Rendered::of(shared, run, key.task, key.number)
-            .and_then(|rendered| rendered.request(shared, None))
-            .ok()
+        let again = Upcoming { task: key.task, generation: attempt.generation, number: key.number };
+        prepare::Rendered::of(shared, run, again).and_then(|rendered| rendered.request(shared, None)).ok()
     } else {
         convert::request(&attempt.request)
     };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use trunkline_state::{
     document::Document,
     elements::{ELEMENTS_MAX, ITEMS_BYTES_MAX},
-    machine::{self, Delta, Effect, Event},
+    machine::{self, Delta, Effect, Event, Upcoming},
     pipeline::Pipeline,
     run::{Definition, Failure, Run},
 };
@@ -57,8 +57,7 @@ pub(super) fn follow(shared: &Shared, run: &mut Run, mut delta: Delta, now: Time
         if ready.is_empty() {
             return delta;
         }
-        let events: Vec<Event> =
-            ready.into_iter().map(|(task, number)| prepared(shared, run, task, number)).collect();
+        let events: Vec<Event> = ready.into_iter().map(|next| prepared(shared, run, next)).collect();
         delta.merge(machine::step(run, &events, now));
     }
 }
@@ -67,21 +66,21 @@ pub(super) fn follow(shared: &Shared, run: &mut Run, mut delta: Delta, now: Time
 /// effect, because a new run holds no ended attempt yet.
 pub(super) fn follow_births(shared: &Shared, run: &mut Run, mut delta: Delta, now: Timestamp) -> Delta {
     let mut events = Vec::new();
-    for (task, number) in take_ready(shared, run, &mut delta) {
-        match prepared(shared, run, task, number) {
+    for next in take_ready(shared, run, &mut delta) {
+        match prepared(shared, run, next) {
             event @ Event::Prepared { .. } => events.push(event),
-            _ => delta.effects.push(Effect::Prepare { task, number }),
+            _ => delta.effects.push(Effect::Prepare { next }),
         }
     }
     delta.merge(machine::step(run, &events, now));
     delta
 }
 
-fn take_ready(shared: &Shared, run: &Run, delta: &mut Delta) -> Vec<(usize, u32)> {
+fn take_ready(shared: &Shared, run: &Run, delta: &mut Delta) -> Vec<Upcoming> {
     let mut ready = Vec::new();
     delta.effects.retain(|effect| match effect {
-        Effect::Prepare { task, number } if !needs_look(shared, run, *task) => {
-            ready.push((*task, *number));
+        Effect::Prepare { next } if !needs_look(shared, run, next.task) => {
+            ready.push(*next);
             false
         }
         _ => true,
@@ -115,22 +114,20 @@ fn names_secrets(settings: &Value) -> bool {
 }
 
 /// The event that preparing one attempt leads to, without a baseline.
-pub(super) fn prepared(shared: &impl Means, run: &Run, task: usize, number: u32) -> Event {
-    if let Some(event) = without_request(shared, run, task, number) {
+pub(super) fn prepared(shared: &impl Means, run: &Run, next: Upcoming) -> Event {
+    if let Some(event) = without_request(shared, run, next) {
         return event;
     }
-    match Rendered::of(shared, run, task, number).and_then(|rendered| rendered.request(shared, None)) {
-        Ok(request) => {
-            Event::Prepared { task, number, request: Document::of(&request), baseline: Document::null() }
-        }
-        Err(failure) => Event::PrepareFailed { task, number, failure },
+    match Rendered::of(shared, run, next).and_then(|rendered| rendered.request(shared, None)) {
+        Ok(request) => Event::Prepared { next, request: Document::of(&request), baseline: Document::null() },
+        Err(failure) => Event::PrepareFailed { next, failure },
     }
 }
 
 /// What comes before a task's first attempt of a generation, or in place of it: what its `when` says,
 /// and the list of a mapped task.
-pub(super) fn without_request(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<Event> {
-    unwanted(shared, run, task, number).or_else(|| expanded(shared, run, task, number))
+pub(super) fn without_request(shared: &impl Means, run: &Run, next: Upcoming) -> Option<Event> {
+    unwanted(shared, run, next).or_else(|| expanded(shared, run, next))
 }
 
 /// Whether a task is a mapped one whose list has to be made.
@@ -138,11 +135,11 @@ fn wants_elements(run: &Run, task: usize) -> bool {
     run.task(task).for_each.is_some() && run.tasks[task].element.is_none()
 }
 
-fn expanded(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<Event> {
-    let for_each = run.task(task).for_each.as_ref().filter(|_| wants_elements(run, task))?;
+fn expanded(shared: &impl Means, run: &Run, next: Upcoming) -> Option<Event> {
+    let for_each = run.task(next.task).for_each.as_ref().filter(|_| wants_elements(run, next.task))?;
     let templates = shared.templates(&run.definition);
-    let list = templates
-        .render_list(&for_each.items, || task_context(&templates, run, task, number, &for_each.items));
+    let list =
+        templates.render_list(&for_each.items, || task_context(&templates, run, next, &for_each.items));
     let words = for_each.items.as_str().unwrap_or("the list");
     let items = match list {
         Ok(Value::Array(items)) if items.len() > ELEMENTS_MAX => {
@@ -157,8 +154,8 @@ fn expanded(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<
         Err(error) => Err(format!("`for_each`: {}", error.message)),
     };
     Some(match items {
-        Ok(items) => Event::Expanded { task, generation: run.tasks[task].generation, items },
-        Err(message) => Event::PrepareFailed { task, number, failure: Failure::new("config", message) },
+        Ok(items) => Event::Expanded { next, items },
+        Err(message) => Event::PrepareFailed { next, failure: Failure::new("config", message) },
     })
 }
 
@@ -175,22 +172,22 @@ fn kind_of(value: &Value) -> &'static str {
 
 /// What a task's `when` has against its first attempt of a generation, if anything. A mapped task's is
 /// asked once, before its list is made.
-fn unwanted(shared: &impl Means, run: &Run, task: usize, number: u32) -> Option<Event> {
-    let condition = run.task(task).when.as_ref()?;
-    if run.tasks[task].tries > 0 || run.tasks[task].element.is_some() {
+fn unwanted(shared: &impl Means, run: &Run, next: Upcoming) -> Option<Event> {
+    let condition = run.task(next.task).when.as_ref()?;
+    let entry = &run.tasks[next.task];
+    if entry.tries > 0 || entry.element.is_some() {
         return None;
     }
     let templates = shared.templates(&run.definition);
     let asked = json!({ "when": condition });
-    let failed = |message: String| {
-        Some(Event::PrepareFailed { task, number, failure: Failure::new("config", message) })
-    };
-    match templates.render_with(&asked, || task_context(&templates, run, task, number, &asked)) {
+    let failed =
+        |message: String| Some(Event::PrepareFailed { next, failure: Failure::new("config", message) });
+    match templates.render_with(&asked, || task_context(&templates, run, next, &asked)) {
         Ok(answer) => {
             let answer = &answer["when"];
             match answer.as_bool().or_else(|| answer.as_str()?.parse().ok()) {
                 Some(true) => None,
-                Some(false) => Some(Event::Unwanted { task, number, reason: no(condition) }),
+                Some(false) => Some(Event::Unwanted { next, reason: no(condition) }),
                 None => failed(format!("`when` must give true or false, and `{condition}` gives {answer}")),
             }
         }
@@ -214,17 +211,17 @@ pub(super) struct Rendered {
 
 impl Rendered {
     /// Renders a task's settings.
-    pub(super) fn of(shared: &impl Means, run: &Run, task: usize, number: u32) -> Result<Self, Failure> {
-        let (templates, settings) = (shared.templates(&run.definition), &run.task(task).settings);
+    pub(super) fn of(shared: &impl Means, run: &Run, next: Upcoming) -> Result<Self, Failure> {
+        let (templates, settings) = (shared.templates(&run.definition), &run.task(next.task).settings);
         let settings = templates
-            .render_with(settings, || task_context(&templates, run, task, number, settings))
+            .render_with(settings, || task_context(&templates, run, next, settings))
             .map_err(|error| Failure::new("config", error.to_string()))?;
         Ok(Self {
             definition: Arc::clone(&run.definition),
-            task: run.home(task),
+            task: run.home(next.task),
             settings,
-            attempt_id: run.attempt_id(task, number),
-            generation: run.tasks[task].generation,
+            attempt_id: run.attempt_id(next.task, next.number),
+            generation: next.generation,
             label: run.label(),
         })
     }
@@ -252,16 +249,10 @@ impl Rendered {
 }
 
 /// What the templates of one attempt may read; of outputs only those that they name.
-fn task_context(
-    templates: &Templates,
-    run: &Run,
-    task: usize,
-    number: u32,
-    settings: &Value,
-) -> RenderContext {
+fn task_context(templates: &Templates, run: &Run, next: Upcoming, settings: &Value) -> RenderContext {
     let named = templates.tasks_named(settings);
-    let mut cx = context(run, Some(number), |task| named.contains(task));
-    cx.item = run.tasks[task].element.as_ref().map(|element| (element.index, element.item.clone()));
+    let mut cx = context(run, Some(next.number), |task| named.contains(task));
+    cx.item = run.tasks[next.task].element.as_ref().map(|element| (element.index, element.item.clone()));
     cx
 }
 

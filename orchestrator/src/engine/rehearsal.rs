@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use trunkline_state::{
     document::Document,
     ids::RunId,
-    machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, NoticeRequest},
+    machine::{self, AttemptKey, Command, Delta, Effect, Event, NoticeOutcome, NoticeRequest, Upcoming},
     pipeline::{Notice, NoticeLink, Pipeline},
     run::{Attempt, Definition, Failure, Installation, Run},
     store::{AttemptRow, RunRow, TaskRow},
@@ -187,8 +187,8 @@ impl Rehearsal<'_> {
 
     fn perform(&mut self, effect: &Effect) -> Result<(), String> {
         match *effect {
-            Effect::Prepare { task, number } => {
-                let event = self.prepared(task, number);
+            Effect::Prepare { next } => {
+                let event = self.prepared(next);
                 self.decide(&event)
             }
             Effect::Send { attempt } => self.send(attempt),
@@ -198,21 +198,21 @@ impl Rehearsal<'_> {
         }
     }
 
-    fn prepared(&self, task: usize, number: u32) -> Event {
-        let follows = self.operator(task).is_some_and(|operator| operator.follows_previous());
-        let previous = self.attempts.get(&(task, number.saturating_sub(1)));
+    fn prepared(&self, next: Upcoming) -> Event {
+        let follows = self.operator(next.task).is_some_and(|operator| operator.follows_previous());
+        let previous = self.attempts.get(&(next.task, next.number.saturating_sub(1)));
         let previous = previous.filter(|_| follows).and_then(|attempt| attempt.handle.as_ref());
         let Some(previous) = previous.and_then(convert::handle) else {
-            return prepare::prepared(&self.stage, &self.run, task, number);
+            return prepare::prepared(&self.stage, &self.run, next);
         };
-        let request = prepare::Rendered::of(&self.stage, &self.run, task, number)
+        let request = prepare::Rendered::of(&self.stage, &self.run, next)
             .and_then(|rendered| rendered.request(&self.stage, Some(&previous)));
         match request {
             Ok(request) => {
                 let (request, baseline) = (Document::of(&request), Document::null());
-                Event::Prepared { task, number, request, baseline }
+                Event::Prepared { next, request, baseline }
             }
-            Err(failure) => Event::PrepareFailed { task, number, failure },
+            Err(failure) => Event::PrepareFailed { next, failure },
         }
     }
 

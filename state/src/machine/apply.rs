@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    AttemptChange, AttemptKey, Effect, Event, NoticeOutcome, RUN_TIMEOUT_REASON, STOP_REPEAT, Stepper, legal,
-    retry,
+    AttemptChange, AttemptKey, Effect, Event, NoticeOutcome, RUN_TIMEOUT_REASON, STOP_REPEAT, Stepper,
+    Upcoming, legal, retry,
 };
 use crate::{
     document::Document,
@@ -18,14 +18,14 @@ impl Stepper<'_> {
         match event {
             Event::Admitted => self.admitted(),
             Event::Tick => self.tick(),
-            Event::Prepared { task, number, .. }
-            | Event::PrepareFailed { task, number, .. }
-            | Event::Unwanted { task, number, .. } => {
-                if self.expects(*task, *number) {
-                    self.prepared(*task, event);
+            Event::Prepared { next, .. }
+            | Event::Expanded { next, .. }
+            | Event::PrepareFailed { next, .. }
+            | Event::Unwanted { next, .. } => {
+                if self.expects(*next) {
+                    self.prepared(next.task, event);
                 }
             }
-            Event::Expanded { task, generation, items } => self.expanded(*task, *generation, items),
             Event::Accepted { attempt, handle, external_id, reattached, awaits_person } => {
                 if self.is_starting(*attempt) {
                     self.accepted(*attempt, handle, external_id, *reattached);
@@ -91,6 +91,7 @@ impl Stepper<'_> {
             Event::Prepared { request, baseline, .. } => {
                 self.begin_attempt(task, request.clone(), baseline.clone());
             }
+            Event::Expanded { items, .. } => self.expanded(task, items),
             Event::PrepareFailed { failure, .. } => self.prepare_failed(task, failure),
             Event::Unwanted { reason, .. } => {
                 self.set_task_state(task, TaskState::Skipped, Some(reason.clone()));
@@ -129,13 +130,14 @@ impl Stepper<'_> {
                 .is_some_and(|attempt| attempt.intent_at == intent_at && !attempt.sending)
     }
 
-    fn expects(&self, task: usize, number: u32) -> bool {
+    /// Whether this attempt is still the one that is to come: not after a clear, nor twice.
+    fn expects(&self, next: Upcoming) -> bool {
         self.run.state == RunState::Running
-            && self
-                .run
-                .tasks
-                .get(task)
-                .is_some_and(|entry| entry.state == TaskState::Queued && entry.attempts + 1 == number)
+            && self.run.tasks.get(next.task).is_some_and(|entry| {
+                entry.state == TaskState::Queued
+                    && entry.elements.is_none()
+                    && self.run.upcoming(next.task) == next
+            })
     }
 
     fn admitted(&mut self) {

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    machine::{event::AttemptKey, legal::IllegalTransition},
+    machine::{
+        event::{AttemptKey, Upcoming},
+        legal::IllegalTransition,
+    },
     run::Attempt,
 };
 
@@ -75,10 +78,8 @@ pub enum Effect {
     Admit,
     /// Render and prepare a queued task's next attempt.
     Prepare {
-        /// The task.
-        task: usize,
-        /// The number that the attempt will have.
-        number: u32,
+        /// Which attempt.
+        next: Upcoming,
     },
     /// Send a start whose intent is committed by this very delta.
     Send {

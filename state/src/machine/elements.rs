@@ -20,10 +20,8 @@ const NO_ELEMENTS: &str = "`for_each` gave no elements";
 impl Stepper<'_> {
     /// Takes the list of a mapped task that may start: from now on it has these elements, until a
     /// clear asks for the task itself.
-    pub(super) fn expanded(&mut self, task: usize, generation: u32, items: &[Value]) {
-        if !self.expects_elements(task, generation) {
-            return;
-        }
+    pub(super) fn expanded(&mut self, task: usize, items: &[Value]) {
+        let generation = self.run.tasks[task].generation;
         let Some(for_each) = self.run.task(task).for_each.clone() else { return };
         if items.is_empty() {
             return self.without_elements(task, for_each.on_empty);
@@ -47,14 +45,6 @@ impl Stepper<'_> {
         self.delta.expansions.insert(task);
         self.run.recount();
         self.spread(task);
-    }
-
-    /// Whether this list is wanted: not one that was made before a clear.
-    fn expects_elements(&self, task: usize, generation: u32) -> bool {
-        let waits = |entry: &TaskRun| {
-            (entry.state, entry.generation) == (TaskState::Queued, generation) && entry.elements.is_none()
-        };
-        self.run.state == RunState::Running && self.run.tasks.get(task).is_some_and(waits)
     }
 
     fn without_elements(&mut self, task: usize, on_empty: OnEmpty) {

@@ -17,6 +17,18 @@ pub struct AttemptKey {
     pub number: u32,
 }
 
+/// The next attempt of a task that is ready, before it exists. What was prepared for any other is
+/// ignored: in another generation, its upstreams may have said something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upcoming {
+    /// The task's position.
+    pub task: usize,
+    /// The task run's generation.
+    pub generation: u32,
+    /// The number that the attempt will have.
+    pub number: u32,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -26,10 +38,8 @@ pub enum Event {
     Tick,
     /// The request of a queued task's next attempt is known.
     Prepared {
-        /// The task.
-        task: usize,
-        /// The number that the attempt was prepared for.
-        number: u32,
+        /// For which attempt.
+        next: Upcoming,
         /// The exact request.
         request: Document,
         /// What was remembered of the outside.
@@ -37,28 +47,22 @@ pub enum Event {
     },
     /// The list of a queued mapped task is known.
     Expanded {
-        /// The task.
-        task: usize,
-        /// The generation in which its list was made.
-        generation: u32,
+        /// For which attempt; its elements have attempts in its place.
+        next: Upcoming,
         /// The elements.
         items: Vec<Value>,
     },
     /// The request could not be made; nothing was started.
     PrepareFailed {
-        /// The task.
-        task: usize,
-        /// The number that the attempt would have had.
-        number: u32,
+        /// The attempt that there would have been.
+        next: Upcoming,
         /// Why.
         failure: Failure,
     },
     /// The task's own `when` says that it need not run; nothing was started.
     Unwanted {
-        /// The task.
-        task: usize,
-        /// The number that the attempt would have had.
-        number: u32,
+        /// The attempt that there would have been.
+        next: Upcoming,
         /// In the condition's own words.
         reason: String,
     },

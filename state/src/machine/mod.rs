@@ -28,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     command::clear_set,
     delta::{AttemptChange, Delta, Effect, NoticeOutcome, NoticeRequest, Transition},
-    event::{AttemptKey, Command, Event, Mark, Resolution, SeenStart},
+    event::{AttemptKey, Command, Event, Mark, Resolution, SeenStart, Upcoming},
 };
 use crate::{
     machine::legal::IllegalTransition,
@@ -80,7 +80,7 @@ pub fn due(run: &Run) -> Vec<Effect> {
     for (position, task) in run.tasks.iter().enumerate() {
         let wants_elements = task.elements.is_none();
         if task.state == TaskState::Queued && run.state == RunState::Running && wants_elements {
-            effects.push(Effect::Prepare { task: position, number: task.attempts + 1 });
+            effects.push(Effect::Prepare { next: run.upcoming(position) });
         }
         let Some(attempt) = &task.attempt else { continue };
         let key = AttemptKey { task: position, number: attempt.number };

@@ -60,8 +60,7 @@ impl Stepper<'_> {
         if self.run.tasks[task].elements.is_some() {
             self.spread(task);
         } else {
-            let number = self.run.tasks[task].attempts + 1;
-            self.delta.effects.push(Effect::Prepare { task, number });
+            self.delta.effects.push(Effect::Prepare { next: self.run.upcoming(task) });
         }
     }
 

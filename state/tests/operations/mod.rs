@@ -73,8 +73,8 @@ impl Way {
     }
 
     fn prepare(&mut self, task: usize) -> &mut Self {
-        let number = self.run.tasks[task].attempts + 1;
-        self.feel(Event::Prepared { task, number, request: json!({}).into(), baseline: json!({}).into() })
+        let next = self.run.upcoming(task);
+        self.feel(Event::Prepared { next, request: json!({}).into(), baseline: json!({}).into() })
     }
 
     fn key(&self, task: usize) -> AttemptKey {
@@ -142,7 +142,8 @@ fn task_states() -> Vec<(&'static str, Way)> {
             way.start(SUBJECT).fail(SUBJECT, "config");
         }),
         ("skipped", |way| {
-            way.feel(Event::Unwanted { task: SUBJECT, number: 1, reason: "no".into() });
+            let next = way.run.upcoming(SUBJECT);
+            way.feel(Event::Unwanted { next, reason: "no".into() });
         }),
         ("cancelled", |way| {
             way.ask(&Command::Cancel { task: Some(SUBJECT), reason: None });
@@ -192,7 +193,8 @@ fn situations() -> Vec<(String, Run)> {
     all.push((
         "succeeded, skipped".to_owned(),
         ended(&|way| {
-            way.feel(Event::Unwanted { task: SUBJECT, number: 1, reason: "no".into() });
+            let next = way.run.upcoming(SUBJECT);
+            way.feel(Event::Unwanted { next, reason: "no".into() });
         }),
     ));
     all.push((
@@ -307,4 +309,26 @@ fn what_was_true_of_one_start_is_not_taken_for_the_next() {
     way.feel(Event::StartUnknown { attempt, intent_at, reason: "answer lost".into() });
     assert_eq!(asked(&way.run, seen), refused);
     assert_eq!(asked(&way.run, SeenStart { number: 1, intent_at }), Ok(()));
+}
+
+#[test]
+fn what_was_prepared_before_a_clear_is_not_sent_after_it() {
+    let mut way = Way::new();
+    way.feel(Event::Admitted);
+    let (before, nothing) = (way.run.upcoming(SUBJECT), || json!({}).into());
+    way.ask(&Command::Clear { tasks: vec![SUBJECT], generation: None, reason: None });
+    let after = way.run.upcoming(SUBJECT);
+    // The number alone does not tell them apart.
+    assert_eq!((before.number, before.generation + 1), (after.number, after.generation));
+    let late = [
+        Event::Prepared { next: before, request: nothing(), baseline: nothing() },
+        Event::PrepareFailed { next: before, failure: Failure::new("config", "of before") },
+        Event::Unwanted { next: before, reason: "of before".into() },
+    ];
+    for event in late {
+        way.feel(event);
+        assert_eq!((way.run.tasks[SUBJECT].state, way.run.tasks[SUBJECT].attempts), (TaskState::Queued, 0));
+    }
+    way.feel(Event::Prepared { next: after, request: nothing(), baseline: nothing() });
+    assert_eq!(way.run.tasks[SUBJECT].attempts, 1);
 }

@@ -8,7 +8,7 @@ use trunkline_postgres::testing::{self, TestServer};
 use trunkline_state::{
     document::Document,
     ids::{PipelineName, ReplicaId, RunId, TaskName},
-    machine::{self, AttemptKey, Delta, Event},
+    machine::{self, AttemptKey, Delta, Event, Upcoming},
     pipeline::{Catchup, Overlap, Pipeline, RetryPolicy, Task, TriggerRule},
     run::{Definition, Run, Trigger},
     schedule::DataInterval,
@@ -119,12 +119,13 @@ pub(crate) async fn new_run(
         NOW,
     );
     let mut delta = machine::step(&mut run, &[Event::Admitted], NOW);
-    delta.merge(machine::step(&mut run, &[prepared(0, 1)], NOW));
+    let first = prepared(run.upcoming(0));
+    delta.merge(machine::step(&mut run, &[first], NOW));
     (run, delta)
 }
 
-pub(crate) fn prepared(task: usize, number: u32) -> Event {
-    Event::Prepared { task, number, request: json!({"token": "t"}).into(), baseline: Document::null() }
+pub(crate) fn prepared(next: Upcoming) -> Event {
+    Event::Prepared { next, request: json!({"token": "t"}).into(), baseline: Document::null() }
 }
 
 pub(crate) async fn create(store: &Store, run: &Run, delta: &Delta) -> Created {
