@@ -13,6 +13,14 @@ select exists (
                  or (not p.paused and p.active_runs < p.max_active_runs and coalesce(c.active_runs, 0) = 0))
        ) as "unowned!",
        exists (select 1 from inbox i join run r using (run_id) where i.answered_at is null and r.owner = $1) as "letters!",
+       exists (select 1 from inbox i join run r using (run_id)
+                where i.answered_at is null
+                  and (r.owner is null
+                       or (r.owner <> $1
+                           and not exists (select 1 from replica v
+                                            where v.replica_id = r.owner
+                                              and v.heartbeat_at > clock_timestamp() - make_interval(secs => $2))))
+       ) as "orphans!",
        exists (select 1 from outbox o where o.state in ('pending','sending') and o.due_at <= clock_timestamp()) as "parcels!",
        exists (select 1 from backfill f where f.state = 'running' and coalesce(f.held_until, '-infinity') <= clock_timestamp()) as "backfills!",
        exists (select 1 from pipeline p where p.next_late_at <= clock_timestamp() and not p.removed) as "lates!",

@@ -226,6 +226,32 @@ async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
 }
 
 #[tokio::test]
+async fn a_letter_to_a_run_that_nobody_owns_is_found_and_an_old_one_refused() {
+    let fixture = Fixture::new("orphans").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 1, 4, None)).await;
+    let (run, delta) = new_run(&store, &definition, 15, "a").await;
+    create(&store, &run, &delta).await;
+    let other = fixture.replica(2).await;
+    let letter = other.post(run.id, &Command::Pause, "user:other").await.unwrap();
+    let found = async || (other.look().await.unwrap().orphans, other.unheard(100).await.unwrap());
+    assert_eq!(found().await, (false, vec![]), "its owner lives, and reads it");
+    store.release(&[run.id]).await.unwrap();
+    assert_eq!(found().await, (true, vec![run.id]));
+    other.claim_these(&[run.id]).await.unwrap();
+    assert_eq!(found().await, (false, vec![]));
+    // Whoever left it waits no longer, and what was meant for then is not carried out now.
+    other.refuse_old_letters().await.unwrap();
+    assert_eq!(other.letters(100).await.unwrap().len(), 1);
+    let later = "update inbox set created_at = created_at - interval '11 minutes'";
+    sqlx::query(later).execute(store.pool()).await.unwrap();
+    other.refuse_old_letters().await.unwrap();
+    let Some(Answer::Refused(reason)) = other.answer_to(letter).await.unwrap() else { panic!("not refused") };
+    assert_eq!(reason, "nobody could be asked for 10 minutes, so that it was given up: ask again");
+    assert!(other.letters(100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn letters_for_many_runs_are_left_and_answered_together() {
     let fixture = Fixture::new("many_letters").await;
     let store = fixture.replica(1).await;

@@ -114,7 +114,12 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
         pace::pause(HINT_EVERY).await;
     }
     let work = shared.store.look().await?;
-    if work.letters {
+    if work.letters || work.orphans {
+        shared.store.refuse_old_letters().await?;
+    }
+    if work.orphans && shared.is_server {
+        take_orphans(shared).await?;
+    } else if work.letters {
         deliver_all(shared, shared.store.letters(LETTERS_MAX).await?).await?;
     }
     if work.parcels {
@@ -182,6 +187,21 @@ async fn claim_dropped(shared: &Arc<Shared>) -> Result<(), StoreError> {
     }
 }
 
+/// Takes up runs that nobody owns and somebody left a command for: it came when the run had just ended, or
+/// while it waited for a place, and whoever left it is gone.
+async fn take_orphans(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let runs = shared.store.unheard(LETTERS_MAX).await?;
+    let claimed = shared.store.claim_these(&runs).await.inspect_err(|_| shared.claim_was_lost())?;
+    // Read once they are ours, when nobody else carries them out; put right behind the runs, before a run
+    // that gets no place is given back.
+    let letters = shared.store.letters(LETTERS_MAX).await.inspect_err(|_| shared.claim_again(runs, true))?;
+    for owned in &claimed {
+        shared.load_usual(&owned.run.definition).await;
+    }
+    shared.send(super::message::Message::Adopt(claimed));
+    deliver_all(shared, letters).await
+}
+
 /// Carries out commands that others left for runs of ours. The commit that carries one out also
 /// answers it, so that no crash in between makes anybody carry it out again. All are put before the
 /// first is waited for: their commits go together, and what else this look found waits for one commit,
@@ -194,14 +214,17 @@ async fn deliver_all(shared: &Arc<Shared>, letters: Vec<Letter>) -> Result<(), S
     for letter in letters {
         if runs.insert(letter.run) {
             let answer = handle.put(letter.run, &letter.command, &letter.actor, Some(letter.id));
-            put.push((letter.id, answer));
+            put.push((letter, answer));
         } else {
             more = true;
         }
     }
     for (letter, answer) in put {
-        if let Asked::Refused(reason) = answer.await.unwrap_or(Asked::Unknown) {
-            shared.store.answer(letter, &Answer::Refused(reason)).await?;
+        match answer.await.unwrap_or(Asked::Unknown) {
+            Asked::Refused(reason) => shared.store.answer(letter.id, &Answer::Refused(reason)).await?,
+            // Ours in the store and not in hand: it has just ended, or its claim had no answer.
+            Asked::NotOwned => shared.claim_again(vec![letter.run], false),
+            Asked::Done | Asked::Unknown => {}
         }
     }
     if more {

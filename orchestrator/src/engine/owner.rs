@@ -296,6 +296,7 @@ impl Owner {
         match machine::ask(&mut held.run, actor, command, now) {
             Err(Refusal(reason)) => {
                 let _ = reply.send(Asked::Refused(reason));
+                self.let_go_if_over(id);
             }
             Ok(mut delta) => {
                 if !self.shared.leaves_runs() {
@@ -375,17 +376,29 @@ impl Owner {
             self.decide(run, Event::Admitted);
         } else if self.shared.is_server {
             // Whoever looks next claims it once there is a place.
-            self.evict(run);
-            let shared = Arc::clone(&self.shared);
-            tokio::spawn(async move {
-                if let Err(error) = shared.store.release(&[run]).await {
-                    tracing::warn!(run.id = %run, "could not release a queued run: {}", super::chain(&error));
-                    shared.claim_was_lost();
-                }
-            });
+            self.give_back(run);
         } else {
             perform::admit_later(&self.shared, run, fence);
         }
+    }
+
+    /// Gives back a run that had ended before it was taken up, to be asked, and goes on being over.
+    fn let_go_if_over(&mut self, id: RunId) {
+        let under_way = self.dirty_set.contains(&id) || self.flights.iter().any(|flight| flight.run == id);
+        if !under_way && self.held.get(&id).is_some_and(|held| held.run.state.is_terminal()) {
+            self.give_back(id);
+        }
+    }
+
+    fn give_back(&mut self, run: RunId) {
+        self.evict(run);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if let Err(error) = shared.store.release(&[run]).await {
+                tracing::warn!(run.id = %run, "could not give a run back: {}", super::chain(&error));
+                shared.claim_was_lost();
+            }
+        });
     }
 
     fn release(&mut self, run: RunId, reply: oneshot::Sender<()>) {

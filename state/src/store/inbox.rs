@@ -1,6 +1,6 @@
 //! Commands for runs that another replica owns: durable letters with an answer.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -8,6 +8,10 @@ use uuid::Uuid;
 
 use super::{Store, StoreError, rows::to_json};
 use crate::{ids::RunId, machine::Command};
+
+/// The longest that a command waits to be taken. Whoever left it has given up by then, and what was meant
+/// for a run as it stood must not change what becomes of it much later.
+const LETTER_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// A command that waits for the owner of its run.
 #[derive(Clone, Debug)]
@@ -92,6 +96,42 @@ impl Store {
                 actor: row.actor,
             })
             .collect())
+    }
+
+    /// The runs that nobody alive owns and somebody left a command for, the longest first: whoever asked is
+    /// gone, or would have claimed the run.
+    pub async fn unheard(&self, limit: i64) -> Result<Vec<RunId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            r#"select i.run_id from inbox i join run r using (run_id)
+                where i.answered_at is null
+                  and (r.owner is null
+                       or not exists (select 1 from replica v
+                                       where v.replica_id = r.owner
+                                         and v.heartbeat_at > clock_timestamp() - make_interval(secs => $1)))
+                group by i.run_id order by min(i.inbox_id) limit $2"#,
+            self.dead_after.as_secs_f64(),
+            limit
+        )
+        .fetch_all(&self.link)
+        .await?;
+        Ok(rows.into_iter().map(RunId).collect())
+    }
+
+    /// Refuses every command that has waited for longer than [`LETTER_LIFE`].
+    pub async fn refuse_old_letters(&self) -> Result<(), StoreError> {
+        let answer = Answer::Refused(format!(
+            "nobody could be asked for {} minutes, so that it was given up: ask again",
+            LETTER_LIFE.as_secs() / 60
+        ));
+        sqlx::query!(
+            "update inbox set answered_at = clock_timestamp(), answer = $2
+              where answered_at is null and created_at < clock_timestamp() - make_interval(secs => $1)",
+            LETTER_LIFE.as_secs_f64(),
+            to_json(&answer)
+        )
+        .execute(&self.link)
+        .await?;
+        Ok(())
     }
 
     /// Answers a command, once its effect is committed or it was refused. A second answer

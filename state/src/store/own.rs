@@ -96,6 +96,8 @@ pub struct Work {
     pub unowned: bool,
     /// Commands for runs that this replica owns.
     pub letters: bool,
+    /// Commands that somebody left for a run that nobody alive owns.
+    pub orphans: bool,
     /// Notices to send.
     pub parcels: bool,
     /// Backfills to go on with.
@@ -201,6 +203,7 @@ impl Store {
         Ok(Work {
             unowned: row.unowned,
             letters: row.letters,
+            orphans: row.orphans,
             parcels: row.parcels,
             backfills: row.backfills,
             lates: row.lates,
