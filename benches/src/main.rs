@@ -5,6 +5,7 @@
 //! `scripts/bench` builds the program and runs this: it starts a private Postgres with full durability in a
 //! temporary folder (or uses `--store URL`), measures, and prints Markdown.
 
+mod api;
 mod backfill;
 mod baseline;
 mod clear;
@@ -73,6 +74,9 @@ async fn main() -> Result<()> {
     }
     if wanted("backfill") {
         backfill::measure(&stage, &mut table).await?;
+    }
+    if wanted("api") {
+        api::measure(&stage, &mut table).await?;
     }
     if wanted("clear") {
         clear::one_run(&stage, &mut table).await?;

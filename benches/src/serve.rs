@@ -126,6 +126,17 @@ impl Project {
         Ok(self.command(&["serve"]).stderr(Stdio::null()).spawn()?)
     }
 
+    /// Starts a server whose API listens there.
+    pub fn serve_at(&self, address: &str) -> Result<Child> {
+        Ok(self.command(&["serve", "--bind", address]).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// What a server of this project leaves for clients on this machine.
+    pub fn token(&self) -> Option<String> {
+        let text = fs::read_to_string(self.folder.path().join(".trunkline").join("api-token")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// From the start of the process until the task of a run that waits for a server is done.
     async fn first_task(&self, connection: &mut PgConnection) -> Result<Duration> {
         // A run of a paused pipeline gets no place: it is there when the server comes.

@@ -97,7 +97,7 @@ async fn a_fire_that_meets_a_live_run_does_what_the_pipeline_says() {
         let fired = "select (fired_until > now() - interval '2 minutes')::text from pipeline where name = $1";
         until(&pool, overlap, fired, "true").await;
         until(&pool, overlap, STATES, wanted).await;
-        store.set_paused(overlap, true).await.unwrap();
+        store.set_paused(overlap, true, "user:test", None).await.unwrap();
     }
     engine.shutdown().await.unwrap();
 }

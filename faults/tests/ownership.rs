@@ -78,7 +78,7 @@ impl World {
             let version = store.version(name, None).await.unwrap().version;
             definitions.push((name, store.definition(name, version).await.unwrap()));
         }
-        store.set_paused("held", true).await.unwrap();
+        store.set_paused("held", true, "user:test", None).await.unwrap();
         // Commands: neither takes a run that it was not given.
         let options = || EngineOptions {
             role: Role::Command,
@@ -140,7 +140,7 @@ impl World {
         let run = self.create(pipeline, &by).await;
         self.until(run, first.0, first.1).await;
         match situation {
-            "paused" => say(run, Command::Pause).await,
+            "paused" => say(run, Command::Pause { reason: None }).await,
             "cancelled" => {
                 say(run, Command::Cancel { task: None, reason: None }).await;
                 self.until(run, "cancelled", "cancelled").await;
@@ -168,13 +168,13 @@ fn operations() -> Vec<Command> {
         mark(Mark::Failed),
         Command::Cancel { task: None, reason: None },
         Command::Cancel { task: Some(0), reason: None },
-        Command::Pause,
-        Command::Resume,
-        Command::RetryNow { task: 0 },
+        Command::Pause { reason: None },
+        Command::Resume { reason: None },
+        Command::RetryNow { task: 0, reason: None },
         decide(true),
         decide(false),
-        Command::Resolve { task: 0, seen: None, resolution: Resolution::NotStarted },
-        Command::Resolve { task: 0, seen: None, resolution: Resolution::Lost },
+        Command::Resolve { task: 0, seen: None, resolution: Resolution::NotStarted, reason: None },
+        Command::Resolve { task: 0, seen: None, resolution: Resolution::Lost, reason: None },
     ]
 }
 
@@ -222,7 +222,7 @@ async fn many_are_asked_at_once_whoever_owns_them() {
     let mut wishes = Vec::new();
     for owner in [Owner::Here, Owner::Elsewhere, Owner::Nobody] {
         for situation in ["running", "succeeded"] {
-            wishes.push((world.situation(situation, owner).await, Command::Pause));
+            wishes.push((world.situation(situation, owner).await, Command::Pause { reason: None }));
         }
     }
     let answers = world.here.handle().ask_many(&wishes, ASKED).await.unwrap();

@@ -20,6 +20,8 @@ pub struct Flags {
     pub project: Option<PathBuf>,
     /// `--store`.
     pub store: Option<String>,
+    /// `--server`.
+    pub server: Option<String>,
     /// `--json`.
     pub json: bool,
 }
@@ -35,6 +37,8 @@ pub struct Config {
     pub project_named: bool,
     /// The store from a flag or `DATABASE_URL`; above the one of `trunkline.yaml`.
     pub store: Option<String>,
+    /// The server that commands ask over its API instead of opening the store themselves.
+    pub server: Option<NamedServer>,
     /// Whether machines read the output.
     pub json: bool,
     /// The factor for every time-like setting of the engine, `1` outside of trials.
@@ -47,6 +51,24 @@ pub struct Config {
     pub actor: String,
     /// This machine's name, for the history.
     pub host: String,
+}
+
+/// The URL of a server, and where it was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedServer {
+    /// By a flag: the command must be for it.
+    Flag(String),
+    /// By the environment of the shell: commands that need no server go on without.
+    Variable(String),
+}
+
+impl NamedServer {
+    /// The URL, as it was typed.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Flag(url) | Self::Variable(url) => url,
+        }
+    }
 }
 
 /// Why the settings make no sense.
@@ -92,12 +114,18 @@ impl Config {
                 _ => return Err(ConfigError::ClockJump(text)),
             },
         };
+        let store_named = flags.store.is_some();
         let environment = flags.environment.or_else(|| variable("TRUNKLINE_ENV"));
         Ok(Self {
             environment: environment.unwrap_or_else(|| "local".to_owned()),
             project,
             project_named,
             store: flags.store.or_else(|| variable("DATABASE_URL")),
+            // A store that was named is meant, whatever the environment of the shell says.
+            server: flags
+                .server
+                .map(NamedServer::Flag)
+                .or_else(|| variable("TRUNKLINE_SERVER").filter(|_| !store_named).map(NamedServer::Variable)),
             json: flags.json,
             time_ratio,
             clock_jump,
@@ -164,6 +192,16 @@ mod tests {
         };
         let config = read(flags, &variables).unwrap();
         assert_eq!((config.environment.as_str(), config.store.as_deref()), ("prod", Some("postgres://f")));
+    }
+
+    #[test]
+    fn a_server_of_the_shell_gives_way_to_a_store_that_was_named() {
+        let variables = [("TRUNKLINE_SERVER", "https://v")];
+        let server = |flags| read(flags, &variables).unwrap().server;
+        assert_eq!(server(Flags::default()), Some(NamedServer::Variable("https://v".to_owned())));
+        let flag = Flags { server: Some("https://f".to_owned()), ..Flags::default() };
+        assert_eq!(server(flag), Some(NamedServer::Flag("https://f".to_owned())));
+        assert_eq!(server(Flags { store: Some("postgres://f".to_owned()), ..Flags::default() }), None);
     }
 
     #[test]

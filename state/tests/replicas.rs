@@ -465,9 +465,9 @@ impl World {
         let command = match self.chance.below(9) {
             0 => Command::Cancel { task: None, reason: None },
             1 => Command::Cancel { task: Some(task), reason: None },
-            2 => Command::Pause,
-            3 => Command::Resume,
-            4 => Command::RetryNow { task },
+            2 => Command::Pause { reason: None },
+            3 => Command::Resume { reason: None },
+            4 => Command::RetryNow { task, reason: None },
             5 => Command::Mark { tasks: vec![task], mark: Mark::Succeeded, reason: None },
             6 => Command::Mark { tasks: vec![task], mark: Mark::Failed, reason: None },
             _ => Command::Clear { tasks: vec![task], generation: None, reason: None },
@@ -514,7 +514,8 @@ impl World {
         self.claim(place);
         let (now, held) = (self.now, self.replicas[place].held.as_mut().unwrap());
         if held.run.state == RunState::Paused {
-            let delta = machine::ask(&mut held.run, "user:sim", &Command::Resume, now).unwrap();
+            let delta =
+                machine::ask(&mut held.run, "user:sim", &Command::Resume { reason: None }, now).unwrap();
             held.take(delta);
         }
     }

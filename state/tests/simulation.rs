@@ -155,14 +155,14 @@ impl World {
         let command = match self.chance.below(10) {
             0 => Command::Cancel { task: None, reason: None },
             1 => Command::Cancel { task: Some(task), reason: None },
-            2 => Command::Pause,
-            3 => Command::Resume,
-            4 => Command::RetryNow { task },
+            2 => Command::Pause { reason: None },
+            3 => Command::Resume { reason: None },
+            4 => Command::RetryNow { task, reason: None },
             // A person who is right: there never was a job of this attempt.
             8 => Command::Mark { tasks: vec![task], mark: Mark::Succeeded, reason: None },
             9 => Command::Mark { tasks: vec![task], mark: Mark::Failed, reason: None },
             5 | 6 if !self.was_started(task) => {
-                Command::Resolve { task, seen: None, resolution: Resolution::NotStarted }
+                Command::Resolve { task, seen: None, resolution: Resolution::NotStarted, reason: None }
             }
             _ => Command::Clear { tasks: vec![task], generation: None, reason: None },
         };
@@ -413,7 +413,9 @@ fn simulate(seed: u64) {
             world.hostile = false;
             // Whatever a person left undone.
             if world.run.state == RunState::Paused {
-                let delta = machine::ask(&mut world.run, "user:sim", &Command::Resume, world.now).unwrap();
+                let delta =
+                    machine::ask(&mut world.run, "user:sim", &Command::Resume { reason: None }, world.now)
+                        .unwrap();
                 world.commit(delta);
             }
         }

@@ -6,6 +6,7 @@ use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, migrate::Migrate as _};
 use trunkline_state::{
     ids::RunId,
     machine::{self, AttemptKey, Command, Effect, Event},
@@ -46,6 +47,15 @@ async fn a_run_survives_the_way_to_the_store_and_back() {
     assert_eq!(owned.run.attempt_id(1, 1), run.attempt_id(1, 1));
     let history = other.history(run.id, 0, 100).await.unwrap();
     assert_eq!(history.len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_up_to_date_is_opened_past_the_lock_of_a_session_that_is_gone() {
+    let fixture = Fixture::new("migrated").await;
+    let store = fixture.replica(1).await;
+    let mut gone = sqlx::PgConnection::connect(&fixture.url).await.unwrap();
+    gone.lock().await.unwrap();
+    store.migrate().await.unwrap();
 }
 
 #[tokio::test]
@@ -211,7 +221,7 @@ async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
     let (mut run, delta) = new_run(&store, &definition, 14, "a").await;
     create(&store, &run, &delta).await;
     let other = fixture.replica(2).await;
-    let letter = other.post(run.id, &Command::Pause, "user:other").await.unwrap();
+    let letter = other.post(run.id, &Command::Pause { reason: None }, "user:other").await.unwrap();
     let letters = store.letters(100).await.unwrap();
     assert_eq!((letters.len(), letters[0].id), (1, letter));
     assert_eq!(other.answer_to(letter).await.unwrap(), None);
@@ -233,7 +243,7 @@ async fn a_letter_to_a_run_that_nobody_owns_is_found_and_an_old_one_refused() {
     let (run, delta) = new_run(&store, &definition, 15, "a").await;
     create(&store, &run, &delta).await;
     let other = fixture.replica(2).await;
-    let letter = other.post(run.id, &Command::Pause, "user:other").await.unwrap();
+    let letter = other.post(run.id, &Command::Pause { reason: None }, "user:other").await.unwrap();
     let found = async || (other.look().await.unwrap().orphans, other.unheard(100).await.unwrap());
     assert_eq!(found().await, (false, vec![]), "its owner lives, and reads it");
     store.release(&[run.id]).await.unwrap();
@@ -263,7 +273,7 @@ async fn letters_for_many_runs_are_left_and_answered_together() {
         runs.push(run.id);
     }
     let other = fixture.replica(2).await;
-    let commands: Vec<_> = runs.iter().map(|run| (*run, &Command::Pause)).collect();
+    let commands: Vec<_> = runs.iter().map(|run| (*run, &Command::Pause { reason: None })).collect();
     let posted = other.post_all(&commands, "user:other").await.unwrap();
     let letters = store.letters(2).await.unwrap();
     let wanted: Vec<_> = runs[..2].iter().map(|run| (*run, posted[run])).collect();

@@ -530,7 +530,7 @@ fn for_purpose(base: &SdkConfig, purpose: Purpose) -> SdkConfig {
 }
 
 /// Whether an endpoint is on this machine.
-pub(crate) fn is_loopback(endpoint: &str) -> bool {
+pub fn is_loopback(endpoint: &str) -> bool {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {

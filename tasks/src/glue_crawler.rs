@@ -214,7 +214,7 @@ impl Operator for GlueCrawler {
             self.released.add(&release_key(handle));
             return Ok(());
         }
-        poll::cancel(clients, handle, self.quarantine).await
+        poll::cancel(clients, handle).await
     }
 
     fn batch_size(&self) -> usize {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use self::exchange::{Answer, Outgoing, Silence, exchange, place};
+use self::exchange::{ANSWER_BYTES_MAX, Answer, Outgoing, Silence, exchange, place};
 use crate::{
     aws::{ask_again, next_look, repeat},
     clients::{Clients, START_TIMEOUT},
@@ -33,7 +33,7 @@ use crate::{
     scalar::Scalar,
 };
 
-pub(crate) mod exchange;
+pub mod exchange;
 mod job;
 mod read;
 pub(crate) mod settings;
@@ -361,6 +361,7 @@ impl Stored {
             url: &self.url,
             headers: &self.headers,
             body: self.body.as_deref(),
+            answer_max: ANSWER_BYTES_MAX,
         }
     }
 

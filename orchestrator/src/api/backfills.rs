@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     changes::check_reason,
-    pages,
+    pages::{self, Items},
     pipelines::{PipelinePath, given},
     problem::Problem,
     routes::{Call, Nothing, Routes, outline},
@@ -66,13 +66,6 @@ struct ListQuery {
     limit: Option<u32>,
 }
 
-/// The newest backfills.
-#[derive(Serialize, JsonSchema)]
-struct Backfills {
-    /// Newest first.
-    items: Vec<BackfillView>,
-}
-
 /// Which dates run.
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -116,14 +109,14 @@ struct BackfillBody {
 }
 
 /// A backfill that was made, or would be.
-#[derive(Serialize, JsonSchema)]
-struct BackfillMade {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct BackfillMade {
     /// Its id; none for a preview, and where no date would run.
-    id: Option<Uuid>,
+    pub(crate) id: Option<Uuid>,
     /// Its dates in their order, and what happens to each.
-    dates: Vec<DateView>,
+    pub(crate) dates: Vec<DateView>,
     /// What a person should know.
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -134,10 +127,10 @@ struct CancelBody {
     dry_run: bool,
 }
 
-async fn list(call: Call<Nothing, ListQuery, Nothing>) -> Result<Backfills, Problem> {
+async fn list(call: Call<Nothing, ListQuery, Nothing>) -> Result<Items<BackfillView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let rows = call.api.store.backfills(None, limit).await?;
-    Ok(Backfills { items: rows.iter().map(|row| BackfillView::new(row, None)).collect() })
+    Ok(Items { items: rows.iter().map(|row| BackfillView::new(row, None)).collect() })
 }
 
 async fn show(call: Call<BackfillPath, Nothing, Nothing>) -> Result<BackfillView, Problem> {

@@ -132,15 +132,7 @@ struct CancelBody {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PlainBody {
-    /// Only say what would happen.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct DecideBody {
+struct WordBody {
     /// Why, for the history.
     #[schemars(length(max = 2_000))]
     reason: Option<String>,
@@ -169,24 +161,30 @@ struct ResolveBody {
     /// The job's id at the service, with the fact `handle`.
     #[schemars(length(min = 1, max = 2_000))]
     handle: Option<String>,
+    /// The attempt that was looked at: refused if there is another one by now.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    attempt: Option<u32>,
+    /// Why, for the history.
+    #[schemars(length(max = 2_000))]
+    reason: Option<String>,
     /// Only say what would happen.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// What a request did, or would do.
-#[derive(Serialize, JsonSchema)]
-struct ChangeDone {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ChangeDone {
     /// `pipeline@key`.
-    run: String,
+    pub(crate) run: String,
     /// Whether this was only a preview.
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// What changes at once, one line each, such as `convert: failed → waiting`.
-    changes: Vec<String>,
+    pub(crate) changes: Vec<String>,
     /// The run's state, now.
-    state: String,
+    pub(crate) state: String,
     /// Its generation, now.
-    generation: u32,
+    pub(crate) generation: u32,
 }
 
 /// Foresees a command, and carries it out unless only that is wanted.
@@ -263,14 +261,18 @@ async fn cancel(call: Call<RunPath, Nothing, CancelBody>) -> Result<ChangeDone, 
     change(&api, &call.actor, run.id, command, body.dry_run).await
 }
 
-async fn pause(call: Call<RunPath, Nothing, PlainBody>) -> Result<ChangeDone, Problem> {
+async fn pause(call: Call<RunPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
+    check_reason(call.body.reason.as_ref())?;
     let run = find::run(&call.api.store, &call.path.run).await?;
-    change(&call.api, &call.actor, run, Command::Pause, call.body.dry_run).await
+    let command = Command::Pause { reason: call.body.reason };
+    change(&call.api, &call.actor, run, command, call.body.dry_run).await
 }
 
-async fn resume(call: Call<RunPath, Nothing, PlainBody>) -> Result<ChangeDone, Problem> {
+async fn resume(call: Call<RunPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
+    check_reason(call.body.reason.as_ref())?;
     let run = find::run(&call.api.store, &call.path.run).await?;
-    change(&call.api, &call.actor, run, Command::Resume, call.body.dry_run).await
+    let command = Command::Resume { reason: call.body.reason };
+    change(&call.api, &call.actor, run, command, call.body.dry_run).await
 }
 
 async fn found<B>(call: &Call<TaskPath, Nothing, B>) -> Result<(RunId, usize), Problem> {
@@ -279,20 +281,22 @@ async fn found<B>(call: &Call<TaskPath, Nothing, B>) -> Result<(RunId, usize), P
     Ok((run, find::task(&stored, &call.path.task)?))
 }
 
-async fn retry_now(call: Call<TaskPath, Nothing, PlainBody>) -> Result<ChangeDone, Problem> {
+async fn retry_now(call: Call<TaskPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
+    check_reason(call.body.reason.as_ref())?;
     let (run, task) = found(&call).await?;
-    change(&call.api, &call.actor, run, Command::RetryNow { task }, call.body.dry_run).await
+    let command = Command::RetryNow { task, reason: call.body.reason };
+    change(&call.api, &call.actor, run, command, call.body.dry_run).await
 }
 
-async fn approve(call: Call<TaskPath, Nothing, DecideBody>) -> Result<ChangeDone, Problem> {
+async fn approve(call: Call<TaskPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
     decide(call, true).await
 }
 
-async fn reject(call: Call<TaskPath, Nothing, DecideBody>) -> Result<ChangeDone, Problem> {
+async fn reject(call: Call<TaskPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
     decide(call, false).await
 }
 
-async fn decide(call: Call<TaskPath, Nothing, DecideBody>, approved: bool) -> Result<ChangeDone, Problem> {
+async fn decide(call: Call<TaskPath, Nothing, WordBody>, approved: bool) -> Result<ChangeDone, Problem> {
     check_reason(call.body.reason.as_ref())?;
     let (run, task) = found(&call).await?;
     let command = Command::Decide { task, approved, comment: call.body.reason };
@@ -300,6 +304,7 @@ async fn decide(call: Call<TaskPath, Nothing, DecideBody>, approved: bool) -> Re
 }
 
 async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<ChangeDone, Problem> {
+    check_reason(call.body.reason.as_ref())?;
     let (run, task) = found(&call).await?;
     let fact = match (call.body.fact, call.body.handle) {
         (FactWord::Handle, Some(id)) => Fact::Handle(id),
@@ -319,9 +324,10 @@ async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<Cha
             snapshot.label()
         )));
     };
-    let seen = snapshot
-        .newest_attempt(task)
-        .map(|newest| SeenStart { number: newest.number, intent_at: newest.intent_at });
-    let command = Command::Resolve { task, seen, resolution };
+    let seen = snapshot.newest_attempt(task).map(|newest| SeenStart {
+        number: call.body.attempt.unwrap_or(newest.number),
+        intent_at: newest.intent_at,
+    });
+    let command = Command::Resolve { task, seen, resolution, reason: call.body.reason };
     change(&call.api, &call.actor, run, command, call.body.dry_run).await
 }

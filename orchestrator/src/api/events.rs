@@ -24,7 +24,6 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     ids::RunId,
-    machine::Transition,
     run::Definition,
     store::{FollowPlace, FollowRow, Store, StoreError},
 };
@@ -218,19 +217,16 @@ fn written(row: FollowRow, names: &HashMap<usize, String>) -> String {
         seq: row.place.seq,
         at: row.at,
         actor: row.actor,
-        changes: row.changes.iter().map(|change| change_view(change, names)).collect(),
+        changes: row
+            .changes
+            .iter()
+            .map(|change| {
+                let task = change.task.and_then(|position| names.get(&position).cloned());
+                ChangeView::new(change, task)
+            })
+            .collect(),
     };
     serde_json::to_string(&view).unwrap_or_default()
-}
-
-fn change_view(change: &Transition, names: &HashMap<usize, String>) -> ChangeView {
-    ChangeView {
-        task: change.task.and_then(|position| names.get(&position).cloned()),
-        attempt: change.attempt,
-        from: change.from.clone(),
-        to: change.to.clone(),
-        reason: change.reason.clone(),
-    }
 }
 
 async fn follow_all(call: Call<Nothing, Nothing, Nothing>) -> Result<Response, Problem> {

@@ -112,12 +112,12 @@ struct MarkManyBody {
 }
 
 /// What became of the runs, or would become.
-#[derive(Serialize, JsonSchema)]
-struct ManyDone {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ManyDone {
     /// Whether this was only a preview.
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// One line for each run that changes, oldest first.
-    runs: Vec<Outcome>,
+    pub(crate) runs: Vec<Outcome>,
 }
 
 async fn clear_runs(call: Call<Nothing, Nothing, ClearManyBody>) -> Result<ManyDone, Problem> {
@@ -174,6 +174,7 @@ async fn carry_out(
     let runs = if dry_run {
         let foreseen = |wish: &crate::service::many::Wish| Outcome {
             run: format!("{pipeline}@{}", wish.entry.key),
+            state: wish.entry.state.word().to_owned(),
             effect: wish.effect.clone(),
             done: false,
             refused: None,

@@ -46,6 +46,18 @@ use tokio_util::sync::CancellationToken;
 use trunkline_state::store::Store;
 use trunkline_tasks::Registry;
 
+/// What operations answer, for clients of this program.
+pub(crate) mod answers {
+    pub(crate) use super::{
+        backfills::BackfillMade,
+        changes::ChangeDone,
+        many::ManyDone,
+        overview::StatusView,
+        pages::{LIMIT_MAX, Page},
+        pipelines::{CreatedView, PipelineDetail, SwitchView},
+    };
+}
+
 use self::{
     events::Tail,
     guard::Guard,

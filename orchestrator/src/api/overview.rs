@@ -30,18 +30,18 @@ pub(super) fn add(routes: Routes) -> Routes {
         )
 }
 
-#[derive(Serialize, JsonSchema)]
-struct StatusView {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct StatusView {
     /// The program's version.
-    version: String,
+    pub(crate) version: String,
     /// The environment of this server.
-    environment: String,
+    pub(crate) environment: String,
     /// Pipelines that are not removed.
-    pipelines: usize,
+    pub(crate) pipelines: usize,
     /// Runs that have not ended, by state.
-    runs: BTreeMap<String, i64>,
+    pub(crate) runs: BTreeMap<String, i64>,
     /// The replicas that live.
-    replicas: Vec<ReplicaView>,
+    pub(crate) replicas: Vec<ReplicaView>,
 }
 
 /// A deployment.

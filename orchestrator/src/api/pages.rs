@@ -3,23 +3,30 @@
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trunkline_state::ids::RunId;
 
 use super::problem::{Kind, Problem};
 
 /// The longest page.
-pub(super) const LIMIT_MAX: i64 = 200;
+pub(crate) const LIMIT_MAX: i64 = 200;
 /// A page where nobody says how long.
 const LIMIT_DEFAULT: i64 = 50;
 
 /// A page of a list.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Page<T> {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Page<T> {
     /// What is on it.
-    pub(super) items: Vec<T>,
+    pub(crate) items: Vec<T>,
     /// Where the next page begins; none on the last one.
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
+}
+
+/// A list that is never long.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Items<T> {
+    /// What is in it.
+    pub(super) items: Vec<T>,
 }
 
 /// How long a page may be.

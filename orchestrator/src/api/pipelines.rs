@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use trunkline_state::store::{PipelineRow, VersionRow};
 
 use super::{
+    changes::check_reason,
     pages::{self, Page},
     problem::{Kind, Problem},
     routes::{Call, Nothing, Routes, outline},
@@ -106,43 +107,47 @@ pub(super) struct PageQuery {
 }
 
 /// A pipeline as it is now.
-#[derive(Serialize, JsonSchema)]
-struct PipelineView {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct PipelineView {
     /// Its name.
-    pipeline: String,
+    pub(crate) pipeline: String,
     /// Its current version.
-    version: i32,
+    pub(crate) version: i32,
     /// Whether it starts nothing new.
-    paused: bool,
+    pub(crate) paused: bool,
+    /// Who paused or resumed it last.
+    pub(crate) switched_by: Option<String>,
+    /// And why.
+    pub(crate) switch_reason: Option<String>,
     /// Whether it was removed by a deploy.
-    removed: bool,
+    pub(crate) removed: bool,
     /// Runs that hold a place.
-    active_runs: i32,
+    pub(crate) active_runs: i32,
     /// Places.
-    max_active_runs: i32,
+    pub(crate) max_active_runs: i32,
     /// Whole runs of one group exclude each other.
-    concurrency_group: Option<String>,
+    pub(crate) concurrency_group: Option<String>,
     /// When it fires next.
-    next_fire_at: Option<Timestamp>,
+    pub(crate) next_fire_at: Option<Timestamp>,
 }
 
 /// One pipeline with what its current version says.
-#[derive(Serialize, JsonSchema)]
-struct PipelineDetail {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct PipelineDetail {
     #[serde(flatten)]
-    pipeline: PipelineView,
+    pub(crate) pipeline: PipelineView,
     /// One line for people.
-    description: String,
+    pub(crate) description: String,
     /// Who is asked when it fails.
-    owner: String,
+    pub(crate) owner: String,
     /// Free labels.
-    tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// The zone of its dates.
-    timezone: String,
+    pub(crate) timezone: String,
     /// The parameters that a run may be given.
-    params: Map<String, Value>,
+    pub(crate) params: Map<String, Value>,
     /// Its tasks by name, upstream before downstream.
-    tasks: Vec<String>,
+    pub(crate) tasks: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -222,39 +227,42 @@ struct PlanBody {
 }
 
 /// What became of a wanted run.
-#[derive(Serialize, JsonSchema)]
-struct CreatedView {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct CreatedView {
     /// `pipeline@key`.
-    run: String,
+    pub(crate) run: String,
     /// What it covers, and when its schedule fires for it.
-    covers: String,
+    pub(crate) covers: String,
     /// What a person should know first.
-    warning: Option<String>,
+    pub(crate) warning: Option<String>,
     /// Whether this request made it: not so in a preview, and when it was sent before.
-    created: bool,
+    pub(crate) created: bool,
     /// The run, if there is one.
-    detail: Option<RunView>,
+    pub(crate) detail: Option<RunView>,
 }
 
 /// Only a preview, or the deed.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SwitchBody {
+    /// Why.
+    #[schemars(length(max = 2_000))]
+    reason: Option<String>,
     /// Only say what would happen.
     #[serde(default)]
     dry_run: bool,
 }
 
-#[derive(Serialize, JsonSchema)]
-struct SwitchView {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct SwitchView {
     /// The pipeline.
-    pipeline: String,
+    pub(crate) pipeline: String,
     /// Whether it is paused, or would be.
-    paused: bool,
+    pub(crate) paused: bool,
     /// Whether that changes anything.
-    changed: bool,
+    pub(crate) changed: bool,
     /// Whether this was only a preview.
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 fn view(row: PipelineRow) -> PipelineView {
@@ -262,6 +270,8 @@ fn view(row: PipelineRow) -> PipelineView {
         pipeline: row.name,
         version: row.version,
         paused: row.paused,
+        switched_by: row.switched_by,
+        switch_reason: row.switch_reason,
         removed: row.removed,
         active_runs: row.active_runs,
         max_active_runs: row.max_active_runs,
@@ -405,12 +415,14 @@ async fn resume(call: Call<PipelinePath, Nothing, SwitchBody>) -> Result<SwitchV
 }
 
 async fn switch(call: Call<PipelinePath, Nothing, SwitchBody>, paused: bool) -> Result<SwitchView, Problem> {
+    check_reason(call.body.reason.as_ref())?;
     let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
     let dry_run = call.body.dry_run;
     let changed = if dry_run {
         row.paused != paused
     } else {
-        let changed = call.api.store.set_paused(&row.name, paused).await?;
+        let changed =
+            call.api.store.set_paused(&row.name, paused, &call.actor, call.body.reason.as_deref()).await?;
         call.api.store.hint().await?;
         changed
     };

@@ -2,11 +2,11 @@
 //! not further.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use trunkline_state::{machine::AttemptKey, store::RunPage, words::RunState};
 
 use super::{
-    pages::{self, Page},
+    pages::{self, Items, Page},
     pipelines::PageQuery,
     problem::Problem,
     routes::{Call, Nothing, Routes, outline},
@@ -14,7 +14,10 @@ use super::{
 use crate::service::{
     Snapshot, find,
     token::Scope,
-    views::{AttemptView, HistoryView, RunView, TaskView, attempt_view, history_view, task_view},
+    views::{
+        AttemptView, HistoryView, LogView, NoticeView, RunView, RunWithTasks, WhyView, attempt_view,
+        history_view,
+    },
     why::Situation,
 };
 
@@ -27,6 +30,10 @@ pub(super) fn add(routes: Routes) -> Routes {
         .get(outline(Scope::Read, "/runs/{run}", "show_run", "One run with its tasks"), show)
         .get(outline(Scope::Read, "/runs/{run}/attempts", "list_attempts", "Its attempts"), attempts)
         .get(outline(Scope::Read, "/runs/{run}/history", "list_history", "What happened to it"), history)
+        .get(
+            outline(Scope::Read, "/runs/{run}/notices", "list_notices", "What became of its notices"),
+            notices,
+        )
         .get(outline(Scope::Read, "/runs/{run}/why", "why", "Why it is not further, in a sentence"), why)
         .get(
             outline(
@@ -139,43 +146,6 @@ struct LogQuery {
     from: Option<u32>,
 }
 
-/// A run with its tasks.
-#[derive(Serialize, JsonSchema)]
-struct RunWithTasks {
-    #[serde(flatten)]
-    run: RunView,
-    /// Its tasks, upstream before downstream.
-    tasks: Vec<TaskView>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct WhyView {
-    /// `pipeline@key`.
-    run: String,
-    /// The task that was asked about.
-    task: Option<String>,
-    /// The sentence.
-    why: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct LogView {
-    /// `pipeline@key`.
-    run: String,
-    /// The task.
-    task: String,
-    /// The attempt's number.
-    attempt: u32,
-    /// Its state.
-    state: String,
-    /// The output, from where it was asked for.
-    text: String,
-    /// Where the next piece begins: asked again with it, only what is new is answered.
-    next: u32,
-    /// Whether the attempt has ended and all of its output was answered.
-    complete: bool,
-}
-
 async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page<RunView>, Problem> {
     let query = call.query;
     let limit = pages::limit(query.limit)?;
@@ -201,8 +171,7 @@ async fn snapshot<Q>(call: &Call<RunPath, Q, Nothing>) -> Result<Snapshot, Probl
 
 async fn show(call: Call<RunPath, Nothing, Nothing>) -> Result<RunWithTasks, Problem> {
     let snapshot = snapshot(&call).await?;
-    let tasks = snapshot.tasks.iter().map(|row| task_view(&snapshot, row)).collect();
-    Ok(RunWithTasks { run: RunView::from(&snapshot.run), tasks })
+    Ok(RunWithTasks::new(&snapshot))
 }
 
 async fn attempts(call: Call<RunPath, AttemptsQuery, Nothing>) -> Result<Page<AttemptView>, Problem> {
@@ -225,6 +194,12 @@ async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<Page<History
     let rows = call.api.store.history(snapshot.run.id, from, limit + 1).await?;
     let cursor = |row: &trunkline_state::store::HistoryRow| row.seq.saturating_add(1).to_string();
     Ok(pages::page(rows, limit, cursor, |row| history_view(&snapshot, &row)))
+}
+
+async fn notices(call: Call<RunPath, Nothing, Nothing>) -> Result<Items<NoticeView>, Problem> {
+    let run = find::run(&call.api.store, &call.path.run).await?;
+    let parcels = call.api.store.parcels_of(run).await?;
+    Ok(Items { items: parcels.into_iter().map(NoticeView::new).collect() })
 }
 
 async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyView, Problem> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use trunkline_state::{
     pipeline::Pipeline,
     schedule::describe_instant,
-    store::{BackfillDate, BackfillRow, NewBackfill, Reprocess},
+    store::{NewBackfill, Reprocess},
 };
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     definition::{params, suggest::did_you_mean},
     service::{
-        backfill::{BackfillPlan, BackfillWanted, places, plan},
+        backfill::{BackfillWanted, DateView, places, plan},
         views::BackfillView,
     },
 };
@@ -40,43 +40,43 @@ const DATES_LISTED_MAX: i64 = 20_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct BackfillArgs {
     /// The pipeline
-    pipeline: String,
+    pub(crate) pipeline: String,
     /// The first date, e.g. 2026-10-01, or a month
     #[arg(long, value_name = "DATE")]
-    from: String,
+    pub(crate) from: String,
     /// The last date, itself included
     #[arg(long, value_name = "DATE")]
-    to: String,
+    pub(crate) to: String,
     /// Which dates run: those without a run, those too that did not succeed, or all
     #[arg(long, value_name = "missing|failed|all", default_value = "missing", value_parser = reprocess)]
-    reprocess: Reprocess,
+    pub(crate) reprocess: Reprocess,
     /// So many runs at once [default: the pipeline's places but one, which its schedule keeps]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    max_active: Option<u32>,
+    pub(crate) max_active: Option<u32>,
     /// The newest date first
     #[arg(long)]
-    backwards: bool,
+    pub(crate) backwards: bool,
     /// A parameter of its new runs, name=value
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
-    params: Vec<String>,
+    pub(crate) params: Vec<String>,
     #[command(flatten)]
-    consent: ConsentArgs,
+    pub(crate) consent: ConsentArgs,
     /// Leave it to a server and do not wait
     #[arg(long)]
-    detach: bool,
+    pub(crate) detach: bool,
 }
 
 /// What `backfills` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BackfillsArgs {
     /// One of them, with its dates
-    id: Option<Uuid>,
+    pub(crate) id: Option<Uuid>,
     /// Begin nothing more of it; what runs goes on
     #[arg(long, requires = "id")]
-    cancel: bool,
+    pub(crate) cancel: bool,
     /// Watch it until it is done, and work it off if no server does
     #[arg(long, requires = "id", conflicts_with = "cancel")]
-    follow: bool,
+    pub(crate) follow: bool,
 }
 
 fn reprocess(word: &str) -> Result<Reprocess, String> {
@@ -101,8 +101,8 @@ pub(crate) async fn backfill(cx: &Context, args: &BackfillArgs) -> anyhow::Resul
     };
     let plan = plan(&session.store, pipeline, wanted, cx.now()).await?;
     let consent = args.consent.consent(args.detach)?;
-    show(cx, pipeline, &plan, consent);
-    let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
+    let dates: Vec<DateView> = plan.dates.iter().map(|date| date.view(pipeline.name.as_str())).collect();
+    let runs = show_plan(cx, &dates, &plan.warnings, consent);
     if consent == Consent::DryRun || runs == 0 {
         return Ok(Exit::Done);
     }
@@ -152,28 +152,29 @@ async fn warn_if_paused(cx: &Context, session: &Session, pipeline: &Pipeline) ->
     Ok(())
 }
 
-fn show(cx: &Context, pipeline: &Pipeline, plan: &BackfillPlan, consent: Consent) {
-    for warning in &plan.warnings {
+/// Shows what would happen to each date. How many would run.
+pub(crate) fn show_plan(cx: &Context, dates: &[DateView], warnings: &[String], consent: Consent) -> usize {
+    for warning in warnings {
         cx.output.warn(warning);
     }
-    let views = plan.dates.iter().map(|date| date.view(pipeline.name.as_str()));
+    let runs = dates.iter().filter(|date| date.runs).count();
     if cx.output.json() {
         // What becomes of it is the answer where anything does.
         if consent == Consent::DryRun {
-            cx.output.value(&views.collect::<Vec<_>>());
+            cx.output.value(&dates);
         }
-        return;
+        return runs;
     }
-    let rows = views.take(ROWS_SHOWN_MAX).map(|view| {
-        let state = view.state.map_or_else(|| Field::from("-".to_owned()), Field::State);
-        vec![Field::from(view.run), state, Field::from(view.what)]
+    let rows = dates.iter().take(ROWS_SHOWN_MAX).map(|date| {
+        let state = date.state.clone().map_or_else(|| Field::from("-".to_owned()), Field::State);
+        vec![Field::from(date.run.clone()), state, Field::from(date.what.clone())]
     });
     cx.output.table(&["run", "state", "what happens"], rows.collect(), "");
-    if let Some(rest) = plan.dates.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
+    if let Some(rest) = dates.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
         cx.output.note(&format!("and {}", counted(rest, "more date")));
     }
-    let runs = plan.dates.iter().filter(|date| date.action.runs()).count();
-    cx.output.note(&format!("{} of {} run", runs, counted(plan.dates.len(), "date")));
+    cx.output.note(&format!("{runs} of {} run", counted(dates.len(), "date")));
+    runs
 }
 
 /// Lists backfills, or shows, follows or cancels one.
@@ -181,7 +182,7 @@ pub(crate) async fn backfills(cx: &Context, args: &BackfillsArgs) -> anyhow::Res
     let session = if args.follow { cx.open(&cx.project()?).await? } else { cx.open_to_look().await? };
     let rows = session.store.backfills(args.id, LISTED_MAX).await?;
     let Some(id) = args.id else {
-        list(cx, &rows);
+        list(cx, &rows.iter().map(|row| BackfillView::new(row, None)).collect::<Vec<_>>());
         return Ok(Exit::Done);
     };
     let Some(row) = rows.into_iter().next() else {
@@ -194,47 +195,49 @@ pub(crate) async fn backfills(cx: &Context, args: &BackfillsArgs) -> anyhow::Res
         if !session.store.cancel_backfill(id, &cx.actor()).await? {
             return refuse(format!("backfill {id} has already ended: {}", row.state));
         }
-        let still = if row.begun > 0 { format!("; {} still run", row.begun) } else { String::new() };
-        cx.output.data(&format!("backfill {id} is cancelled{still}"));
+        cancelled(cx, &BackfillView::new(&row, None));
         return Ok(Exit::Done);
     }
     let dates = session.store.backfill_dates(id, &[], DATES_LISTED_MAX).await?;
-    if cx.output.json() {
-        cx.output.value(&BackfillView::new(&row, Some(&dates)));
-        return Ok(Exit::Done);
-    }
-    cx.output.note(&summary(&row));
-    let rows = dates.iter().map(|date| {
-        let state = match date.run {
-            Some((state, _)) => Field::State(state.word().to_owned()),
-            None => Field::from("-".to_owned()),
-        };
-        let outcome = date.outcome.clone().unwrap_or_default();
-        vec![
-            Field::from(format!("{}@{}", row.pipeline, date.key)),
-            state,
-            Field::from(date.state.clone()),
-            Field::from(outcome),
-        ]
-    });
-    cx.output.table(&["run", "state", "in the backfill", "outcome"], rows.collect(), "it has no dates");
+    show(cx, &BackfillView::new(&row, Some(&dates)));
     Ok(Exit::Done)
 }
 
-fn list(cx: &Context, rows: &[BackfillRow]) {
+/// Says that nothing more of it begins.
+pub(crate) fn cancelled(cx: &Context, backfill: &BackfillView) {
+    let still =
+        if backfill.running > 0 { format!("; {} still run", backfill.running) } else { String::new() };
+    cx.output.data(&format!("backfill {} is cancelled{still}", backfill.id));
+}
+
+/// Shows one with its dates.
+pub(crate) fn show(cx: &Context, backfill: &BackfillView) {
     if cx.output.json() {
-        cx.output.value(&rows.iter().map(|row| BackfillView::new(row, None)).collect::<Vec<_>>());
-        return;
+        return cx.output.value(backfill);
     }
-    let table = rows.iter().map(|row| {
+    cx.output.note(&summary(backfill));
+    let rows = backfill.dates.iter().flatten().map(|date| {
+        let state = date.run_state.clone().map_or_else(|| Field::from("-".to_owned()), Field::State);
+        let outcome = date.outcome.clone().unwrap_or_default();
+        vec![Field::from(date.run.clone()), state, Field::from(date.state.clone()), Field::from(outcome)]
+    });
+    cx.output.table(&["run", "state", "in the backfill", "outcome"], rows.collect(), "it has no dates");
+}
+
+/// Lists backfills.
+pub(crate) fn list(cx: &Context, backfills: &[BackfillView]) {
+    if cx.output.json() {
+        return cx.output.value(&backfills);
+    }
+    let table = backfills.iter().map(|backfill| {
         vec![
-            Field::from(row.id.to_string()),
-            Field::from(row.pipeline.clone()),
-            Field::from(row.state.clone()),
-            Field::from(format!("{}/{}", row.over, row.total)),
-            Field::from(row.reprocess.word().to_owned()),
-            Field::from(describe_instant(&jiff::tz::TimeZone::UTC, row.created_at)),
-            Field::from(row.created_by.clone()),
+            Field::from(backfill.id.to_string()),
+            Field::from(backfill.pipeline.clone()),
+            Field::from(backfill.state.clone()),
+            Field::from(format!("{}/{}", backfill.over, backfill.total)),
+            Field::from(backfill.reprocess.clone()),
+            Field::from(describe_instant(&jiff::tz::TimeZone::UTC, backfill.created_at)),
+            Field::from(backfill.created_by.clone()),
         ]
     });
     let header = ["id", "pipeline", "state", "dates", "reprocess", "since", "by"];
@@ -245,15 +248,16 @@ fn list(cx: &Context, rows: &[BackfillRow]) {
     );
 }
 
-fn summary(row: &BackfillRow) -> String {
+/// How far it is.
+pub(crate) fn summary(backfill: &BackfillView) -> String {
     format!(
         "backfill {} of {}: {}, {} of {} over, {} running",
-        row.id,
-        row.pipeline,
-        row.state,
-        row.over,
-        counted(usize::try_from(row.total).unwrap_or_default(), "date"),
-        row.begun
+        backfill.id,
+        backfill.pipeline,
+        backfill.state,
+        backfill.over,
+        counted(usize::try_from(backfill.total).unwrap_or_default(), "date"),
+        backfill.running
     )
 }
 
@@ -272,7 +276,7 @@ async fn follow(cx: &Context, session: &Session, id: Uuid) -> anyhow::Result<Exi
             engine.handle().advance_backfill(id).await?;
         }
         let Some(row) = session.store.backfills(Some(id), 1).await?.pop() else { break None };
-        let now = summary(&row);
+        let now = summary(&BackfillView::new(&row, None));
         if now != shown {
             cx.output.note(&now);
             shown = now;
@@ -289,16 +293,20 @@ async fn follow(cx: &Context, session: &Session, id: Uuid) -> anyhow::Result<Exi
         return Ok(Exit::Done);
     };
     let dates = session.store.backfill_dates(id, &["ended"], DATES_LISTED_MAX).await?;
-    let bad: Vec<&BackfillDate> =
-        dates.iter().filter(|date| date.outcome.as_deref() != Some("succeeded")).collect();
+    Ok(ended_well(cx, &BackfillView::new(&row, Some(&dates))))
+}
+
+/// Says how it ended: which of its dates did not succeed.
+pub(crate) fn ended_well(cx: &Context, backfill: &BackfillView) -> Exit {
+    let ended = || backfill.dates.iter().flatten().filter(|date| date.state == "ended");
+    let bad: Vec<_> = ended().filter(|date| date.outcome.as_deref() != Some("succeeded")).collect();
     if cx.output.json() {
-        cx.output.value(&BackfillView::new(&row, Some(&dates)));
+        cx.output.value(backfill);
     } else {
         for date in &bad {
-            let outcome = date.outcome.as_deref().unwrap_or("unknown");
-            cx.output.data(&format!("{}@{} {outcome}", row.pipeline, date.key));
+            cx.output.data(&format!("{} {}", date.run, date.outcome.as_deref().unwrap_or("unknown")));
         }
     }
-    cx.output.note(&format!("{} succeeded, {} did not", dates.len() - bad.len(), bad.len()));
-    Ok(if bad.is_empty() && row.state == "done" { Exit::Done } else { Exit::RunFailed })
+    cx.output.note(&format!("{} succeeded, {} did not", ended().count() - bad.len(), bad.len()));
+    if bad.is_empty() && backfill.state == "done" { Exit::Done } else { Exit::RunFailed }
 }

@@ -91,13 +91,18 @@ async fn hand_over(session: &Session, handle: &EngineHandle, run: RunId) -> anyh
 
 async fn report(cx: &Context, session: &Session, snapshot: &Snapshot, ended: &Ended) -> anyhow::Result<Exit> {
     let label = snapshot.label();
+    let history = if cx.output.json() {
+        session.store.history(snapshot.run.id, 0, HISTORY_MAX).await?
+    } else {
+        Vec::new()
+    };
+    let detail = RunDetail::new(snapshot, &history);
     if cx.output.json() {
-        let history = session.store.history(snapshot.run.id, 0, HISTORY_MAX).await?;
-        cx.output.value(&RunDetail::new(snapshot, &history));
+        cx.output.value(&detail);
     }
     match ended {
         Ended::Run => {
-            summary(cx, snapshot);
+            summary(cx, &detail);
             let succeeded = snapshot.state() == Some(RunState::Succeeded);
             Ok(if succeeded { Exit::Done } else { Exit::RunFailed })
         }

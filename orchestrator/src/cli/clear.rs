@@ -23,14 +23,14 @@ use crate::service::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClearArgs {
     #[command(flatten)]
-    runs: RunsArgs,
+    pub(crate) runs: RunsArgs,
     #[command(flatten)]
-    tasks: TasksArgs,
+    pub(crate) tasks: TasksArgs,
     #[command(flatten)]
-    consent: ConsentArgs,
+    pub(crate) consent: ConsentArgs,
     /// Do not wait for the run
     #[arg(long)]
-    detach: bool,
+    pub(crate) detach: bool,
 }
 
 /// Clears, then watches the run.

@@ -16,7 +16,9 @@ use trunkline_tasks::{Registry, registry::QUARANTINE};
 
 use super::{
     exit::{Reported, refuse},
+    listen::TOKEN_FILE,
     output::Output,
+    server::Server,
     status::without_password,
 };
 use crate::{
@@ -149,6 +151,16 @@ impl Context {
         let asked =
             tokio::task::spawn_blocking(move || inquire::Confirm::new(&question).with_default(true).prompt());
         Ok(matches!(asked.await, Ok(Ok(true))))
+    }
+
+    /// The server to ask instead of opening the store, if one is named.
+    pub(crate) fn server(&self) -> anyhow::Result<Option<Server>> {
+        let Some(named) = &self.config.server else { return Ok(None) };
+        let of_project = || {
+            let file = self.local_folder().ok()?.join(TOKEN_FILE);
+            Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
+        };
+        Server::new(named.url(), variable("TRUNKLINE_TOKEN"), of_project).map(Some)
     }
 
     /// Shows diagnostics; errors among them end the command.

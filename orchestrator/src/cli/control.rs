@@ -15,6 +15,7 @@ use crate::service::{
     Snapshot,
     elements::named,
     find,
+    foresee::{ForeseeError, foresee},
     resolve::{self, Fact},
     why::Situation,
 };
@@ -23,25 +24,38 @@ use crate::service::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct CancelArgs {
     /// The run: an id, pipeline@date or pipeline@latest
-    run: String,
+    pub(crate) run: String,
     /// Only this task
     #[arg(long, value_name = "TASK")]
-    task: Option<String>,
+    pub(crate) task: Option<String>,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Only show what would be stopped
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
+}
+
+/// What goes with a word that is not asked about: why, and whether only to say what would happen.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WordArgs {
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Only say what would happen
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// What `retry-now` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryNowArgs {
     /// The run: an id, pipeline@date or pipeline@latest
-    run: String,
+    pub(crate) run: String,
     /// The task
-    task: String,
+    pub(crate) task: String,
+    #[command(flatten)]
+    pub(crate) word: WordArgs,
 }
 
 /// What `resolve` takes.
@@ -49,46 +63,50 @@ pub(crate) struct RetryNowArgs {
 #[command(group = clap::ArgGroup::new("fact").required(true))]
 pub(crate) struct ResolveArgs {
     /// The run: an id, pipeline@date or pipeline@latest
-    run: String,
+    pub(crate) run: String,
     /// The task
-    task: String,
+    pub(crate) task: String,
     /// The job exists and has this id at the service
     #[arg(long, value_name = "ID", group = "fact")]
-    handle: Option<String>,
+    pub(crate) handle: Option<String>,
     /// No job exists: it may be started again
     #[arg(long, group = "fact")]
-    not_started: bool,
+    pub(crate) not_started: bool,
     /// It cannot be found out: the attempt ends as lost
     #[arg(long, group = "fact")]
-    lost: bool,
+    pub(crate) lost: bool,
     /// The attempt that you looked at: refused if there is another one by now
     #[arg(long, value_name = "N")]
-    attempt: Option<u32>,
+    pub(crate) attempt: Option<u32>,
+    #[command(flatten)]
+    pub(crate) word: WordArgs,
 }
 
 /// What `approve` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApproveArgs {
     /// The run: an id, pipeline@date or pipeline@latest
-    run: String,
+    pub(crate) run: String,
     /// The task that waits for a person
-    task: String,
+    pub(crate) task: String,
     /// Say no instead of yes: the task fails
     #[arg(long)]
-    reject: bool,
+    pub(crate) reject: bool,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
-    comment: Option<String>,
+    pub(crate) comment: Option<String>,
     /// Only show what is asked
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// What `pause` and `resume` take.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PauseArgs {
     /// A pipeline, or a run: an id or pipeline@date
-    name: String,
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) word: WordArgs,
 }
 
 /// Stops a run or a task, and waits until that is confirmed.
@@ -118,7 +136,8 @@ pub(crate) async fn retry_now(cx: &Context, args: &RetryNowArgs) -> anyhow::Resu
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let task = find::task(&snapshot.as_run(), &args.task)?;
-    ask(cx, &session, run, Command::RetryNow { task }).await
+    say(cx, &session, run, Command::RetryNow { task, reason: args.word.reason.clone() }, args.word.dry_run)
+        .await
 }
 
 /// Tells what a person knows about an unconfirmed start.
@@ -142,7 +161,8 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
             args.task
         ));
     };
-    ask(cx, &session, run, Command::Resolve { task, seen, resolution }).await
+    let reason = args.word.reason.clone();
+    say(cx, &session, run, Command::Resolve { task, seen, resolution, reason }, args.word.dry_run).await
 }
 
 /// Gives the word that a task waits for.
@@ -164,20 +184,62 @@ pub(crate) async fn approve(cx: &Context, args: &ApproveArgs) -> anyhow::Result<
 /// Pauses or resumes a pipeline (no new run gets a place) or a run (nothing new starts).
 pub(crate) async fn pause(cx: &Context, args: &PauseArgs, paused: bool) -> anyhow::Result<Exit> {
     let session = cx.open(&cx.project()?).await?;
-    let is_run = args.name.contains('@') || args.name.contains('-');
-    if is_run {
+    let reason = args.word.reason.clone();
+    if args.is_run() {
         let run = find::run(&session.store, &args.name).await?;
-        let command = if paused { Command::Pause } else { Command::Resume };
-        return ask(cx, &session, run, command).await;
+        let command = if paused { Command::Pause { reason } } else { Command::Resume { reason } };
+        return say(cx, &session, run, command, args.word.dry_run).await;
     }
     let row = find::pipeline(&session.store, &args.name).await?;
-    let changed = session.store.set_paused(&row.name, paused).await?;
-    session.store.hint().await?;
-    let word = if paused { "paused" } else { "active" };
-    let already = if changed { "" } else { " already" };
-    cx.output.data(&format!("{} is{already} {word}", row.name));
-    if paused && changed {
-        cx.output.note("it fires no more and its queued runs wait; live runs go on");
+    let changed = if args.word.dry_run {
+        row.paused != paused
+    } else {
+        let changed = session.store.set_paused(&row.name, paused, &cx.actor(), reason.as_deref()).await?;
+        session.store.hint().await?;
+        changed
+    };
+    args.told(cx, &row.name, paused, changed);
+    Ok(Exit::Done)
+}
+
+impl PauseArgs {
+    /// Whether the name is a run's, not a pipeline's.
+    pub(crate) fn is_run(&self) -> bool {
+        self.name.contains('@') || self.name.contains('-')
+    }
+
+    /// Says how a pipeline stands now, or would.
+    pub(crate) fn told(&self, cx: &Context, pipeline: &str, paused: bool, changed: bool) {
+        let verb = if self.word.dry_run { "would be" } else { "is" };
+        let already = if changed { "" } else { " already" };
+        let word = if paused { "paused" } else { "active" };
+        cx.output.data(&format!("{pipeline} {verb}{already} {word}"));
+        if paused && changed {
+            cx.output.note("it fires no more and its queued runs wait; live runs go on");
+        }
+    }
+}
+
+/// A word to a run, or what would come of it.
+async fn say(
+    cx: &Context,
+    session: &Session,
+    run: RunId,
+    command: Command,
+    dry_run: bool,
+) -> anyhow::Result<Exit> {
+    if !dry_run {
+        return ask(cx, session, run, command).await;
+    }
+    let changes = match foresee(&session.store, run, &cx.actor(), &command, cx.now()).await {
+        Ok(changes) => changes,
+        Err(ForeseeError::Refused(reason)) => return refuse(reason),
+        Err(ForeseeError::Store(error)) => return Err(error.into()),
+    };
+    if cx.output.json() {
+        cx.output.value(&serde_json::json!({ "changes": changes }));
+    } else {
+        cx.output.data(&changes.join("\n"));
     }
     Ok(Exit::Done)
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use trunkline_state::store::StoreError;
 
+use super::server::ServerError;
 use crate::{
     engine::{AskError, EngineError},
     keeper::KeeperError,
@@ -69,6 +70,7 @@ fn is_unreachable(cause: &(dyn std::error::Error + 'static)) -> bool {
     };
     store.is_some_and(StoreError::is_unreachable)
         || cause.is::<KeeperError>()
+        || cause.downcast_ref::<ServerError>().is_some_and(ServerError::is_unreachable)
         || cause.downcast_ref::<SandboxCallError>().is_some_and(SandboxCallError::is_unreachable)
 }
 

@@ -25,7 +25,7 @@ use crate::{
 /// Where it listens where nobody says where.
 const PORT: u16 = 8377;
 /// The file of the project's own token.
-const TOKEN_FILE: &str = "api-token";
+pub(crate) const TOKEN_FILE: &str = "api-token";
 
 /// What `serve` takes about its API.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_state::{machine::AttemptKey, store::AttemptRow};
+use trunkline_state::{machine::AttemptKey, run::Failure, store::AttemptRow};
 
 use super::{
     context::{Context, Session},
@@ -21,15 +21,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogsArgs {
     /// The run: an id, pipeline@date or pipeline@latest
-    run: String,
+    pub(crate) run: String,
     /// The task
-    task: String,
+    pub(crate) task: String,
     /// Go on until the attempt ends
     #[arg(short, long)]
-    follow: bool,
+    pub(crate) follow: bool,
     /// This attempt rather than the newest
     #[arg(long, value_name = "N")]
-    attempt: Option<u32>,
+    pub(crate) attempt: Option<u32>,
 }
 
 /// Prints the output of an attempt.
@@ -39,17 +39,10 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
     let mut snapshot = Snapshot::read(&session.store, run).await?;
     let task = find::task(&snapshot.as_run(), &args.task)?;
     let Some(attempt) = chosen(&snapshot, task, args.attempt) else {
-        let label = snapshot.label();
-        return match args.attempt {
-            Some(number) => refuse(format!("{} of {label} has no attempt {number}", args.task)),
-            None => refuse(format!(
-                "{} of {label} has not started: `trunkline why {label} {}`",
-                args.task, args.task
-            )),
-        };
+        return refuse(nothing(&args.task, &snapshot.label(), args.attempt));
     };
     let key = AttemptKey { task, number: attempt.number };
-    head(cx, &attempt);
+    head(cx, attempt.number, &attempt.state, attempt.external_id.as_deref());
     let mut next = 0;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -62,24 +55,38 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
             break;
         }
     }
-    if next == 0 {
-        cx.output.note("no output was captured; the service keeps this job's log");
-    }
-    if let Some(failure) = chosen(&snapshot, task, Some(key.number)).and_then(|attempt| attempt.failure) {
-        let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
-        cx.output.note(&format!("failed ({}): {first}", failure.class));
-        // What was captured has been printed; without it the failure holds the end of the service's own log.
-        if next == 0 && !rest.trim().is_empty() {
-            cx.output.raw(rest.trim_start_matches('\n'));
-            cx.output.raw("\n");
-        }
-    }
+    let ended = chosen(&snapshot, task, Some(key.number));
+    tail(cx, ended.as_ref().and_then(|attempt| attempt.failure.as_ref()), next == 0);
     Ok(Exit::Done)
 }
 
-fn head(cx: &Context, attempt: &AttemptRow) {
-    let id = attempt.external_id.as_deref().map(|id| format!(", {id}")).unwrap_or_default();
-    cx.output.note(&dim(&format!("attempt {}, {}{id}", attempt.number, attempt.state)));
+/// Why there is no output to print.
+pub(crate) fn nothing(task: &str, label: &str, attempt: Option<u32>) -> String {
+    match attempt {
+        Some(number) => format!("{task} of {label} has no attempt {number}"),
+        None => format!("{task} of {label} has not started: `trunkline why {label} {task}`"),
+    }
+}
+
+/// Which attempt it is.
+pub(crate) fn head(cx: &Context, number: u32, state: &str, external_id: Option<&str>) {
+    let id = external_id.map(|id| format!(", {id}")).unwrap_or_default();
+    cx.output.note(&dim(&format!("attempt {number}, {state}{id}")));
+}
+
+/// How it failed, if it did; `silent`: nothing was captured of what it printed.
+pub(crate) fn tail(cx: &Context, failure: Option<&Failure>, silent: bool) {
+    if silent {
+        cx.output.note("no output was captured; the service keeps this job's log");
+    }
+    let Some(failure) = failure else { return };
+    let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
+    cx.output.note(&format!("failed ({}): {first}", failure.class));
+    // What was captured has been printed; without it the failure holds the end of the service's own log.
+    if silent && !rest.trim().is_empty() {
+        cx.output.raw(rest.trim_start_matches('\n'));
+        cx.output.raw("\n");
+    }
 }
 
 async fn print_from(

@@ -93,20 +93,30 @@ fn show(cx: &Context, pipeline: &str, wishes: &[Wish]) {
     if cx.output.json() {
         return;
     }
-    let rows = wishes.iter().take(ROWS_SHOWN_MAX).map(|wish| {
-        vec![
-            Field::from(format!("{pipeline}@{}", wish.entry.key)),
-            Field::State(wish.entry.state.word().to_owned()),
-            Field::from(wish.effect.clone()),
-        ]
+    let rows = wishes.iter().map(|wish| {
+        let run = format!("{pipeline}@{}", wish.entry.key);
+        (run, wish.entry.state.word(), wish.effect.as_str())
+    });
+    show_effects(cx, rows);
+}
+
+/// What would happen to each of these runs: its name, its state and the effect.
+pub(crate) fn show_effects<'a>(
+    cx: &Context,
+    runs: impl ExactSizeIterator<Item = (String, &'a str, &'a str)>,
+) {
+    let more = runs.len().saturating_sub(ROWS_SHOWN_MAX);
+    let rows = runs.take(ROWS_SHOWN_MAX).map(|(run, state, effect)| {
+        vec![Field::from(run), Field::State(state.to_owned()), Field::from(effect)]
     });
     cx.output.table(&["run", "state", "what happens"], rows.collect(), "");
-    if let Some(rest) = wishes.len().checked_sub(ROWS_SHOWN_MAX).filter(|rest| *rest > 0) {
-        cx.output.note(&format!("and {}", counted(rest, "more run")));
+    if more > 0 {
+        cx.output.note(&format!("and {}", counted(more, "more run")));
     }
 }
 
-fn report(cx: &Context, outcomes: &[Outcome]) {
+/// What became of each run, and which refused.
+pub(crate) fn report(cx: &Context, outcomes: &[Outcome]) {
     if cx.output.json() {
         cx.output.value(&outcomes);
         return;

@@ -23,14 +23,14 @@ use crate::service::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct MarkArgs {
     #[command(flatten)]
-    runs: RunsArgs,
+    pub(crate) runs: RunsArgs,
     /// As what
     #[arg(value_parser = mark_word, value_name = "succeeded|failed")]
-    mark: Mark,
+    pub(crate) mark: Mark,
     #[command(flatten)]
-    tasks: TasksArgs,
+    pub(crate) tasks: TasksArgs,
     #[command(flatten)]
-    consent: ConsentArgs,
+    pub(crate) consent: ConsentArgs,
 }
 
 fn mark_word(word: &str) -> Result<Mark, String> {

@@ -29,11 +29,13 @@ mod output;
 mod plan;
 mod progress;
 mod purge;
+mod remote;
 mod run;
 mod runs;
 mod sandbox;
 mod scaffold;
 mod serve;
+mod server;
 mod show;
 mod status;
 mod subscribe;
@@ -47,8 +49,8 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::{context::Context, exit::Exit};
-use crate::config::{Config, Flags, variable};
+use self::{context::Context, exit::Exit, remote::Reach};
+use crate::config::{Config, Flags, NamedServer, variable};
 
 /// Runs data pipelines on AWS, and on this machine without an account.
 #[derive(Debug, Parser)]
@@ -74,6 +76,14 @@ struct Cli {
         help = "Postgres that holds the runs [default: DATABASE_URL, trunkline.yaml, a private one]"
     )]
     store: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        conflicts_with_all = ["store", "env"],
+        help = "Ask this server over its API, with the token in TRUNKLINE_TOKEN [default: TRUNKLINE_SERVER]"
+    )]
+    server: Option<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
     json: bool,
@@ -199,6 +209,7 @@ pub fn main() -> ExitCode {
         environment: cli.env.clone(),
         project: cli.project.clone(),
         store: cli.store.clone(),
+        server: cli.server.clone(),
         json: cli.json,
     };
     let output = output::Output::new(cli.json).in_log(log_format == LogFormat::Json);
@@ -221,6 +232,14 @@ pub fn main() -> ExitCode {
 }
 
 async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
+    if let Some(server) = &cx.config.server {
+        match (Reach::of(&command), server) {
+            (Reach::Server, _) => return Box::pin(remote::execute(cx, command)).await,
+            // Who always works with a server goes on checking files beside it.
+            (Reach::Files, NamedServer::Variable(_)) => {}
+            (Reach::Files | Reach::Store, _) => return remote::refuse_here(server),
+        }
+    }
     match command {
         Command::Init(args) => init::init(cx, &args),
         Command::Demo(args) => Box::pin(demo::demo(cx, &args)).await,

@@ -32,20 +32,20 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     /// The pipeline
-    pipeline: String,
+    pub(crate) pipeline: String,
     /// The date that the run covers, e.g. 2026-11-19, 2026-10 or 2026-11-19T05; without one,
     /// the last complete interval
     #[arg(long, value_name = "DATE")]
-    date: Option<String>,
+    pub(crate) date: Option<String>,
     /// A parameter, name=value
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
-    params: Vec<String>,
+    pub(crate) params: Vec<String>,
     /// Only this task, again, of a run that exists
     #[arg(long = "task", value_name = "TASK")]
-    tasks: Vec<String>,
+    pub(crate) tasks: Vec<String>,
     /// Leave it to a server and do not wait
     #[arg(long)]
-    detach: bool,
+    pub(crate) detach: bool,
 }
 
 /// Makes a run of the project's current definition and watches it.

@@ -1,13 +1,13 @@
 //! `runs`: what ran, what runs.
 
-use trunkline_state::{
-    schedule::describe_instant,
-    store::{RunFilter, RunRow},
-    words::RunState,
-};
+use trunkline_state::{schedule::describe_instant, store::RunFilter, words::RunState};
 
 use super::{choice::run_state, context::Context, exit::Exit, output::Field};
-use crate::service::{find, snapshot::duration_text, views::RunView};
+use crate::service::{
+    find,
+    snapshot::duration_text,
+    views::{RunView, TaskCounts},
+};
 
 /// Rows where nobody says how many.
 const LIMIT_DEFAULT: i64 = 20;
@@ -30,29 +30,27 @@ pub(crate) struct RunsArgs {
 
 /// Lists runs, newest first.
 pub(crate) async fn runs(cx: &Context, args: &RunsArgs) -> anyhow::Result<Exit> {
-    let session = cx.open_to_look().await?;
-    if let Some(pipeline) = &args.pipeline {
-        find::pipeline(&session.store, pipeline).await?;
-    }
     let state = args.state.map(|state| state.word().to_owned());
     let filter = RunFilter { pipeline: args.pipeline.clone(), state, limit: args.limit };
-    let rows = session.store.runs(&filter).await?;
+    let runs = match cx.server()? {
+        Some(server) => server.runs(&filter).await?,
+        None => here(cx, &filter).await?,
+    };
     if cx.output.json() {
-        cx.output.value(&rows.iter().map(RunView::from).collect::<Vec<_>>());
+        cx.output.value(&runs);
         return Ok(Exit::Done);
     }
     let now = cx.now();
-    let table = rows.iter().map(|row| {
-        let took = row.started_at.map(|from| row.ended_at.unwrap_or(now).duration_since(from));
-        let took = took.and_then(|took| std::time::Duration::try_from(took).ok()).map(duration_text);
+    let table = runs.into_iter().map(|run| {
+        let took = run.elapsed(now).map(duration_text);
         vec![
-            Field::from(format!("{}@{}", row.pipeline, row.key)),
-            Field::State(row.state.clone()),
-            Field::from(tasks_text(row)),
-            Field::from(row.started_at.map(clock).unwrap_or_default()),
+            Field::from(run.run),
+            Field::State(run.state),
+            Field::from(tasks_text(run.task_counts)),
+            Field::from(run.started_at.map(clock).unwrap_or_default()),
             Field::from(took.unwrap_or_default()),
-            Field::from(format!("{} {}", row.trigger, row.created_by)),
-            Field::from(row.id.to_string()),
+            Field::from(format!("{} {}", run.trigger, run.created_by)),
+            Field::from(run.id),
         ]
     });
     let header = ["run", "state", "tasks", "started", "took", "by", "id"];
@@ -64,15 +62,21 @@ pub(crate) async fn runs(cx: &Context, args: &RunsArgs) -> anyhow::Result<Exit> 
     Ok(Exit::Done)
 }
 
+async fn here(cx: &Context, filter: &RunFilter) -> anyhow::Result<Vec<RunView>> {
+    let session = cx.open_to_look().await?;
+    if let Some(pipeline) = &filter.pipeline {
+        find::pipeline(&session.store, pipeline).await?;
+    }
+    Ok(session.store.runs(filter).await?.iter().map(RunView::from).collect())
+}
+
 fn clock(at: jiff::Timestamp) -> String {
     describe_instant(&jiff::tz::TimeZone::UTC, at)
 }
 
 /// `3/5`, with what failed.
-#[expect(clippy::naive_bytecount, reason = "one byte for each task of one run")]
-fn tasks_text(row: &RunRow) -> String {
-    let count = |letter: u8| row.task_states.iter().filter(|state| **state == letter).count();
-    let failed = count(b'f');
+fn tasks_text(counts: TaskCounts) -> String {
+    let TaskCounts { total, succeeded, failed } = counts;
     let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-    format!("{}/{}{failed}", count(b's'), row.task_states.len())
+    format!("{succeeded}/{total}{failed}")
 }

@@ -1,26 +1,21 @@
 //! `show`: one run with its tasks, attempts and history.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
-use trunkline_state::{
-    machine::Transition,
-    store::{AttemptRow, HistoryRow, TaskRow},
-    words::{AttemptState, TaskState},
-};
+use trunkline_state::words::{AttemptState, TaskState};
 
 use super::{
     context::Context,
     exit::Exit,
     output::{Field, bold, dim, state},
+    server::Server,
     summary::{cost, cost_text},
 };
 use crate::service::{
-    Snapshot,
-    elements::standing,
-    find,
+    Snapshot, find,
     snapshot::duration_text,
-    views::{NoticeView, RunDetail},
+    views::{AttemptView, ChangeView, HistoryView, NoticeView, RunDetail, RunWithTasks, TaskView},
     why::Situation,
 };
 
@@ -49,34 +44,55 @@ pub(crate) struct ShowArgs {
 
 /// Shows a run.
 pub(crate) async fn show(cx: &Context, args: &ShowArgs) -> anyhow::Result<Exit> {
-    let session = cx.open_to_look().await?;
-    let run = find::run(&session.store, &args.run).await?;
-    let snapshot = Snapshot::read(&session.store, run).await?;
-    let history = session.store.history(run, 0, HISTORY_MAX).await?;
-    let sent = session.store.parcels_of(run).await?.into_iter().map(NoticeView::new).collect::<Vec<_>>();
+    let (detail, why) = match cx.server()? {
+        Some(server) => there(&server, &args.run).await?,
+        None => here(cx, &args.run).await?,
+    };
     if cx.output.json() {
-        cx.output.value(&RunDetail::new(&snapshot, &history).with_notices(sent));
+        cx.output.value(&detail);
         return Ok(Exit::Done);
     }
     let now = cx.now();
-    head(cx, &snapshot, now);
-    if !snapshot.ended() {
-        let situation = Situation::read(&session.store, snapshot.clone(), now).await?;
-        cx.output.data(&format!("why      {}", situation.run()));
+    head(cx, &detail, now);
+    if let Some(why) = why {
+        cx.output.data(&format!("why      {why}"));
     }
-    let shown = shown(&snapshot, args.elements);
-    tasks(cx, &snapshot, &shown, now);
-    attempts(cx, &snapshot, &shown, args.requests);
-    notices(cx, &sent);
-    transitions(cx, &snapshot, &history);
+    let shown = shown(&detail.run, args.elements);
+    tasks(cx, &shown, now);
+    attempts(cx, &detail, &shown, args.requests);
+    notices(cx, &detail.notices);
+    transitions(cx, &detail);
     Ok(Exit::Done)
 }
 
-fn head(cx: &Context, snapshot: &Snapshot, now: Timestamp) {
-    let run = &snapshot.run;
+/// From the store; with the reason why it is not further, while it lives.
+async fn here(cx: &Context, name: &str) -> anyhow::Result<(RunDetail, Option<String>)> {
+    let session = cx.open_to_look().await?;
+    let run = find::run(&session.store, name).await?;
+    let snapshot = Snapshot::read(&session.store, run).await?;
+    let history = session.store.history(run, 0, HISTORY_MAX).await?;
+    let sent = session.store.parcels_of(run).await?.into_iter().map(NoticeView::new).collect::<Vec<_>>();
+    let detail = RunDetail::new(&snapshot, &history).with_notices(sent);
+    if snapshot.ended() {
+        return Ok((detail, None));
+    }
+    let situation = Situation::read(&session.store, snapshot, cx.now()).await?;
+    Ok((detail, Some(situation.run())))
+}
+
+/// From a server.
+async fn there(server: &Server, name: &str) -> anyhow::Result<(RunDetail, Option<String>)> {
+    let detail = server.run(name).await?;
+    let ended = detail.run.state().is_some_and(trunkline_state::words::RunState::is_terminal);
+    let why = if ended { None } else { Some(server.why(&detail.run.run.id, None).await?.why) };
+    Ok((detail, why))
+}
+
+fn head(cx: &Context, detail: &RunDetail, now: Timestamp) {
+    let run = &detail.run.run;
     let mut lines = vec![
-        format!("{}  {}  {}", bold(&snapshot.label()), state(&run.state), dim(&run.id.to_string())),
-        format!("covers   {}", snapshot.covers().trim_start_matches("covers ")),
+        format!("{}  {}  {}", bold(&run.run), state(&run.state), dim(&run.id)),
+        format!("covers   {}", detail.run.covers.trim_start_matches("covers ")),
         format!(
             "version  {}, generation {}, {} by {}",
             run.version, run.generation, run.trigger, run.created_by
@@ -86,22 +102,23 @@ fn head(cx: &Context, snapshot: &Snapshot, now: Timestamp) {
         let params: Vec<String> = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
         lines.push(format!("params   {}", params.join(" ")));
     }
-    if let Some(elapsed) = snapshot.elapsed(now) {
-        let usual = snapshot.usual.get("").map(|usual| format!(", usually {}", duration_text(*usual)));
+    if let Some(elapsed) = run.elapsed(now) {
+        let usual = detail.run.usual_seconds.and_then(|usual| Duration::try_from_secs_f64(usual).ok());
+        let usual = usual.map(|usual| format!(", usually {}", duration_text(usual)));
         lines.push(format!("took     {}{}", duration_text(elapsed), usual.unwrap_or_default()));
     }
-    if let Some(cost) = cost_text(cost(snapshot)) {
+    if let Some(cost) = cost_text(cost(&detail.attempt_list)) {
         lines.push(format!("cost     {cost}"));
     }
     cx.output.data(&lines.join("\n"));
 }
 
-/// The rows to show: each task, and below a mapped one its elements, or those of them that are news.
-fn shown(snapshot: &Snapshot, all_elements: bool) -> Vec<&TaskRow> {
+/// What to show: each task, and below a mapped one its elements, or those of them that are news.
+fn shown(run: &RunWithTasks, all_elements: bool) -> Vec<&TaskView> {
     let mut shown = Vec::new();
-    for row in snapshot.own_tasks() {
-        shown.push(row);
-        let news = |element: &&TaskRow| {
+    for task in run.own_tasks() {
+        shown.push(task);
+        let news = |element: &&TaskView| {
             all_elements
                 || !matches!(
                     TaskState::from_word(&element.state),
@@ -109,26 +126,24 @@ fn shown(snapshot: &Snapshot, all_elements: bool) -> Vec<&TaskRow> {
                 )
         };
         let limit = if all_elements { usize::MAX } else { ELEMENTS_MAX };
-        shown.extend(snapshot.elements(row.position).filter(news).take(limit));
+        if task.elements.is_some() {
+            shown.extend(run.elements(&task.task).filter(news).take(limit));
+        }
     }
     shown
 }
 
-fn tasks(cx: &Context, snapshot: &Snapshot, shown: &[&TaskRow], now: Timestamp) {
-    let run = snapshot.as_run();
-    let rows = shown.iter().map(|row| {
-        let operator = snapshot.task_of(row).map(|task| task.operator.clone());
-        let standing = standing(&run, row.position);
-        let took = snapshot.task_elapsed(row.position, now).map(duration_text);
+fn tasks(cx: &Context, shown: &[&TaskView], now: Timestamp) {
+    let rows = shown.iter().map(|task| {
         vec![
-            Field::from(row.task.clone()),
-            Field::from(operator.unwrap_or_default()),
-            Field::State(row.state.clone()),
-            Field::from(row.attempts.to_string()),
-            Field::from(took.unwrap_or_default()),
+            Field::from(task.task.clone()),
+            Field::from(task.operator.clone()),
+            Field::State(task.state.clone()),
+            Field::from(task.attempts.to_string()),
+            Field::from(task.elapsed(now).map(duration_text).unwrap_or_default()),
             Field::from(said(
-                row.failure.as_ref().map(|failure| failure.message.as_str()).or(standing.as_deref()),
-                &row.warnings,
+                task.failure.as_ref().map(|failure| failure.message.as_str()).or(task.standing.as_deref()),
+                &task.warnings,
             )),
         ]
     });
@@ -149,17 +164,16 @@ fn clipped(line: &str) -> String {
     }
 }
 
-fn attempts(cx: &Context, snapshot: &Snapshot, shown: &[&TaskRow], requests: bool) {
-    let positions: BTreeSet<usize> = shown.iter().map(|row| row.position).collect();
-    let attempts = || snapshot.attempts.iter().filter(|attempt| positions.contains(&attempt.position));
+fn attempts(cx: &Context, detail: &RunDetail, shown: &[&TaskView], requests: bool) {
+    let names: BTreeSet<&str> = shown.iter().map(|task| task.task.as_str()).collect();
+    let attempts = || detail.attempt_list.iter().filter(|attempt| names.contains(attempt.task.as_str()));
     if attempts().next().is_none() {
         return;
     }
-    let zone = snapshot.zone();
-    let name = |position: usize| snapshot.tasks.get(position).map(|row| row.task.clone()).unwrap_or_default();
+    let zone = detail.run.zone();
     let rows = attempts().map(|attempt| {
         vec![
-            Field::from(format!("{} #{}", name(attempt.position), attempt.number)),
+            Field::from(format!("{} #{}", attempt.task, attempt.number)),
             Field::State(attempt.state.clone()),
             Field::from(attempt.external_id.clone().unwrap_or_default()),
             Field::from(moment(&zone, attempt.intent_at)),
@@ -174,12 +188,8 @@ fn attempts(cx: &Context, snapshot: &Snapshot, shown: &[&TaskRow], requests: boo
         "no attempts",
     );
     for attempt in attempts().filter(|_| requests) {
-        let request = attempt
-            .request
-            .read::<serde_json::Value>()
-            .and_then(|request| serde_json::to_string_pretty(&request))
-            .unwrap_or_default();
-        cx.output.data(&format!("\n{} #{}\n{request}", bold(&name(attempt.position)), attempt.number));
+        let request = serde_json::to_string_pretty(&attempt.request).unwrap_or_default();
+        cx.output.data(&format!("\n{} #{}\n{request}", bold(&attempt.task), attempt.number));
     }
 }
 
@@ -202,9 +212,9 @@ fn notices(cx: &Context, sent: &[NoticeView]) {
     cx.output.table(&["notice", "state", "tries", ""], rows.collect(), "no notices");
 }
 
-fn remark(attempt: &AttemptRow) -> String {
+fn remark(attempt: &AttemptView) -> String {
     let meaning = match AttemptState::from_word(&attempt.state) {
-        Some(state @ (AttemptState::Unknown | AttemptState::Lost)) => Some(state.meaning().to_owned()),
+        Some(AttemptState::Unknown | AttemptState::Lost) => Some(attempt.meaning.clone()),
         _ => None,
     };
     let note =
@@ -214,14 +224,11 @@ fn remark(attempt: &AttemptRow) -> String {
     clipped(parts.join("; ").lines().next().unwrap_or_default())
 }
 
-fn transitions(cx: &Context, snapshot: &Snapshot, history: &[HistoryRow]) {
-    let zone = snapshot.zone();
-    let mut lines: Vec<String> = history
-        .iter()
-        .flat_map(|row| row.changes.iter().map(move |change| (row, change)))
-        .map(|(row, change)| {
-            format!("{}  {}", dim(&moment(&zone, change.at)), described(snapshot, row, change))
-        })
+fn transitions(cx: &Context, detail: &RunDetail) {
+    let zone = detail.run.zone();
+    let changes = detail.history.iter().flat_map(|row| row.changes.iter().map(move |change| (row, change)));
+    let mut lines: Vec<String> = changes
+        .map(|(row, change)| format!("{}  {}", dim(&moment(&zone, change.at)), described(row, change)))
         .collect();
     let dropped = lines.len().saturating_sub(LINES_MAX);
     lines.drain(..dropped);
@@ -231,11 +238,11 @@ fn transitions(cx: &Context, snapshot: &Snapshot, history: &[HistoryRow]) {
     cx.output.data(&format!("\nHISTORY\n{}", lines.join("\n")));
 }
 
-fn described(snapshot: &Snapshot, row: &HistoryRow, change: &Transition) -> String {
-    let task = change.task.and_then(|position| snapshot.tasks.get(position)).map(|row| row.task.as_str());
-    let subject = match (task, change.attempt) {
+/// One line of history.
+pub(crate) fn described(row: &HistoryView, change: &ChangeView) -> String {
+    let subject = match (&change.task, change.attempt) {
         (None, _) => "run".to_owned(),
-        (Some(task), None) => task.to_owned(),
+        (Some(task), None) => task.clone(),
         (Some(task), Some(number)) => format!("{task} #{number}"),
     };
     let from = change.from.as_deref().map(|from| format!("{from} → ")).unwrap_or_default();
@@ -246,6 +253,7 @@ fn described(snapshot: &Snapshot, row: &HistoryRow, change: &Transition) -> Stri
     format!("{subject}  {from}{}{reason}{actor}", state(&change.to))
 }
 
-fn moment(zone: &TimeZone, at: Timestamp) -> String {
+/// A moment as people read it in a table.
+pub(crate) fn moment(zone: &TimeZone, at: Timestamp) -> String {
     at.to_zoned(zone.clone()).strftime("%m-%d %H:%M:%S").to_string()
 }

@@ -1,16 +1,17 @@
 //! What a run came to: outputs, warnings, cost, and the next command.
 
 use serde_json::Value;
-use trunkline_state::{
-    store::TaskRow,
-    words::{RunState, TaskState},
-};
+use trunkline_state::words::{RunState, TaskState};
 
 use super::{
     context::Context,
     output::{bold, dim, state},
 };
-use crate::service::{Snapshot, snapshot::duration_text};
+use crate::config::NamedServer;
+use crate::service::{
+    snapshot::duration_text,
+    views::{AttemptView, RunDetail, TaskView},
+};
 
 /// Values longer than this are for `show --json`, in characters.
 const VALUE_SHOWN_MAX: usize = 80;
@@ -30,25 +31,28 @@ pub(crate) struct RunCost {
 }
 
 /// Says how a run ended: one line of data, the rest beside it.
-pub(crate) fn summary(cx: &Context, snapshot: &Snapshot) {
+pub(crate) fn summary(cx: &Context, detail: &RunDetail) {
     if cx.output.json() {
         return;
     }
-    let label = snapshot.label();
-    for row in snapshot.own_tasks() {
-        task_lines(cx, snapshot, row);
+    let (run, label) = (&detail.run, detail.run.label());
+    for task in run.own_tasks() {
+        task_lines(cx, detail, task);
     }
-    if let Some(cost) = cost_text(cost(snapshot)) {
+    if let Some(cost) = cost_text(cost(&detail.attempt_list)) {
         cx.output.note(&format!("cost  {cost}"));
     }
     let took =
-        snapshot.elapsed(cx.now()).map(|took| format!(" in {}", duration_text(took))).unwrap_or_default();
-    cx.output.data(&format!("{} {}{took}", bold(&label), state(&snapshot.run.state)));
-    let env = match cx.config.environment.as_str() {
-        crate::project::LOCAL => String::new(),
-        other => format!(" --env {other}"),
+        run.run.elapsed(cx.now()).map(|took| format!(" in {}", duration_text(took))).unwrap_or_default();
+    cx.output.data(&format!("{} {}{took}", bold(label), state(&run.run.state)));
+    let env = match (&cx.config.server, cx.config.environment.as_str()) {
+        (Some(NamedServer::Flag(url)), _) => format!(" --server {url}"),
+        // The shell says it already.
+        (Some(NamedServer::Variable(_)), _) => String::new(),
+        (None, crate::project::LOCAL) => String::new(),
+        (None, other) => format!(" --env {other}"),
     };
-    let next = match snapshot.state() {
+    let next = match run.state() {
         Some(RunState::Failed) => format!("fix, then:  trunkline clear {label} --failed{env}"),
         Some(RunState::Cancelled) => format!("again:  trunkline clear {label} --failed{env}"),
         _ => format!("details:  trunkline show {label}{env}"),
@@ -56,7 +60,7 @@ pub(crate) fn summary(cx: &Context, snapshot: &Snapshot) {
     cx.output.note(&next);
 }
 
-fn task_lines(cx: &Context, snapshot: &Snapshot, row: &TaskRow) {
+fn task_lines(cx: &Context, detail: &RunDetail, row: &TaskView) {
     if row.state == TaskState::Succeeded.word()
         && let Some(Value::Object(outputs)) = &row.outputs
     {
@@ -80,8 +84,8 @@ fn task_lines(cx: &Context, snapshot: &Snapshot, row: &TaskRow) {
         for line in message.lines().take(FAILURE_LINES_MAX) {
             cx.output.note(&format!("  {line}"));
         }
-        let label = snapshot.label();
-        let first = snapshot.elements(row.position).find(|element| element.state == row.state);
+        let label = detail.run.label();
+        let first = detail.run.elements(&row.task).find(|element| element.state == row.state);
         let name = first.map_or_else(|| row.task.clone(), |element| format!("'{}'", element.task));
         cx.output.note(&dim(&format!("  trunkline logs {label} {name}")));
     }
@@ -101,9 +105,9 @@ fn shown(name: &str, value: &Value) -> Option<String> {
 }
 
 /// What all attempts of a run cost.
-pub(crate) fn cost(snapshot: &Snapshot) -> RunCost {
+pub(crate) fn cost(attempts: &[AttemptView]) -> RunCost {
     let mut total = RunCost::default();
-    for attempt in &snapshot.attempts {
+    for attempt in attempts {
         let Some(cost) = attempt.result.as_ref().and_then(|result| result.get("cost")) else { continue };
         total.dpu_seconds += cost.get("dpu_seconds").and_then(Value::as_f64).unwrap_or(0.0);
         total.vcpu_hours += cost.get("vcpu_hours").and_then(Value::as_f64).unwrap_or(0.0);

@@ -1,9 +1,7 @@
 //! `why`: one sentence.
 
-use serde_json::json;
-
 use super::{context::Context, exit::Exit};
-use crate::service::{Snapshot, find, why::Situation};
+use crate::service::{Snapshot, find, views::WhyView, why::Situation};
 
 /// What `why` takes.
 #[derive(Debug, clap::Args)]
@@ -16,20 +14,25 @@ pub(crate) struct WhyArgs {
 
 /// Says why a run or a task is not further.
 pub(crate) async fn why(cx: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
+    let why = match cx.server()? {
+        Some(server) => server.why(&args.run, args.task.as_deref()).await?,
+        None => here(cx, args).await?,
+    };
+    if cx.output.json() {
+        cx.output.value(&why);
+    } else {
+        cx.output.data(&why.why);
+    }
+    Ok(Exit::Done)
+}
+
+async fn here(cx: &Context, args: &WhyArgs) -> anyhow::Result<WhyView> {
     let session = cx.open_to_look().await?;
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let task = args.task.as_deref().map(|name| find::task(&snapshot.as_run(), name)).transpose()?;
-    let label = snapshot.label();
+    let run = snapshot.label();
     let situation = Situation::read(&session.store, snapshot, cx.now()).await?;
-    let sentence = match task {
-        Some(task) => situation.task(task),
-        None => situation.run(),
-    };
-    if cx.output.json() {
-        cx.output.value(&json!({ "run": label, "task": args.task, "why": sentence }));
-    } else {
-        cx.output.data(&sentence);
-    }
-    Ok(Exit::Done)
+    let why = task.map_or_else(|| situation.run(), |task| situation.task(task));
+    Ok(WhyView { run, task: args.task.clone(), why })
 }

@@ -101,7 +101,7 @@ fn unknown(pipeline: &Pipeline, name: &str) -> String {
 }
 
 /// Text to a value of the parameter's type.
-fn typed(param: &Param, text: &str) -> Result<Value, String> {
+pub fn typed(param: &Param, text: &str) -> Result<Value, String> {
     match param.kind {
         ParamType::String | ParamType::Date => Ok(Value::from(text)),
         ParamType::Boolean => match text {

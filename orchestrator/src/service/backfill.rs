@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trunkline_state::{
     pipeline::Pipeline,
     schedule::{self, DataInterval, Interval, SelectError, Selected},
@@ -77,7 +77,7 @@ pub struct PlannedDate {
 }
 
 /// One date of a preview, as JSON.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DateView {
     /// `pipeline@key`.
     pub run: String,

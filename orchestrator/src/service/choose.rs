@@ -86,6 +86,19 @@ pub enum ChooseError {
     Store(#[from] StoreError),
 }
 
+impl RunsWanted {
+    /// Whether the name is a run's: `pipeline@key` or an id.
+    fn names_run(&self) -> bool {
+        self.name.contains('@') || self.name.parse::<uuid::Uuid>().is_ok()
+    }
+
+    /// Whether one run is meant, not a range or those in a state.
+    pub fn is_one(&self) -> bool {
+        let ranged = self.from.is_some() || self.to.is_some() || self.past || self.future;
+        !ranged && (self.state.is_none() || self.names_run())
+    }
+}
+
 /// The runs that are meant.
 pub async fn runs(store: &Store, wanted: &RunsWanted) -> Result<Chosen, ChooseError> {
     let name = &wanted.name;
@@ -94,15 +107,14 @@ pub async fn runs(store: &Store, wanted: &RunsWanted) -> Result<Chosen, ChooseEr
     let ranged = ranged.into_iter().find_map(|(given, flag)| given.then_some(flag));
     let sided = [(wanted.past, "past"), (wanted.future, "future")];
     let sided = sided.into_iter().find_map(|(given, flag)| given.then_some(flag));
-    let is_run = name.contains('@') || name.parse::<uuid::Uuid>().is_ok();
+    if wanted.is_one() {
+        return Ok(Chosen::One(find::run(store, name).await?));
+    }
+    let is_run = wanted.names_run();
     let (pipeline, range) = match (is_run, ranged, sided) {
         (true, Some(flag), _) => return Err(form(flag, "a pipeline", "a run")),
         (false, _, Some(flag)) => return Err(form(flag, "a run", "no run")),
-        (false, None, None) if wanted.state.is_none() => {
-            return Ok(Chosen::One(find::run(store, name).await?));
-        }
-        (true, None, None) => return Ok(Chosen::One(find::run(store, name).await?)),
-        (true, None, Some(_)) => {
+        (true, None, _) => {
             let row = store.run(find::run(store, name).await?).await?;
             let from = (!wanted.past).then_some(row.logical_date);
             let until = (!wanted.future).then(|| after(row.logical_date));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trunkline_state::{
     ids::RunId,
     machine::Command,
@@ -30,10 +30,12 @@ pub struct Wish {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// `pipeline@key`.
     pub run: String,
+    /// Its state before.
+    pub state: String,
     /// What happens.
     pub effect: String,
     /// Whether it was done.
@@ -83,7 +85,13 @@ pub async fn ask_all(
             Err(AskError::Unanswered) => Some(format!("{run}: {}", AskError::Unanswered)),
             Err(error) => return Err(error),
         };
-        Ok(Outcome { run, effect: wish.effect.clone(), done: refused.is_none(), refused })
+        Ok(Outcome {
+            run,
+            state: wish.entry.state.word().to_owned(),
+            effect: wish.effect.clone(),
+            done: refused.is_none(),
+            refused,
+        })
     };
     wishes.iter().zip(answers).map(outcome).collect()
 }

@@ -156,7 +156,7 @@ impl Snapshot {
 }
 
 /// A duration that is never negative, whatever two clocks said.
-fn between(from: Option<Timestamp>, to: Timestamp) -> Option<Duration> {
+pub(super) fn between(from: Option<Timestamp>, to: Timestamp) -> Option<Duration> {
     let elapsed: SignedDuration = to.duration_since(from?);
     Some(Duration::try_from(elapsed).unwrap_or_default())
 }

@@ -1,22 +1,34 @@
 //! Runs, tasks, attempts and history as JSON: what `--json` prints and scripts read. Names
 //! follow the table of words in `docs/ARCHITECTURE.md`; fields are added, never renamed.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_state::{
     machine::Transition,
     run::Failure,
-    store::{AttemptRow, BackfillDate, BackfillRow, BudgetRow, HistoryRow, LiveReplica, RunRow, TaskRow},
-    words::AttemptState,
+    store::{AttemptRow, HistoryRow, RunRow, TaskRow},
+    words::{AttemptState, RunState},
 };
 use uuid::Uuid;
 
-use super::snapshot::Snapshot;
+mod backfills;
+mod replicas;
+
+pub use self::{
+    backfills::{BackfillDateView, BackfillView},
+    replicas::ReplicaView,
+};
+use super::{
+    elements::standing,
+    snapshot::{Snapshot, between},
+};
 
 /// A run in a list.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunView {
     /// Its id.
     pub id: String,
@@ -54,10 +66,24 @@ pub struct RunView {
     pub ended_at: Option<Timestamp>,
     /// The replica that owns it, while it lives.
     pub owner: Option<Uuid>,
+    /// How many task runs it has, and how many of them succeeded and failed.
+    #[serde(default)]
+    pub task_counts: TaskCounts,
+}
+
+/// Task runs of a run, elements of mapped tasks among them.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskCounts {
+    /// All of them.
+    pub total: usize,
+    /// Those that succeeded.
+    pub succeeded: usize,
+    /// Those that failed.
+    pub failed: usize,
 }
 
 /// A task run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TaskView {
     /// Its name.
     pub task: String,
@@ -88,15 +114,21 @@ pub struct TaskView {
     #[schemars(with = "Option<FailureShape>")]
     pub failure: Option<Failure>,
     /// Of an element of a mapped task: what it stands for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Value>,
+    /// Of an element: the mapped task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element_of: Option<String>,
     /// Of a mapped task: how many elements its list has.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elements: Option<u32>,
+    /// Of a mapped task: what became of them so far, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<String>,
 }
 
 /// An attempt.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// Its task.
     pub task: String,
@@ -136,7 +168,7 @@ pub struct AttemptView {
 }
 
 /// One commit of a run's history.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {
     /// Its number.
     pub seq: i32,
@@ -149,8 +181,10 @@ pub struct HistoryView {
 }
 
 /// One change.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeView {
+    /// When it was decided.
+    pub at: Timestamp,
     /// The task; none for the run itself.
     pub task: Option<String>,
     /// The attempt's number; none for the task run itself.
@@ -163,21 +197,65 @@ pub struct ChangeView {
     pub reason: Option<String>,
 }
 
-/// A run with all that belongs to it.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct RunDetail {
+/// A run with its tasks.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunWithTasks {
     /// The run.
     #[serde(flatten)]
     pub run: RunView,
-    /// Its tasks.
+    /// What it covers, in words.
+    pub covers: String,
+    /// Its pipeline's zone.
+    pub timezone: String,
+    /// How long runs of its pipeline usually take, in seconds, if that is known.
+    pub usual_seconds: Option<f64>,
+    /// Its tasks, upstream before downstream; behind them the elements of mapped ones.
     pub tasks: Vec<TaskView>,
+}
+
+/// A run with all that belongs to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunDetail {
+    /// The run and its tasks.
+    #[serde(flatten)]
+    pub run: RunWithTasks,
     /// Its attempts.
     pub attempt_list: Vec<AttemptView>,
     /// Its history.
     pub history: Vec<HistoryView>,
     /// What became of its notices, where that was asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<NoticeView>,
+}
+
+/// Why a run or a task is not further.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WhyView {
+    /// `pipeline@key`.
+    pub run: String,
+    /// The task that was asked about.
+    pub task: Option<String>,
+    /// The sentence.
+    pub why: String,
+}
+
+/// What an attempt printed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LogView {
+    /// `pipeline@key`.
+    pub run: String,
+    /// The task.
+    pub task: String,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// Its state.
+    pub state: String,
+    /// The output, from where it was asked for.
+    pub text: String,
+    /// Where the next piece begins: asked again with it, only what is new is answered.
+    pub next: u32,
+    /// Whether the attempt has ended and all of its output was answered.
+    pub complete: bool,
 }
 
 /// How [`Failure`] looks as JSON: `state` knows no schemas.
@@ -195,122 +273,6 @@ struct FailureShape {
     /// The service's request id.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-}
-
-/// How [`BudgetRow`] looks as JSON.
-#[derive(JsonSchema)]
-#[schemars(rename = "Budget")]
-#[expect(dead_code, reason = "only its shape is used")]
-struct BudgetShape {
-    /// Connection and region.
-    scope: String,
-    /// The API.
-    api: String,
-    /// Calls per second that all replicas may make together while nobody throttles.
-    nominal_per_second: f64,
-    /// Calls per second that this replica may make now.
-    allowed_per_second: f64,
-    /// Calls that it made since it began.
-    calls: u64,
-    /// Those that the service refused as too many.
-    throttles: u64,
-    /// How much later than wanted the next call comes.
-    stretch_seconds: f64,
-}
-
-/// A live replica.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct ReplicaView {
-    /// Its id.
-    pub id: Uuid,
-    /// Its machine.
-    pub host: String,
-    /// Its process.
-    pub pid: i32,
-    /// `serve` or `command`.
-    pub role: String,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// Runs that it owns.
-    pub runs: i64,
-    /// Its budgets of calls, as of one of its last heartbeats.
-    #[schemars(with = "Vec<BudgetShape>")]
-    pub budgets: Vec<BudgetRow>,
-}
-
-/// A backfill.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct BackfillView {
-    /// Its id.
-    pub id: Uuid,
-    /// Its pipeline.
-    pub pipeline: String,
-    /// The version that its new runs are of.
-    pub version: i32,
-    /// Which dates run: `missing`, `failed` or `all`.
-    pub reprocess: String,
-    /// How many at once.
-    pub max_active: u32,
-    /// `running`, `cancelled` or `done`.
-    pub state: String,
-    /// When it was asked for.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: String,
-    /// Why.
-    pub reason: Option<String>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    /// Dates in all.
-    pub total: i64,
-    /// Dates whose run is under way.
-    pub running: i64,
-    /// Dates that are over.
-    pub over: i64,
-    /// Its dates, where one backfill is shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dates: Option<Vec<BackfillDateView>>,
-}
-
-/// One date of a backfill.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct BackfillDateView {
-    /// `pipeline@key`.
-    pub run: String,
-    /// The start of its interval.
-    pub logical_date: Timestamp,
-    /// `waiting`, `begun`, `ended` or `left`.
-    pub state: String,
-    /// How its run ended, or why it was left alone.
-    pub outcome: Option<String>,
-}
-
-impl BackfillView {
-    /// A backfill, with its dates if there are some to show.
-    pub fn new(row: &BackfillRow, dates: Option<&[BackfillDate]>) -> Self {
-        let date = |date: &BackfillDate| BackfillDateView {
-            run: format!("{}@{}", row.pipeline, date.key),
-            logical_date: date.logical_date,
-            state: date.state.clone(),
-            outcome: date.outcome.clone(),
-        };
-        Self {
-            id: row.id,
-            pipeline: row.pipeline.clone(),
-            version: row.version,
-            reprocess: row.reprocess.word().to_owned(),
-            max_active: row.max_active,
-            state: row.state.clone(),
-            created_at: row.created_at,
-            created_by: row.created_by.clone(),
-            reason: row.reason.clone(),
-            ended_at: row.ended_at,
-            total: row.total,
-            running: row.begun,
-            over: row.over,
-            dates: dates.map(|dates| dates.iter().map(date).collect()),
-        }
-    }
 }
 
 impl From<&RunRow> for RunView {
@@ -334,14 +296,90 @@ impl From<&RunRow> for RunView {
             started_at: row.started_at,
             ended_at: row.ended_at,
             owner: row.owner.filter(|_| row.owner_lives),
+            task_counts: TaskCounts::of(&row.task_states),
         }
     }
 }
 
-impl From<LiveReplica> for ReplicaView {
-    fn from(replica: LiveReplica) -> Self {
-        let LiveReplica { id, host, pid, role, started_at, runs, budgets } = replica;
-        Self { id, host, pid, role, started_at, runs, budgets }
+impl TaskCounts {
+    /// Of one letter for each task run.
+    #[expect(clippy::naive_bytecount, reason = "one byte for each task of one run")]
+    fn of(states: &[u8]) -> Self {
+        let count = |letter: u8| states.iter().filter(|state| **state == letter).count();
+        Self { total: states.len(), succeeded: count(b's'), failed: count(b'f') }
+    }
+}
+
+impl RunWithTasks {
+    /// The run of a snapshot and its tasks.
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let model = snapshot.as_run();
+        let task = |row: &TaskRow| TaskView {
+            standing: standing(&model, row.position),
+            element_of: row.element.as_ref().and_then(|element| task_name(snapshot, element.of)),
+            ..task_view(snapshot, row)
+        };
+        Self {
+            run: RunView::from(&snapshot.run),
+            covers: snapshot.covers(),
+            timezone: snapshot.definition.pipeline.timezone.clone(),
+            usual_seconds: snapshot.usual.get("").map(Duration::as_secs_f64),
+            // Without elements that a shorter list has left behind.
+            tasks: snapshot.tasks.iter().filter(|row| model.is_present(row.position)).map(task).collect(),
+        }
+    }
+
+    /// `pipeline@key`.
+    pub fn label(&self) -> &str {
+        &self.run.run
+    }
+
+    /// Its state, where this program knows the word.
+    pub fn state(&self) -> Option<RunState> {
+        RunState::from_word(&self.run.state)
+    }
+
+    /// The pipeline's zone; UTC where this machine does not know it.
+    pub fn zone(&self) -> TimeZone {
+        TimeZone::get(&self.timezone).unwrap_or(TimeZone::UTC)
+    }
+
+    /// Its tasks without elements of mapped ones.
+    pub fn own_tasks(&self) -> impl Iterator<Item = &TaskView> {
+        self.tasks.iter().filter(|task| task.element_of.is_none())
+    }
+
+    /// The elements of one of its mapped tasks.
+    pub fn elements(&self, task: &str) -> impl Iterator<Item = &TaskView> {
+        self.tasks.iter().filter(move |element| element.element_of.as_deref() == Some(task))
+    }
+}
+
+impl RunView {
+    /// How long the run has taken in this generation, so far.
+    pub fn elapsed(&self, now: Timestamp) -> Option<Duration> {
+        between(self.started_at, self.ended_at.unwrap_or(now))
+    }
+}
+
+impl ChangeView {
+    /// A change, with the name of its task.
+    pub fn new(change: &Transition, task: Option<String>) -> Self {
+        Self {
+            at: change.at,
+            task,
+            attempt: change.attempt,
+            from: change.from.clone(),
+            to: change.to.clone(),
+            reason: change.reason.clone(),
+        }
+    }
+}
+
+impl TaskView {
+    /// How long the task has taken in this generation, so far.
+    pub fn elapsed(&self, now: Timestamp) -> Option<Duration> {
+        between(self.started_at, self.ended_at.unwrap_or(now))
     }
 }
 
@@ -349,8 +387,7 @@ impl RunDetail {
     /// All of a snapshot, with its history.
     pub fn new(snapshot: &Snapshot, history: &[HistoryRow]) -> Self {
         Self {
-            run: RunView::from(&snapshot.run),
-            tasks: snapshot.tasks.iter().map(|row| task_view(snapshot, row)).collect(),
+            run: RunWithTasks::new(snapshot),
             attempt_list: snapshot.attempts.iter().map(|row| attempt_view(snapshot, row)).collect(),
             history: history.iter().map(|row| history_view(snapshot, row)).collect(),
             notices: Vec::new(),
@@ -365,7 +402,7 @@ impl RunDetail {
 }
 
 /// What became of a notice about a run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NoticeView {
     /// Its list and its place there: `failure 1`.
     pub notice: String,
@@ -391,7 +428,7 @@ impl NoticeView {
     }
 }
 
-pub(crate) fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
+fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
     let task = snapshot.task_of(row);
     let external_id = snapshot.newest_attempt(row.position).and_then(|attempt| attempt.external_id.clone());
     TaskView {
@@ -409,7 +446,9 @@ pub(crate) fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
         warnings: row.warnings.clone(),
         failure: row.failure.clone(),
         item: row.element.as_ref().map(|element| element.item.clone()),
+        element_of: None,
         elements: row.elements,
+        standing: None,
     }
 }
 
@@ -440,12 +479,8 @@ pub(crate) fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView
 }
 
 pub(crate) fn history_view(snapshot: &Snapshot, row: &HistoryRow) -> HistoryView {
-    let change = |change: &Transition| ChangeView {
-        task: change.task.and_then(|position| task_name(snapshot, position)),
-        attempt: change.attempt,
-        from: change.from.clone(),
-        to: change.to.clone(),
-        reason: change.reason.clone(),
+    let change = |change: &Transition| {
+        ChangeView::new(change, change.task.and_then(|position| task_name(snapshot, position)))
     };
     HistoryView {
         seq: row.seq,

@@ -140,7 +140,12 @@ impl Situation {
     fn queued(&self) -> String {
         let Some(pipeline) = &self.pipeline else { return "its pipeline is gone".to_owned() };
         if pipeline.paused {
-            return format!("pipeline {0} is paused, `trunkline resume {0}`", pipeline.name);
+            let who = pipeline.switched_by.as_ref().map(|actor| match &pipeline.switch_reason {
+                Some(reason) => format!(" by {actor}: {reason}"),
+                None => format!(" by {actor}"),
+            });
+            let who = who.unwrap_or_default();
+            return format!("pipeline {0} is paused{who}; `trunkline resume {0}`", pipeline.name);
         }
         let names: Vec<String> =
             self.holders.iter().map(|row| format!("{}@{}", row.pipeline, row.key)).collect();

@@ -159,7 +159,7 @@ impl Stepper<'_> {
             self.run.timers.iter().take_while(|(at, _)| *at <= self.now).map(|(_, task)| *task).collect();
         for task in due {
             if self.run.tasks[task].state == TaskState::Retrying {
-                self.queue(task);
+                self.queue(task, None);
             } else {
                 self.attempt_due(task);
             }

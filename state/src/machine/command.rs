@@ -20,28 +20,37 @@ impl Stepper<'_> {
             Command::Cancel { task: Some(task), reason } => {
                 self.cancel_task(*task, &said(actor, reason.as_deref()))
             }
-            Command::Pause => self.pause(actor),
-            Command::Resume => self.resume(actor),
-            Command::RetryNow { task } => self.retry_now(*task),
+            Command::Pause { reason } => self.pause(said(actor, reason.as_deref())),
+            Command::Resume { reason } => self.resume(said(actor, reason.as_deref())),
+            Command::RetryNow { task, reason } => self.retry_now(*task, &said(actor, reason.as_deref())),
             Command::Decide { task, approved, comment } => {
                 self.decide(*task, *approved, comment.as_deref(), actor)
             }
-            Command::Resolve { task, seen, resolution } => self.resolve(*task, *seen, resolution, actor),
+            Command::Resolve { task, seen, resolution, .. } => self.resolve(*task, *seen, resolution, actor),
         }
     }
 
-    /// A line of history that tells of a command and of no change of state.
+    /// Sees to it that history has a line with what a person did and why, also where no state changed by it,
+    /// or what changed has words of its own.
     pub(super) fn remark(&mut self, command: &Command, actor: &str) {
-        let (word, reason) = match command {
-            Command::Clear { reason, .. } => ("cleared", reason.as_deref()),
-            Command::Mark { reason, .. } => ("marked", reason.as_deref()),
-            Command::Cancel { reason, .. } => ("cancel asked for", reason.as_deref()),
-            Command::Pause => ("paused", None),
-            Command::Resume => ("resumed", None),
-            Command::RetryNow { .. } => ("retried", None),
-            Command::Decide { approved: true, comment, .. } => ("approved", comment.as_deref()),
-            Command::Decide { approved: false, comment, .. } => ("rejected", comment.as_deref()),
-            Command::Resolve { .. } => ("resolved", None),
+        let said = said(actor, command.reason());
+        let changes = &self.delta.transitions;
+        let tells = |change: &Transition| {
+            command.reason().is_none() || change.reason.as_ref().is_some_and(|told| told.contains(&said))
+        };
+        if changes.iter().any(tells) {
+            return;
+        }
+        let word = match command {
+            Command::Clear { .. } => "cleared",
+            Command::Mark { .. } => "marked",
+            Command::Cancel { .. } => "cancel asked for",
+            Command::Pause { .. } => "paused",
+            Command::Resume { .. } => "resumed",
+            Command::RetryNow { .. } => "retried",
+            Command::Decide { approved: true, .. } => "approved",
+            Command::Decide { approved: false, .. } => "rejected",
+            Command::Resolve { .. } => "resolved",
         };
         let state = self.run.state.word().to_owned();
         self.delta.transitions.push(Transition {
@@ -50,7 +59,7 @@ impl Stepper<'_> {
             attempt: None,
             from: Some(state.clone()),
             to: state,
-            reason: Some(format!("{word} {}", said(actor, reason))),
+            reason: Some(format!("{word} {said}")),
         });
     }
 
@@ -227,21 +236,21 @@ impl Stepper<'_> {
         }
     }
 
-    fn pause(&mut self, actor: &str) -> Result<(), Refusal> {
+    fn pause(&mut self, said: String) -> Result<(), Refusal> {
         match self.run.state {
             RunState::Running => {
-                self.set_run_state(RunState::Paused, Some(format!("by {actor}")));
+                self.set_run_state(RunState::Paused, Some(said));
                 Ok(())
             }
             state => refuse(format!("{} is {state}: only a running run can be paused", self.run.label())),
         }
     }
 
-    fn resume(&mut self, actor: &str) -> Result<(), Refusal> {
+    fn resume(&mut self, said: String) -> Result<(), Refusal> {
         if self.run.state != RunState::Paused {
             return refuse(format!("{} is {}, not paused", self.run.label(), self.run.state));
         }
-        self.set_run_state(RunState::Running, Some(format!("by {actor}")));
+        self.set_run_state(RunState::Running, Some(said));
         for task in 0..self.run.tasks.len() {
             if self.run.tasks[task].state == TaskState::Queued {
                 self.begin(task);
@@ -250,11 +259,11 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    fn retry_now(&mut self, task: usize) -> Result<(), Refusal> {
+    fn retry_now(&mut self, task: usize, said: &str) -> Result<(), Refusal> {
         let name = self.task_name(task)?;
         let entry = &self.run.tasks[task];
         if entry.state == TaskState::Retrying {
-            self.queue(task);
+            self.queue(task, Some(format!("retried {said}")));
             return Ok(());
         }
         match &entry.attempt {

@@ -87,7 +87,7 @@ impl Stepper<'_> {
             let position = fan.positions[fan.next];
             fan.next += 1;
             if self.run.tasks[position].state == TaskState::Waiting {
-                self.queue(position);
+                self.queue(position, None);
             }
         }
     }

@@ -186,13 +186,24 @@ pub enum Command {
         reason: Option<String>,
     },
     /// Start nothing more until resumed.
-    Pause,
+    Pause {
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
+    },
     /// Go on.
-    Resume,
+    Resume {
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
+    },
     /// Do not wait for a retry's or a deferred start's time.
     RetryNow {
         /// The task.
         task: usize,
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
     },
     /// A person's word for a task that waits for one.
     Decide {
@@ -214,7 +225,26 @@ pub enum Command {
         seen: Option<SeenStart>,
         /// What is known.
         resolution: Resolution,
+        /// Why, in the person's words.
+        #[serde(default)]
+        reason: Option<String>,
     },
+}
+
+impl Command {
+    /// Why, in the person's words.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Clear { reason, .. }
+            | Self::Mark { reason, .. }
+            | Self::Cancel { reason, .. }
+            | Self::Pause { reason }
+            | Self::Resume { reason }
+            | Self::RetryNow { reason, .. }
+            | Self::Resolve { reason, .. }
+            | Self::Decide { comment: reason, .. } => reason.as_deref(),
+        }
+    }
 }
 
 /// How a task counts as ended because a person says so.

@@ -63,10 +63,7 @@ pub fn step(run: &mut Run, events: &[Event], now: Timestamp) -> Delta {
 pub fn ask(run: &mut Run, actor: &str, command: &Command, now: Timestamp) -> Result<Delta, Refusal> {
     let mut stepper = Stepper::new(run, now);
     stepper.command(actor, command)?;
-    if stepper.delta.transitions.is_empty() {
-        // Whatever a person did has a line of history, even if no state changed by it.
-        stepper.remark(command, actor);
-    }
+    stepper.remark(command, actor);
     stepper.settle();
     Ok(stepper.delta)
 }

@@ -40,15 +40,15 @@ impl Stepper<'_> {
         let rule = self.run.task(task).trigger_rule;
         match rules::verdict(rule, self.run.tasks[task].upstreams) {
             rules::Verdict::Wait => {}
-            rules::Verdict::Start => self.queue(task),
+            rules::Verdict::Start => self.queue(task, None),
             rules::Verdict::Skip => self.set_task_state(task, TaskState::Skipped, None),
             rules::Verdict::UpstreamFailed => self.set_task_state(task, TaskState::UpstreamFailed, None),
         }
     }
 
     /// Makes a task ready; a paused run prepares nothing.
-    pub(super) fn queue(&mut self, task: usize) {
-        self.set_task_state(task, TaskState::Queued, None);
+    pub(super) fn queue(&mut self, task: usize, reason: Option<String>) {
+        self.set_task_state(task, TaskState::Queued, reason);
         if self.run.state == RunState::Running {
             self.begin(task);
         }

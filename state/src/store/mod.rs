@@ -258,6 +258,12 @@ impl Store {
     /// Brings the schema up to date. Afterwards every method works; another process may do
     /// the same at the same time.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        // Where there is nothing to do no lock is taken: a session that was cut off in the middle of this may
+        // hold it until the server notices.
+        match self.check_schema().await {
+            Err(StoreError::SchemaTooOld { .. }) => {}
+            known => return known,
+        }
         MIGRATOR.run(&self.link.pool).await.map_err(|source| match source {
             // The oldest one that this binary lacks: a newer one made the schema.
             MigrateError::VersionMissing(found) => StoreError::SchemaTooNew { found, known: newest_known() },

@@ -85,6 +85,10 @@ pub struct PipelineRow {
     pub next_fire_at: Option<Timestamp>,
     /// Fires up to here are dealt with.
     pub fired_until: Option<Timestamp>,
+    /// Who paused or resumed it last.
+    pub switched_by: Option<String>,
+    /// And why, in the person's words.
+    pub switch_reason: Option<String>,
 }
 
 /// A pipeline whose time has come.
@@ -242,7 +246,8 @@ impl Store {
     pub async fn pipelines(&self) -> Result<Vec<PipelineRow>, StoreError> {
         let rows = sqlx::query!(
             r#"select name, current_version, paused, removed, active_runs, max_active_runs, concurrency_group,
-                      next_fire_at as "next_fire_at: jiff_sqlx::Timestamp", fired_until as "fired_until: jiff_sqlx::Timestamp"
+                      next_fire_at as "next_fire_at: jiff_sqlx::Timestamp", fired_until as "fired_until: jiff_sqlx::Timestamp",
+                      switched_by, switch_reason
                  from pipeline order by name"#
         )
         .fetch_all(&self.link)
@@ -259,18 +264,29 @@ impl Store {
                 concurrency_group: row.concurrency_group,
                 next_fire_at: read_option(row.next_fire_at),
                 fired_until: read_option(row.fired_until),
+                switched_by: row.switched_by,
+                switch_reason: row.switch_reason,
             })
             .collect())
     }
 
     /// Pauses or resumes a pipeline. Once it returned, no new run of a paused one gets a place.
     /// Whether anything changed.
-    pub async fn set_paused(&self, pipeline: &str, paused: bool) -> Result<bool, StoreError> {
+    pub async fn set_paused(
+        &self,
+        pipeline: &str,
+        paused: bool,
+        actor: &str,
+        reason: Option<&str>,
+    ) -> Result<bool, StoreError> {
         let before = sqlx::query_scalar!(
             r#"with before as (select name, paused from pipeline where name = $1 for update)
-               update pipeline p set paused = $2 from before b where p.name = b.name returning b.paused as "paused!""#,
+               update pipeline p set paused = $2, switched_at = clock_timestamp(), switched_by = $3, switch_reason = $4
+                 from before b where p.name = b.name returning b.paused as "paused!""#,
             pipeline,
-            paused
+            paused,
+            actor,
+            reason
         )
         .fetch_optional(&self.link)
         .await?

@@ -170,7 +170,7 @@ fn situations() -> Vec<(String, Run)> {
     let mut all = vec![("queued, waiting".to_owned(), Way::new().run)];
     for (name, mut way) in task_states() {
         all.push((format!("running, {name}"), way.run.clone()));
-        way.ask(&Command::Pause);
+        way.ask(&Command::Pause { reason: None });
         all.push((format!("paused, {name}"), way.run.clone()));
         let mut cancelled = way;
         cancelled.ask(&Command::Cancel { task: None, reason: None });
@@ -212,20 +212,21 @@ fn situations() -> Vec<(String, Run)> {
     all
 }
 
-fn operations() -> Vec<(&'static str, Command)> {
-    let resolve = |resolution| Command::Resolve { task: SUBJECT, seen: None, resolution };
-    let decide = |approved| Command::Decide { task: SUBJECT, approved, comment: None };
-    let mark = |mark| Command::Mark { tasks: vec![SUBJECT], mark, reason: None };
+fn operations(reason: Option<&str>) -> Vec<(&'static str, Command)> {
+    let reason = || reason.map(str::to_owned);
+    let resolve = |resolution| Command::Resolve { task: SUBJECT, seen: None, resolution, reason: reason() };
+    let decide = |approved| Command::Decide { task: SUBJECT, approved, comment: reason() };
+    let mark = |mark| Command::Mark { tasks: vec![SUBJECT], mark, reason: reason() };
     let handle = Resolution::Handle { handle: json!({"id": "y"}).into(), external_id: "y".into() };
     vec![
-        ("clear", Command::Clear { tasks: vec![SUBJECT], generation: None, reason: None }),
+        ("clear", Command::Clear { tasks: vec![SUBJECT], generation: None, reason: reason() }),
         ("mark succeeded", mark(Mark::Succeeded)),
         ("mark failed", mark(Mark::Failed)),
-        ("cancel run", Command::Cancel { task: None, reason: None }),
-        ("cancel task", Command::Cancel { task: Some(SUBJECT), reason: None }),
-        ("pause", Command::Pause),
-        ("resume", Command::Resume),
-        ("retry-now", Command::RetryNow { task: SUBJECT }),
+        ("cancel run", Command::Cancel { task: None, reason: reason() }),
+        ("cancel task", Command::Cancel { task: Some(SUBJECT), reason: reason() }),
+        ("pause", Command::Pause { reason: reason() }),
+        ("resume", Command::Resume { reason: reason() }),
+        ("retry-now", Command::RetryNow { task: SUBJECT, reason: reason() }),
         ("approve", decide(true)),
         ("reject", decide(false)),
         ("resolve --handle", resolve(handle)),
@@ -244,7 +245,7 @@ fn words(run: &Run) -> String {
 
 /// What each operation does in each situation, as a table; and in which words it is refused.
 pub(crate) fn table() -> (String, String) {
-    let operations = operations();
+    let operations = operations(None);
     let names: Vec<&str> = operations.iter().map(|(name, _)| *name).collect();
     let mut text = format!("| run, task | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     let mut refusals: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
@@ -292,8 +293,12 @@ fn what_was_true_of_one_start_is_not_taken_for_the_next() {
     way.feel(Event::Admitted);
     unconfirmed(&mut way);
     let seen = SeenStart { number: 1, intent_at: way.intent_at() };
-    let resolve =
-        |seen| Command::Resolve { task: SUBJECT, seen: Some(seen), resolution: Resolution::NotStarted };
+    let resolve = |seen| Command::Resolve {
+        task: SUBJECT,
+        seen: Some(seen),
+        resolution: Resolution::NotStarted,
+        reason: None,
+    };
     let asked = |run: &Run, seen| {
         let (mut run, later) = (run.clone(), NOW + SignedDuration::from_mins(1));
         machine::ask(&mut run, "user:test", &resolve(seen), later).map(drop).map_err(|refusal| refusal.0)
@@ -331,4 +336,20 @@ fn what_was_prepared_before_a_clear_is_not_sent_after_it() {
     }
     way.feel(Event::Prepared { next: after, request: nothing(), baseline: nothing() });
     assert_eq!(way.run.tasks[SUBJECT].attempts, 1);
+}
+
+#[test]
+fn whatever_a_person_does_stands_in_the_history_with_the_reason() {
+    for (situation, run) in situations() {
+        for (name, command) in operations(Some("because of the holiday")) {
+            let Ok(delta) = machine::ask(&mut run.clone(), "user:test", &command, NOW) else { continue };
+            let told = |change: &machine::Transition| {
+                change
+                    .reason
+                    .as_ref()
+                    .is_some_and(|reason| reason.contains("user:test: because of the holiday"))
+            };
+            assert!(delta.transitions.iter().any(told), "{situation}: {name}: {:?}", delta.transitions);
+        }
+    }
 }

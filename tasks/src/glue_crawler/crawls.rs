@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Baseline, crawler_of, handle};
 use crate::{
-    aws::{ask_again, earlier, error::Trouble, later, next_look, timestamp},
+    aws::{ask_again, error::Trouble, later, next_look, timestamp},
     clients::{Clients, Purpose},
     operator::{ErrorClass, Failure, Found, Intent, Request},
 };
@@ -38,21 +38,15 @@ pub(super) async fn history(glue: &Client, crawler: &str) -> Result<Option<Vec<C
 }
 
 /// The first crawl that was not there before. A crawler runs one crawl at a time, so whatever is
-/// younger than the newest crawl of the baseline, by AWS's own clock, began after it; a start
-/// that AWS still took was signed at most a quarantine away from that clock, either way.
-pub(super) fn ours<'a>(
-    crawls: &'a [CrawlerHistory],
-    baseline: &Baseline,
-    since: Timestamp,
-    quarantine: Duration,
-) -> Option<&'a CrawlerHistory> {
-    let oldest = earlier(since, quarantine);
-    let horizon = baseline.last_start.map_or(oldest, |last_start| last_start.max(oldest));
+/// younger than the newest crawl of the baseline, by AWS's own clock, began after it. Ours is asked
+/// nothing: it may be wrong by an hour, and the SDK corrects what it signs by AWS's answers.
+pub(super) fn ours<'a>(crawls: &'a [CrawlerHistory], baseline: &Baseline) -> Option<&'a CrawlerHistory> {
+    let began = |crawl: &CrawlerHistory| timestamp(crawl.start_time.as_ref());
     crawls
         .iter()
-        .filter(|crawl| timestamp(crawl.start_time.as_ref()).is_some_and(|at| at >= horizon))
+        .filter(|crawl| began(crawl).is_some_and(|at| baseline.last_start.is_none_or(|last| at >= last)))
         .filter(|crawl| crawl.crawl_id.as_ref().is_some_and(|id| !baseline.crawls.contains(id)))
-        .min_by_key(|crawl| timestamp(crawl.start_time.as_ref()))
+        .min_by_key(|crawl| began(crawl))
 }
 
 pub(super) async fn baseline(clients: &Clients, request: &Request) -> Result<Baseline, Failure> {
@@ -82,7 +76,7 @@ pub(super) async fn running(clients: &Clients, intent: &Intent<'_>) -> Result<Op
 }
 
 pub(super) async fn find(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> Found {
-    match look(clients, intent, quarantine).await {
+    match look(clients, intent).await {
         Ok(Seen::Crawl(id)) => Found::Found(handle(intent, Some(id), false)),
         Ok(Seen::WithoutId) => Found::Found(handle(intent, None, false)),
         Ok(Seen::Nothing) => match next_look(intent, quarantine) {
@@ -107,12 +101,12 @@ enum Seen {
     Nothing,
 }
 
-async fn look(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> Result<Seen, Failure> {
+async fn look(clients: &Clients, intent: &Intent<'_>) -> Result<Seen, Failure> {
     let glue = clients.glue(&intent.request.connection, Purpose::Read).await?;
     let name = crawler_of(intent.request);
     let baseline: Baseline = serde_json::from_value(intent.baseline.clone()).unwrap_or_default();
     if let Some(crawls) = history(glue, name).await.map_err(Trouble::into_failure)? {
-        Ok(ours(&crawls, &baseline, intent.intent_at, quarantine)
+        Ok(ours(&crawls, &baseline)
             .and_then(|crawl| crawl.crawl_id.clone())
             .map_or(Seen::Nothing, Seen::Crawl))
     } else {

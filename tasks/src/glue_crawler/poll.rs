@@ -69,13 +69,13 @@ fn place_of(detail: &Detail) -> LogPlace {
 }
 
 /// Stops our crawl, if it is ours that runs.
-pub(super) async fn cancel(clients: &Clients, handle: &Handle, quarantine: Duration) -> Result<(), Failure> {
+pub(super) async fn cancel(clients: &Clients, handle: &Handle) -> Result<(), Failure> {
     let glue = clients.glue(&handle.connection, Purpose::Read).await?;
     let Ok(detail) = serde_json::from_value::<Detail>(handle.detail.clone()) else { return Ok(()) };
     let history = crawls::history(glue, &detail.crawler).await.map_err(Trouble::into_failure)?;
     let ended = history
         .as_deref()
-        .and_then(|history| our_crawl(history, &detail, quarantine))
+        .and_then(|history| our_crawl(history, &detail))
         .is_some_and(|crawl| crawls::state_of(crawl) != "RUNNING");
     if ended {
         return Ok(());
@@ -119,7 +119,7 @@ async fn status_of(
     };
     if !crawls::is_ready(crawler) {
         if crawlers.len() == 1
-            && let Some(status) = overtaken(glue, detail, quarantine).await
+            && let Some(status) = overtaken(glue, detail).await
         {
             return status;
         }
@@ -128,7 +128,7 @@ async fn status_of(
     }
     match crawls::history(glue, &detail.crawler).await {
         Err(trouble) => trouble.into_status(),
-        Ok(Some(history)) => match our_crawl(&history, detail, quarantine) {
+        Ok(Some(history)) => match our_crawl(&history, detail) {
             Some(crawl) => read_crawl(crawl),
             None => not_yet_visible(detail, clock, quarantine),
         },
@@ -139,22 +139,18 @@ async fn status_of(
 /// How our crawl ended, if the crawler is busy because somebody started the next one since.
 /// Asked for a lone crawler only: in a batch it would cost a call for each. A double of AWS
 /// (moto) moves a crawl on only when its history is read, so this also lets runs end there.
-async fn overtaken(glue: &Client, detail: &Detail, quarantine: Duration) -> Option<Status> {
+async fn overtaken(glue: &Client, detail: &Detail) -> Option<Status> {
     let history = crawls::history(glue, &detail.crawler).await.ok()??;
-    let ours = our_crawl(&history, detail, quarantine)?;
+    let ours = our_crawl(&history, detail)?;
     let newest = history.first()?;
     let is_past = newest.crawl_id != ours.crawl_id && crawls::state_of(ours) != "RUNNING";
     is_past.then(|| read_crawl(ours))
 }
 
-fn our_crawl<'a>(
-    history: &'a [CrawlerHistory],
-    detail: &Detail,
-    quarantine: Duration,
-) -> Option<&'a CrawlerHistory> {
+fn our_crawl<'a>(history: &'a [CrawlerHistory], detail: &Detail) -> Option<&'a CrawlerHistory> {
     match &detail.crawl {
         Some(id) => history.iter().find(|crawl| crawl.crawl_id.as_ref() == Some(id)),
-        None => crawls::ours(history, &detail.baseline, detail.since, quarantine),
+        None => crawls::ours(history, &detail.baseline),
     }
 }
 

@@ -163,9 +163,9 @@ async fn a_clock_that_is_ahead_hides_no_crawl_of_ours() {
     let minutes = 60;
     let old = || crawl("c-old", "COMPLETED", -3600);
     let double = Double::start([
-        // AWS takes starts that were signed up to a quarter of an hour ahead of its own clock.
-        crawls(&[crawl("c-1", "RUNNING", -14 * minutes), old()]),
-        // Older than what was there before, whatever the baseline names; and older than any signature.
+        // Signed by a clock that is ahead of AWS's by nearly an hour, and corrected by the SDK.
+        crawls(&[crawl("c-1", "RUNNING", -59 * minutes), old()]),
+        // Older than what was there before, whatever the baseline names.
         crawls(&[old(), crawl("c-forgotten", "COMPLETED", -3601)]),
     ])
     .await;

@@ -1,4 +1,5 @@
-//! One exchange over HTTP: a request goes out, an answer of limited size comes back.
+//! One exchange over HTTP: a request goes out, an answer of limited size comes back. For tasks, and for
+//! commands that ask a server.
 //!
 //! Here stand redirects, limits and what a failure of the way means. What an answer means for a
 //! job is not decided here. The client library is the one that the AWS SDK brings along.
@@ -20,7 +21,7 @@ use crate::{
 
 /// The longest answer that is read: an output holds a quarter of it, and nobody needs more to
 /// see a state.
-pub(super) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Redirects of one exchange: what browsers need for a login is more than a service has.
 const REDIRECTS_MAX: usize = 5;
@@ -30,26 +31,34 @@ const USER_AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Outgoing<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) url: &'a str,
-    pub(crate) headers: &'a IndexMap<String, Value>,
-    pub(crate) body: Option<&'a str>,
+pub struct Outgoing<'a> {
+    /// `GET`, `POST` and the like.
+    pub method: &'a str,
+    /// Where to.
+    pub url: &'a str,
+    /// Its headers.
+    pub headers: &'a IndexMap<String, Value>,
+    /// Its body.
+    pub body: Option<&'a str>,
+    /// The longest answer that is read, in bytes.
+    pub answer_max: usize,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
     pub(crate) headers: Headers,
-    pub(crate) body: Vec<u8>,
+    /// The body, whole.
+    pub body: Vec<u8>,
     /// Where it came from, after redirects.
     pub(crate) url: Url,
 }
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Silence {
+pub enum Silence {
     /// Nothing was sent.
     NotSent(String),
     /// The request cannot be sent as it is written.
@@ -62,7 +71,7 @@ pub(crate) enum Silence {
 
 /// Sends a request and reads the answer, within this time. Redirects are followed for `GET` and
 /// `HEAD` only: to repeat anything else elsewhere is not what was asked for.
-pub(crate) async fn exchange(
+pub async fn exchange(
     clients: &Clients,
     outgoing: Outgoing<'_>,
     limit: Duration,
@@ -113,16 +122,16 @@ async fn send(clients: &Clients, outgoing: Outgoing<'_>, url: Url, own: bool) ->
     })?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let body = read(status, response.into_body()).await?;
+    let body = read(status, response.into_body(), outgoing.answer_max).await?;
     Ok(Answer { status, headers, body, url })
 }
 
-async fn read(status: u16, body: SdkBody) -> Result<Vec<u8>, Silence> {
+async fn read(status: u16, body: SdkBody, most: usize) -> Result<Vec<u8>, Silence> {
     let mut stream = ByteStream::new(body);
     let mut bytes = Vec::new();
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|error| Silence::Unanswered(causes(&error)))?;
-        if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
+        if bytes.len() + piece.len() > most {
             return Err(Silence::TooLong(status));
         }
         bytes.extend_from_slice(&piece);
@@ -139,8 +148,13 @@ fn header_text(value: &Value) -> String {
 }
 
 impl Answer {
+    /// An answer without headers.
+    pub fn new(status: u16, body: Vec<u8>, url: Url) -> Self {
+        Self { status, headers: Headers::new(), body, url }
+    }
+
     /// Whether it says that all went well.
-    pub(crate) fn is_success(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Cancel, Lookup, Poll, QUESTION_TIMEOUT, Stored,
-    exchange::{Answer, Outgoing, Silence, exchange, place},
+    exchange::{ANSWER_BYTES_MAX, Answer, Outgoing, Silence, exchange, place},
     read::{self, Place, text_at},
     wrong,
 };
@@ -112,7 +112,7 @@ async fn question(
     url: &str,
     headers: &IndexMap<String, Value>,
 ) -> Result<Answer, Failure> {
-    let outgoing = Outgoing { method: "GET", url, headers, body: None };
+    let outgoing = Outgoing { method: "GET", url, headers, body: None, answer_max: ANSWER_BYTES_MAX };
     let shown = || Url::parse(url).map_or_else(|_| url.to_owned(), |url| place(&url));
     exchange(clients, outgoing, QUESTION_TIMEOUT).await.map_err(|silence| match silence {
         Silence::NotSent(reason) | Silence::Unanswered(reason) => {
@@ -142,7 +142,7 @@ pub(super) async fn stop(clients: &Clients, handle: &Handle) -> Result<bool, Fai
     let job = Job::deserialize(&handle.detail)
         .map_err(|error| wrong(format!("the stored handle cannot be read: {error}")))?;
     let Some((method, url)) = &job.cancel else { return Ok(false) };
-    let outgoing = Outgoing { method: method.word(), url, headers: &job.headers, body: None };
+    let outgoing = Outgoing { method: method.word(), url, headers: &job.headers, body: None, answer_max: ANSWER_BYTES_MAX };
     let answer = exchange(clients, outgoing, QUESTION_TIMEOUT).await.map_err(|silence| {
         Failure::new(ErrorClass::System, format!("the request to stop job {}: {silence:?}", handle.id))
     })?;

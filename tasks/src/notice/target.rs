@@ -15,7 +15,7 @@ use url::Url;
 use super::{fit, publish};
 use crate::{
     clients::Clients,
-    http::exchange::{Answer, Outgoing, Silence, exchange},
+    http::exchange::{ANSWER_BYTES_MAX, Answer, Outgoing, Silence, exchange},
     http::settings::check_url,
     operator::Failure,
 };
@@ -149,7 +149,8 @@ async fn post(
         headers.insert("x-trunkline-signature".to_owned(), json!(signature(key, &second, body)));
         headers.insert("x-trunkline-timestamp".to_owned(), json!(second));
     }
-    let outgoing = Outgoing { method: "POST", url, headers: &headers, body: Some(body) };
+    let outgoing =
+        Outgoing { method: "POST", url, headers: &headers, body: Some(body), answer_max: ANSWER_BYTES_MAX };
     let host = host_of(url);
     match exchange(clients, outgoing, ANSWER_WITHIN).await {
         Ok(answer) if answer.is_success() => {

@@ -66,6 +66,7 @@ pub(crate) async fn demo(cx: &Context, args: &DemoArgs) -> anyhow::Result<Exit> 
         project_named: true,
         store: None,
         time_ratio: 0.1,
+        server: None,
         ..cx.config.clone()
     };
     let inner = Context { config, ..cx.clone() };

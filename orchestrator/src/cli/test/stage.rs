@@ -83,7 +83,13 @@ async fn on_stage(
     case: &Case,
 ) -> anyhow::Result<Seen> {
     let folder = folder.canonicalize()?;
-    let config = Config { project: folder.clone(), project_named: true, store: None, ..cx.config.clone() };
+    let config = Config {
+        project: folder.clone(),
+        project_named: true,
+        store: None,
+        server: None,
+        ..cx.config.clone()
+    };
     let inner = Context { config, output: Output::silent(), ..cx.clone() };
     let mut project = project.clone();
     project.root = folder;

@@ -100,3 +100,24 @@ async fn a_miss_of_the_copy_in_hand_drops_it() {
     owner.saved(Ok(vec![]));
     assert!(!owner.held.contains_key(&id));
 }
+
+#[tokio::test]
+async fn an_ended_run_that_refuses_is_given_back_unless_a_commit_of_it_is_under_way() {
+    let (mut owner, mut run) = (owner().await, run());
+    let id = run.id;
+    let cancel = machine::Command::Cancel { task: None, reason: None };
+    let _ = machine::ask(&mut run, "user:test", &cancel, NOW).unwrap();
+    assert!(run.state.is_terminal());
+    owner.hold(run.clone(), 3);
+    owner.flights.push(Flight { run: id, fence: 3, effects: vec![], waiting: vec![], ended: true });
+    let refused = |owner: &mut Owner| {
+        let (reply, mut answer) = oneshot::channel();
+        owner.ask(id, "user:test", &cancel, None, reply);
+        assert!(matches!(answer.try_recv(), Ok(Asked::Refused(_))));
+    };
+    refused(&mut owner);
+    assert!(owner.holds(id, 3));
+    owner.flights.clear();
+    refused(&mut owner);
+    assert!(!owner.held.contains_key(&id));
+}
