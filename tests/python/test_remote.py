@@ -128,7 +128,9 @@ def test_runs_are_changed_through_a_server(project, elsewhere):
     assert "token:laptop" in history and "file repaired" in history, history
     once_more = elsewhere.call("run", "daily", "--date", "2026-10-01", "--task", "load")
     assert "daily@2026-10-01 succeeded" in once_more.stdout
-    assert "is failed" in elsewhere.call("mark", "daily@2026-10-01", "failed", "--task", "load", "--yes").stdout
+    marked = elsewhere.call("mark", "daily@2026-10-01", "failed", "--task", "load", "--yes").stdout
+    assert "load: waiting → failed" in marked, marked
+    until(lambda: "failed" in elsewhere.call("runs", "daily", "--state", "failed").stdout, 60, "the run to end again")
     many = elsewhere.call("clear", "daily", "--from", "2026-10-01", "--state", "failed", "--yes")
     assert "daily@2026-10-01" in many.stdout and "1 of 1 run changed" in many.stdout, many
     until(lambda: "succeeded" in elsewhere.call("runs", "daily").stdout, 60, "the run to end")
