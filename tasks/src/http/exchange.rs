@@ -71,11 +71,7 @@ pub enum Silence {
 
 /// Sends a request and reads the answer, within this time. Redirects are followed for `GET` and
 /// `HEAD` only: to repeat anything else elsewhere is not what was asked for.
-pub async fn exchange(
-    clients: &Clients,
-    outgoing: Outgoing<'_>,
-    limit: Duration,
-) -> Result<Answer, Silence> {
+pub async fn exchange(clients: &Clients, outgoing: Outgoing<'_>, limit: Duration) -> Result<Answer, Silence> {
     match tokio::time::timeout(limit, follow(clients, outgoing)).await {
         Ok(result) => result,
         Err(_) => Err(Silence::Unanswered(format!("no answer within {}s", limit.as_secs_f64()))),

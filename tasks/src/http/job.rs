@@ -142,7 +142,13 @@ pub(super) async fn stop(clients: &Clients, handle: &Handle) -> Result<bool, Fai
     let job = Job::deserialize(&handle.detail)
         .map_err(|error| wrong(format!("the stored handle cannot be read: {error}")))?;
     let Some((method, url)) = &job.cancel else { return Ok(false) };
-    let outgoing = Outgoing { method: method.word(), url, headers: &job.headers, body: None, answer_max: ANSWER_BYTES_MAX };
+    let outgoing = Outgoing {
+        method: method.word(),
+        url,
+        headers: &job.headers,
+        body: None,
+        answer_max: ANSWER_BYTES_MAX,
+    };
     let answer = exchange(clients, outgoing, QUESTION_TIMEOUT).await.map_err(|silence| {
         Failure::new(ErrorClass::System, format!("the request to stop job {}: {silence:?}", handle.id))
     })?;
