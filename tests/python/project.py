@@ -21,6 +21,18 @@ class Project:
     def __init__(self, binary, environment, folder):
         self.binary, self.environment, self.folder = binary, environment, folder
 
+    @classmethod
+    def deployed(cls, binary, environment, folder, pipelines):
+        """A project in this folder with these pipelines, by name, whose `vars.root` is the folder; deployed."""
+        (folder / "trunkline.yaml").write_text(f"environments:\n  local:\n    vars: {{ root: '{folder}' }}\n")
+        for name, text in pipelines.items():
+            home = folder / "pipelines" / name
+            home.mkdir(parents=True)
+            (home / "pipeline.yaml").write_text(text)
+        made = cls(binary, environment, folder)
+        made.call("deploy")
+        return made
+
     def call(self, *arguments, code=0):
         """Runs a command, asserts its exit code, answers what it printed."""
         start = time.monotonic()

@@ -46,15 +46,7 @@ ANSWER_LIMIT_SECONDS = 60
 
 @pytest.fixture
 def project(binary, environment, tmp_path):
-    (tmp_path / "trunkline.yaml").write_text(
-        f"environments:\n  local:\n    vars: {{ root: '{tmp_path}' }}\n"
-    )
-    for name, text in [("daily", DAILY), ("by_hand", BY_HAND)]:
-        home = tmp_path / "pipelines" / name
-        home.mkdir(parents=True)
-        (home / "pipeline.yaml").write_text(text)
-    made = Project(binary, environment, tmp_path)
-    made.call("deploy")
+    made = Project.deployed(binary, environment, tmp_path, {"daily": DAILY, "by_hand": BY_HAND})
     yield made
     made.stop()
 

@@ -39,13 +39,7 @@ tasks:
 def project(binary, environment, tmp_path):
     home = tmp_path / "project"
     home.mkdir()
-    (home / "trunkline.yaml").write_text(f"environments:\n  local:\n    vars: {{ root: '{home}' }}\n")
-    for name, text in [("daily", DAILY), ("by_hand", BY_HAND)]:
-        folder = home / "pipelines" / name
-        folder.mkdir(parents=True)
-        (folder / "pipeline.yaml").write_text(text)
-    made = Project(binary, environment, home)
-    made.call("deploy")
+    made = Project.deployed(binary, environment, home, {"daily": DAILY, "by_hand": BY_HAND})
     yield made
     made.stop()
 
