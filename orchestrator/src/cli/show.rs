@@ -239,7 +239,7 @@ fn transitions(cx: &Context, detail: &RunDetail) {
 }
 
 /// One line of history.
-pub(crate) fn described(row: &HistoryView, change: &ChangeView) -> String {
+fn described(row: &HistoryView, change: &ChangeView) -> String {
     let subject = match (&change.task, change.attempt) {
         (None, _) => "run".to_owned(),
         (Some(task), None) => task.clone(),
@@ -254,6 +254,6 @@ pub(crate) fn described(row: &HistoryView, change: &ChangeView) -> String {
 }
 
 /// A moment as people read it in a table.
-pub(crate) fn moment(zone: &TimeZone, at: Timestamp) -> String {
+fn moment(zone: &TimeZone, at: Timestamp) -> String {
     at.to_zoned(zone.clone()).strftime("%m-%d %H:%M:%S").to_string()
 }

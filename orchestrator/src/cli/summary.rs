@@ -7,10 +7,12 @@ use super::{
     context::Context,
     output::{bold, dim, state},
 };
-use crate::config::NamedServer;
-use crate::service::{
-    snapshot::duration_text,
-    views::{AttemptView, RunDetail, TaskView},
+use crate::{
+    config::NamedServer,
+    service::{
+        snapshot::duration_text,
+        views::{AttemptView, RunDetail, TaskView},
+    },
 };
 
 /// Values longer than this are for `show --json`, in characters.

@@ -111,7 +111,9 @@ impl Snapshot {
 
     /// The newest attempt of a task.
     pub fn newest_attempt(&self, task: usize) -> Option<&AttemptRow> {
-        self.attempts.iter().filter(|attempt| attempt.position == task).max_by_key(|attempt| attempt.number)
+        // Asked for each task run of a view: by their order, not by reading all of them each time.
+        let end = self.attempts.partition_point(|attempt| attempt.position <= task);
+        self.attempts[..end].last().filter(|attempt| attempt.position == task)
     }
 
     /// How long the run has taken in this generation, so far.

@@ -1,5 +1,6 @@
 //! What people say to runs, through a server: each with the server's own preview first.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{body, watch::watch};
@@ -14,7 +15,7 @@ use crate::{
         many,
         mark::MarkArgs,
         output::bold,
-        server::Server,
+        server::{Server, ServerError},
         validate::counted,
     },
     service::{choose::RunsWanted, clear::ClearChoice},
@@ -166,9 +167,7 @@ async fn with_consent(
     fields: &[(&'static str, Value)],
     consent: Consent,
 ) -> anyhow::Result<Option<ChangeDone>> {
-    let mut dry = fields.to_vec();
-    dry.push(("dry_run", json!(true)));
-    let preview: ChangeDone = server.post(path, &body(&dry)).await?;
+    let preview: ChangeDone = foreseen(server, path, fields).await?;
     match (cx.output.json(), consent) {
         (true, Consent::DryRun) => cx.output.value(&preview),
         (true, _) => {}
@@ -183,6 +182,17 @@ async fn with_consent(
         return Ok(None);
     }
     Ok(Some(server.post(path, &body(fields)).await?))
+}
+
+/// What the server says would come of it.
+async fn foreseen<A: DeserializeOwned>(
+    server: &Server,
+    path: &[&str],
+    fields: &[(&'static str, Value)],
+) -> Result<A, ServerError> {
+    let mut dry = fields.to_vec();
+    dry.push(("dry_run", json!(true)));
+    server.post(path, &body(&dry)).await
 }
 
 fn told(cx: &Context, done: &ChangeDone) -> Exit {
@@ -204,9 +214,7 @@ async fn of_many(
     consent: Consent,
 ) -> anyhow::Result<Exit> {
     let path = ["runs", word];
-    let mut dry = fields.to_vec();
-    dry.push(("dry_run", json!(true)));
-    let preview: ManyDone = server.post(&path, &body(&dry)).await?;
+    let preview: ManyDone = foreseen(server, &path, fields).await?;
     if cx.output.json() {
         if consent == Consent::DryRun {
             cx.output.value(&preview.runs);
