@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(std::io::stderr(), "the processes' logs are in {}", folder.display())?;
     }
     if let Some(path) = &arguments.report {
-        std::fs::write(path, document(&summary))
+        std::fs::write(path, document(&summary, path))
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let mut out = std::io::stdout().lock();

@@ -216,6 +216,9 @@ impl Stage<'_> {
                 if quiet && self.reader.is_at_rest(runs).await? {
                     return Ok(());
                 }
+                if nobody_asks {
+                    self.resume_what_stays_paused().await?;
+                }
             }
             if began.elapsed() > limit {
                 let open = self.reader.unfinished().await?;

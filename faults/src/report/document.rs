@@ -1,6 +1,6 @@
-//! `docs/faults.md`: the fault matrix with counts, written by the rig.
+//! `docs/faults.md` and `docs/faults-people.md`: the fault matrix with counts, written by the rig.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use super::{Carried, Summary, TrialReport};
 use crate::fault::Fault;
@@ -11,8 +11,6 @@ const SEEDS_SHOWN: usize = 3;
 const VIOLATIONS_SHOWN: usize = 5;
 
 const INTRODUCTION: &str = "\
-<!-- Written by `trunkline-faults --report docs/faults.md`; do not edit. -->
-
 # Faults
 
 What is left of Trunkline's promises when things break. A trial runs real `trunkline serve` processes
@@ -42,9 +40,12 @@ choose the same runs, points and blows; when threads run is the machine's choice
 repeated by its command, not replayed instruction by instruction.
 ";
 
-/// The document of a series of trials.
-pub fn document(summary: &Summary) -> String {
-    let mut text = INTRODUCTION.to_owned();
+/// The document of a series of trials, for the file `path`.
+pub fn document(summary: &Summary, path: &Path) -> String {
+    let mut text = format!(
+        "<!-- Written by `trunkline-faults --report {}`; do not edit. -->\n\n{INTRODUCTION}",
+        path.display()
+    );
     let _ = writeln!(
         text,
         "\n**{} trials, {} violations**; {} of the trials ({}) were hit between an intent and the commit of \

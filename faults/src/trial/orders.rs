@@ -11,7 +11,7 @@ use super::{LOOKS_PER_QUESTION, Stage};
 use crate::{
     evidence::Action,
     pace,
-    plan::{BACKFILLED, FIRST_DATES, Order, Verb, WATCHED_DATE},
+    plan::{BACKFILLED, FIRST_DATES, Verb, WATCHED_DATE},
     project,
 };
 
@@ -128,23 +128,26 @@ impl Stage<'_> {
         Ok(self.running.is_empty() && orders.into_iter().all(|(given, order)| *given || order.waits))
     }
 
-    /// A person whose cancel was not heard asks again: some runs end by nothing else. So does one who
-    /// paused a run and sees that it still is.
+    /// A person whose cancel was not heard asks again: some runs end by nothing else.
     async fn repeat_if_needed(&mut self, ended: &Running) -> anyhow::Result<()> {
         let order = &self.plan.orders[ended.order];
-        if let Verb::Pause(target) | Verb::Resume(target) = order.verb {
-            let run = &self.plan.runs[target];
-            if self.reader.is_paused(run.pipeline, &run.date).await? {
-                let resume = |order: &Order| order.verb == Verb::Resume(target);
-                if let Some(index) = self.plan.orders.iter().position(resume) {
-                    self.ordered[index] = false;
-                }
-            }
-        }
         if let (Verb::Cancel(target), None) = (order.verb, order.life_ms) {
             let run = &self.plan.runs[target];
             if self.reader.is_untouched(run.pipeline, &run.date).await? {
                 self.ordered[ended.order] = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// A person who sees that a run stays paused resumes it, however often that takes. The word of a
+    /// `pause` that was killed after it had asked may be carried out after a `resume` was refused.
+    pub(super) async fn resume_what_stays_paused(&mut self) -> anyhow::Result<()> {
+        for (index, order) in self.plan.orders.iter().enumerate() {
+            let Verb::Resume(target) = order.verb else { continue };
+            let run = &self.plan.runs[target];
+            if self.ordered[index] && self.reader.is_paused(run.pipeline, &run.date).await? {
+                self.ordered[index] = false;
             }
         }
         Ok(())
