@@ -22,6 +22,7 @@ select exists (
                                               and v.heartbeat_at > clock_timestamp() - make_interval(secs => $2))))
        ) as "orphans!",
        exists (select 1 from outbox o where o.state in ('pending','sending') and o.due_at <= clock_timestamp()) as "parcels!",
+       exists (select 1 from turn) as "turns!",
        exists (select 1 from backfill f where f.state = 'running' and coalesce(f.held_until, '-infinity') <= clock_timestamp()) as "backfills!",
        exists (select 1 from pipeline p where p.next_late_at <= clock_timestamp() and not p.removed) as "lates!",
        exists (select 1 from pipeline p where p.next_fire_at <= clock_timestamp() and not p.paused and not p.removed) as "fires!",

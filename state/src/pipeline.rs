@@ -72,6 +72,9 @@ pub struct Pipeline {
     /// Where the secrets that its tasks name lie, as `tasks` reads it: references, never values.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub secrets: IndexMap<String, Value>,
+    /// The pools that its tasks take slots of, with their sizes in the environment.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub pools: IndexMap<String, u32>,
     /// The tasks, upstream before downstream.
     pub tasks: Vec<Task>,
     /// Sent when a run succeeded.
@@ -126,6 +129,25 @@ pub struct Task {
     pub timeout: Duration,
     /// The ceiling of the adaptive poll interval.
     pub poll_interval: Duration,
+    /// What each of its attempts takes of a pool while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolUse>,
+    /// Whether it waits until it succeeded, or was skipped, in the run before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub depends_on_past: bool,
+}
+
+/// What an attempt takes of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolUse {
+    /// Which pool.
+    pub name: String,
+    /// How many of its slots.
+    pub slots: u32,
+    /// Each point is worth a minute of waiting: who waits in a pool comes in the order of when it
+    /// came, less its priority in minutes. So nobody waits for ever, whatever comes after.
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// What a mapped task runs over, and how.

@@ -14,7 +14,7 @@ use crate::{
     elements::{Element, Fan},
     ids::{RunId, attempt_id},
     machine::Upcoming,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, PoolUse},
     schedule::Interval,
     words::{AttemptState, RunState, TaskState},
 };
@@ -151,6 +151,9 @@ pub struct Run {
     pub cancel_reason: Option<String>,
     /// Its task runs: by position in the pipeline, then the elements of mapped tasks.
     pub tasks: Vec<TaskRun>,
+    /// How often this owner resumed it. Memory only: it tells turns that were granted before a pause,
+    /// and may have been taken back since, from those that answer the newest question.
+    pub round: u32,
     /// Task runs that are not terminal; a recount of `tasks`.
     pub(crate) open_tasks: usize,
     /// When which task wants to be looked at again.
@@ -191,6 +194,9 @@ pub struct TaskRun {
     pub fan: Fan,
     /// How its upstreams ended so far.
     pub(crate) upstreams: Upstreams,
+    /// The attempt whose turn it is. Memory only: whoever takes the run over asks the store again,
+    /// which knows what it granted.
+    pub(crate) turn: Option<Upcoming>,
 }
 
 /// How many upstreams ended in which way.
@@ -306,6 +312,7 @@ impl Run {
             ended_at: None,
             cancel_reason: None,
             tasks,
+            round: 0,
             open_tasks: 0,
             timers: BTreeSet::new(),
         };
@@ -339,6 +346,10 @@ impl Run {
             attempt.look_at = None;
             attempt.sending = false;
         }
+        self.round = 0;
+        for task in &mut self.tasks {
+            task.turn = None;
+        }
         self.recount();
     }
 
@@ -363,6 +374,29 @@ impl Run {
     pub fn upcoming(&self, task: usize) -> Upcoming {
         let entry = &self.tasks[task];
         Upcoming { task, generation: entry.generation, number: entry.attempts + 1 }
+    }
+
+    /// What attempts of a task run take of a pool. A mapped task's own list takes nothing, its
+    /// elements do.
+    pub fn pool_of(&self, task: usize) -> Option<&PoolUse> {
+        let definition = self.task(task);
+        let is_list = definition.for_each.is_some() && self.tasks[task].element.is_none();
+        definition.pool.as_ref().filter(|_| !is_list)
+    }
+
+    /// Whether attempts of a task run wait for the run before. Elements do not: their mapped task did.
+    pub fn waits_for_past(&self, task: usize) -> bool {
+        self.task(task).depends_on_past && self.tasks[task].element.is_none()
+    }
+
+    /// Whether attempts of a task run wait for their turn.
+    pub fn takes_turns(&self, task: usize) -> bool {
+        self.pool_of(task).is_some() || self.waits_for_past(task)
+    }
+
+    /// Whether the next attempt of a task run must be granted its turn before it is prepared.
+    pub fn lacks_turn(&self, task: usize) -> bool {
+        self.takes_turns(task) && self.tasks[task].turn != Some(self.upcoming(task))
     }
 
     /// When the run wants a [`crate::machine::Event::Tick`] next.
@@ -445,6 +479,7 @@ impl TaskRun {
             elements: None,
             fan: Fan::default(),
             upstreams: Upstreams::default(),
+            turn: None,
         }
     }
 

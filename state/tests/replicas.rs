@@ -20,7 +20,11 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use simulated::{Chance, Job, accepted, items, pipeline, report};
+use simulated::{
+    Chance, Job, accepted, items, pipeline,
+    pool::{self, Pool},
+    report,
+};
 
 const SEEDS_IN_TESTS: u64 = 5_000;
 /// Seeds among which a planted mistake must be found.
@@ -49,6 +53,8 @@ enum Mutant {
     RenderedAgain,
     /// A look says "absent" at once.
     NoQuarantine,
+    /// A turn from before a pause counts.
+    OldTurn,
 }
 
 /// What stands in the store.
@@ -102,6 +108,7 @@ struct World {
     replicas: Vec<Replica>,
     packets: Vec<Packet>,
     jobs: Vec<Job>,
+    pool: Pool,
     hostile: bool,
     rendered: u64,
 }
@@ -127,8 +134,8 @@ impl World {
         let count = 2 + chance.below(2);
         let replicas = (0..count).map(|_| Replica::default()).collect();
         let store = Store { run, owner: usize::MAX, fence: 0, ended_attempts: BTreeMap::new() };
-        let (packets, jobs) = (Vec::new(), Vec::new());
-        Self { chance, mutant, now, store, replicas, packets, jobs, hostile: true, rendered: 0 }
+        let (packets, jobs, pool) = (Vec::new(), Vec::new(), Pool::default());
+        Self { chance, mutant, now, store, replicas, packets, jobs, pool, hostile: true, rendered: 0 }
     }
 
     fn is(&self, mutant: Mutant) -> bool {
@@ -171,6 +178,9 @@ impl World {
             }
         }
         let place = self.chance.below(self.replicas.len());
+        if self.replicas[place].frozen == 0 && self.chance.percent(if self.hostile { 5 } else { 50 }) {
+            self.grant(place);
+        }
         let busy = self.replicas[place].frozen == 0 && self.advance(place);
         let delivered = !self.packets.is_empty() && (self.chance.percent(30) || !busy) && self.deliver();
         if !busy && !delivered && self.is_quiet() {
@@ -240,8 +250,14 @@ impl World {
             }
             _ => {
                 let index = self.chance.below(reports);
+                let forgives = self.is(Mutant::OldTurn);
                 let held = self.replicas[place].held.as_mut().unwrap();
-                let event = held.reports.swap_remove(index);
+                let event = match held.reports.swap_remove(index) {
+                    Event::TurnGranted { next, .. } if forgives => {
+                        Event::TurnGranted { next, round: held.run.round }
+                    }
+                    event => event,
+                };
                 // Whatever is said may be said twice.
                 if self.hostile && event != Event::Tick && self.chance.percent(5) {
                     let held = self.replicas[place].held.as_mut().unwrap();
@@ -303,6 +319,14 @@ impl World {
     fn perform(&mut self, place: usize, effect: Effect) {
         match effect {
             Effect::Admit => self.tell(place, Event::Admitted),
+            Effect::WantTurn { next, round } => {
+                let fence = self.replicas[place].held.as_ref().unwrap().fence;
+                if self.store.owner == place && self.store.fence == fence {
+                    self.pool.want(&self.store.run, next, round);
+                    self.grant(place);
+                }
+            }
+            Effect::TurnEnded => self.grant(place),
             Effect::Prepare { next } if self.wants_elements(place, next.task) => {
                 let items = items(&mut self.chance);
                 self.tell(place, Event::Expanded { next, items });
@@ -329,6 +353,18 @@ impl World {
                     job.ends_at = job.ends_at.min(soon);
                 }
             }
+        }
+    }
+
+    /// One look of a replica: the pool gives what is free, and whoever owns the run hears of its own.
+    fn grant(&mut self, place: usize) {
+        let granted = self.pool.share_out(&self.store.run);
+        let (owner, fence) = (self.store.owner, self.store.fence);
+        if let Some(held) =
+            self.replicas[place].held.as_mut().filter(|held| place == owner && held.fence == fence)
+        {
+            let told = granted.into_iter().map(|(next, round)| Event::TurnGranted { next, round });
+            held.reports.extend(told);
         }
     }
 
@@ -493,6 +529,7 @@ impl World {
     }
 
     fn check(&self) {
+        pool::check(&self.store.run);
         if !self.store.run.state.is_terminal() {
             return;
         }
@@ -561,6 +598,7 @@ fn every_planted_mistake_is_found() {
         Mutant::EarlyRetry,
         Mutant::RenderedAgain,
         Mutant::NoQuarantine,
+        Mutant::OldTurn,
     ];
     for mutant in mutants {
         let fails = |seed| std::panic::catch_unwind(|| simulate(seed, Some(mutant))).is_err();

@@ -18,7 +18,11 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use simulated::{Chance, Job, accepted, items, pipeline, report};
+use simulated::{
+    Chance, Job, accepted, items, pipeline,
+    pool::{self, Pool},
+    report,
+};
 
 /// Steps after which a run must have ended once the world stops being hostile.
 const STEPS_MAX: usize = 3_000;
@@ -39,6 +43,7 @@ struct World {
     jobs: Vec<Job>,
     effects: Vec<Effect>,
     late: Vec<(Timestamp, Event)>,
+    pool: Pool,
     hostile: bool,
 }
 
@@ -62,7 +67,8 @@ impl World {
         );
         let stored = Stored { run: run.clone(), ended_attempts: BTreeMap::new(), notices: Vec::new() };
         let effects = machine::due(&run);
-        Self { chance, now, run, stored, jobs: Vec::new(), effects, late: Vec::new(), hostile: true }
+        let (jobs, late, pool) = (Vec::new(), Vec::new(), Pool::default());
+        Self { chance, now, run, stored, jobs, effects, late, pool, hostile: true }
     }
 
     /// Commits a decision, or crashes before or after the commit.
@@ -96,6 +102,8 @@ impl World {
     fn crash(&mut self) {
         self.run = self.stored.run.clone();
         self.run.forget();
+        // What is told under an earlier fence is heard by nobody.
+        self.late.retain(|(_, event)| !matches!(event, Event::TurnGranted { .. }));
         self.effects = machine::due(&self.run);
         self.decide(Event::Tick);
     }
@@ -134,6 +142,9 @@ impl World {
         if self.hostile && self.chance.percent(2) {
             self.person();
         }
+        if !self.hostile || self.chance.percent(20) {
+            self.grant();
+        }
         let asked =
             (0..self.run.tasks.len()).find(|task| self.run.tasks[*task].state == TaskState::AwaitingApproval);
         if let Some(task) = asked.filter(|_| self.chance.percent(30)) {
@@ -148,6 +159,18 @@ impl World {
             self.perform(effect);
         }
         self.check();
+    }
+
+    /// The pool gives what is free; what it says may arrive late.
+    fn grant(&mut self) {
+        for (next, round) in self.pool.share_out(&self.stored.run) {
+            let event = Event::TurnGranted { next, round };
+            if self.hostile && self.chance.percent(20) {
+                self.late.push((self.now, event));
+            } else {
+                self.decide(event);
+            }
+        }
     }
 
     fn person(&mut self) {
@@ -208,6 +231,8 @@ impl World {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Admit => self.decide(Event::Admitted),
+            Effect::WantTurn { next, round } => self.pool.want(&self.stored.run, next, round),
+            Effect::TurnEnded => {}
             Effect::Prepare { next } => {
                 if self.hostile && self.chance.percent(5) {
                     self.prepare_late(next);
@@ -353,6 +378,7 @@ impl World {
 
     fn check(&self) {
         let run = &self.run;
+        pool::check(&self.stored.run);
         let open = run.tasks.iter().filter(|task| !task.state.is_terminal()).count();
         assert_eq!(run.open_tasks(), open, "the counter of open tasks is wrong");
         for (position, task) in run.tasks.iter().enumerate() {

@@ -10,9 +10,12 @@ use sqlx::{Connection as _, migrate::Migrate as _};
 use trunkline_state::{
     ids::RunId,
     machine::{self, AttemptKey, Command, Effect, Event},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, PoolUse},
     run::{Failure, Run},
-    store::{Answer, AwaitedRow, Batch, BudgetRow, Commit, Created, OtherRun, StoreError},
+    store::{
+        Answer, AwaitedRow, Batch, BudgetRow, Commit, Created, OtherRun, PoolRow, Store, StoreError,
+        TurnWants,
+    },
     words::RunState,
 };
 use uuid::Uuid;
@@ -446,4 +449,113 @@ async fn a_server_that_says_nothing_is_taken_for_gone() {
     // Whatever became of the commit: under its next fence the run is as it is stored.
     let owned = store.claim_one(run.id).await.unwrap().unwrap();
     assert_eq!(owned.fence, 2);
+}
+
+/// A pipeline of one task that takes slots of a pool of one.
+fn pooled(name: &str, slots: u32, priority: i32) -> Pipeline {
+    let mut pipeline = pipeline(name, 1, 50, None);
+    pipeline.pools.insert("small".to_owned(), 1);
+    pipeline.tasks[0].pool = Some(PoolUse { name: "small".to_owned(), slots, priority });
+    pipeline
+}
+
+/// Asks for the slots of a run's one task; which runs of this replica have been granted theirs.
+async fn want(store: &Store, run: &Run, fence: i64) -> Vec<RunId> {
+    let granted = store.want_turns(&TurnWants::new(run, fence, &[run.upcoming(0)])).await.unwrap();
+    granted.into_iter().map(|one| one.run).collect()
+}
+
+async fn shared_out(store: &Store) -> Vec<RunId> {
+    store.share_out_turns().await.unwrap().into_iter().map(|one| one.run).collect()
+}
+
+/// Begins the one task of a run that was granted its slots.
+async fn begin(store: &Store, run: &mut Run, fence: i64) {
+    let next = run.upcoming(0);
+    let round = run.round;
+    let delta = machine::step(run, &[Event::TurnGranted { next, round }, prepared(next)], NOW);
+    assert!(save(store, run, fence, &delta).await.unwrap());
+}
+
+#[tokio::test]
+async fn slots_go_to_who_came_first_less_its_priority_and_come_back_with_every_end() {
+    let fixture = Fixture::new("pools").await;
+    let (store, other) = (fixture.replica(1).await, fixture.replica(2).await);
+    let low = deployed(&store, pooled("low", 1, 0)).await;
+    let high = deployed(&store, pooled("high", 1, 60)).await;
+    let (mut first, delta) = new_run(&store, &low, 1, "a").await;
+    let next = first.upcoming(0);
+    assert_eq!(delta.effects, [Effect::WantTurn { next, round: 0 }], "nothing is prepared without slots");
+    create(&store, &first, &delta).await;
+    let (mut second, delta) = new_run(&store, &low, 2, "b").await;
+    create(&store, &second, &delta).await;
+    let (mut third, delta) = new_run(&other, &high, 3, "c").await;
+    create(&other, &third, &delta).await;
+
+    assert_eq!(want(&store, &first, 1).await, [first.id]);
+    assert_eq!(want(&store, &second, 1).await, [first.id], "what was granted is told until it is begun");
+    assert_eq!(want(&other, &third, 1).await, []);
+    begin(&store, &mut first, 1).await;
+    assert_eq!((shared_out(&store).await, shared_out(&other).await), (vec![], vec![]));
+    let pools = store.pools().await.unwrap();
+    let pool = PoolRow { name: "small".to_owned(), slots: 1, taken: 1, waiting: 2 };
+    assert_eq!(pools, [pool]);
+    let turns: Vec<String> =
+        store.pool_turns("small").await.unwrap().into_iter().map(|turn| turn.run).collect();
+    assert_eq!(turns, ["low@a", "high@c", "low@b"], "an hour of waiting less");
+
+    let delta = machine::step(&mut first, &[done(FIRST)], NOW);
+    assert!(delta.effects.contains(&Effect::TurnEnded));
+    save(&store, &first, 1, &delta).await.unwrap();
+    assert_eq!(shared_out(&store).await, [], "not its own");
+    assert_eq!(shared_out(&other).await, [third.id]);
+
+    // Whoever pauses before it began loses its slots to the next, and asks again.
+    let delta = machine::ask(&mut third, "user:a", &Command::Pause { reason: None }, NOW).unwrap();
+    save(&other, &third, 1, &delta).await.unwrap();
+    assert_eq!(shared_out(&store).await, [second.id]);
+    let delta = machine::ask(&mut third, "user:a", &Command::Resume { reason: None }, NOW).unwrap();
+    let next = third.upcoming(0);
+    assert_eq!(delta.effects, [Effect::WantTurn { next, round: 1 }]);
+    save(&other, &third, 1, &delta).await.unwrap();
+    let late = machine::step(&mut third, &[Event::TurnGranted { next, round: 0 }], NOW);
+    assert_eq!(late.effects, [], "granted before the pause");
+    assert_eq!(want(&other, &third, 1).await, []);
+    begin(&store, &mut second, 1).await;
+
+    // Whoever takes a run over asks again, and the one before it is not heard.
+    store.leave().await.unwrap();
+    let owned = other.claim_one(second.id).await.unwrap().unwrap();
+    assert_eq!(want(&store, &second, 1).await, []);
+    let mut second = owned.run;
+    let delta = machine::step(&mut second, &[done(FIRST)], NOW);
+    save(&other, &second, owned.fence, &delta).await.unwrap();
+    assert_eq!(shared_out(&other).await, [third.id]);
+    begin(&other, &mut third, 1).await;
+    let delta = machine::step(&mut third, &[done(FIRST)], NOW);
+    save(&other, &third, 1, &delta).await.unwrap();
+    shared_out(&other).await;
+    assert!(!other.look().await.unwrap().turns, "at rest nobody has any");
+}
+
+#[tokio::test]
+async fn who_needs_more_slots_than_there_are_gets_all_and_is_not_passed_by() {
+    let fixture = Fixture::new("pools_large").await;
+    let store = fixture.replica(1).await;
+    let small = deployed(&store, pooled("narrow", 1, 0)).await;
+    let large = deployed(&store, pooled("wide", 5, 0)).await;
+    let mut runs = Vec::new();
+    for (id, definition) in [(1, &small), (2, &large), (3, &small)] {
+        let (run, delta) = new_run(&store, definition, id, &format!("k{id}")).await;
+        create(&store, &run, &delta).await;
+        want(&store, &run, 1).await;
+        runs.push(run);
+    }
+    for position in 0..3 {
+        assert_eq!(shared_out(&store).await, [runs[position].id], "in the order in which they came");
+        begin(&store, &mut runs[position], 1).await;
+        assert_eq!(shared_out(&store).await, []);
+        let delta = machine::step(&mut runs[position], &[done(FIRST)], NOW);
+        save(&store, &runs[position], 1, &delta).await.unwrap();
+    }
 }

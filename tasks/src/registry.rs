@@ -23,14 +23,18 @@ use crate::{
 };
 
 /// Keys that every task has, whatever its type; no operator may name a setting like one.
-pub const COMMON_KEYS: [&str; 17] = [
+pub const COMMON_KEYS: [&str; 21] = [
     "type",
     "depends_on",
+    "depends_on_past",
     "when",
     "for_each",
     "max_parallel",
     "tolerated_failures",
     "on_empty",
+    "pool",
+    "pool_slots",
+    "priority",
     "retries",
     "retry_delay",
     "retry_backoff",

@@ -31,7 +31,9 @@ pub(crate) struct Unconfirmed {
     pub state: String,
     /// The token or marker of its request.
     pub token: String,
-    /// How long ago its intent was committed, in milliseconds.
+    /// When its intent was committed, as commands take it.
+    pub sent: String,
+    /// How long ago that was, in milliseconds.
     pub age_ms: f64,
     /// Who was to send it, where history tells.
     pub sender: Option<Sender>,
@@ -144,7 +146,8 @@ impl Reader {
         let text = "select r.pipeline || '@' || r.run_key, t.task, a.number, a.operator, a.state,
                     coalesce(a.request ->> 'token', ''),
                     (extract(epoch from clock_timestamp() - a.intent_at) * 1000)::float8,
-                    s.actor, p.pid, coalesce(s.actor = 'replica:' || left(r.owner::text, 8), false)
+                    s.actor, p.pid, coalesce(s.actor = 'replica:' || left(r.owner::text, 8), false),
+                    to_char(a.intent_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
                from attempt a
                join run r using (run_id)
                join task_run t on t.run_id = a.run_id and t.position = a.position
@@ -169,6 +172,7 @@ impl Reader {
                     operator: row.try_get(3)?,
                     state: row.try_get(4)?,
                     token: row.try_get(5)?,
+                    sent: row.try_get(10)?,
                     age_ms: row.try_get(6)?,
                     sender: actor.map(|_| Sender { pid, is_owner }),
                 })
@@ -218,15 +222,22 @@ impl Reader {
     }
 
     /// I10 at this moment: no pipeline has more runs in its places than it may, and what it counts
-    /// is what is there. One statement, so one snapshot.
+    /// is what is there; and no more attempts are live than their pool has slots. One statement, so
+    /// one snapshot.
     pub(crate) async fn overbooked(&self) -> anyhow::Result<Option<String>> {
-        let text = "select string_agg(format('I10: %s counts %s runs in places, has %s and may have %s',
-                       name, active_runs, there, max_active_runs), '; ')
+        let text = "select string_agg(words, '; ') from (
+             select format('I10: %s counts %s runs in places, has %s and may have %s',
+                       name, active_runs, there, max_active_runs) as words
                from (select p.name, p.active_runs, p.max_active_runs,
                             (select count(*) from run r where r.pipeline = p.name and r.has_place) as there
                        from pipeline p) as places
-              where active_runs <> there or active_runs > max_active_runs";
-        self.value(|| sqlx::query(text)).await
+              where active_runs <> there or active_runs > max_active_runs
+             union all
+             select format('I10: %s attempts are live in a pool of %s', count(*), $1::bigint)
+               from attempt a join run r using (run_id) join task_run t using (run_id, position)
+              where a.ended_at is null and r.pipeline = 'fan' and t.task in ('job_a', 'job_b')
+             having count(*) > $1) as broken";
+        self.value(|| sqlx::query(text).bind(project::NARROW_SLOTS)).await
     }
 
     /// How many writes the trial's trigger refused: it refuses by the number of the write.

@@ -29,7 +29,7 @@ ledger of accepted starts. What is checked after each trial (I10 also all the ti
 | I7 | a task starts only after its upstreams ended |
 | I8 | an ended attempt never changes |
 | I9 | every end of a run has its notice, and it was published; twice only if a sender died or an answer was lost |
-| I10 | places of pipelines and groups are never overbooked |
+| I10 | places of pipelines and groups, and slots of pools, are never overbooked |
 | I11 | counters equal recounts |
 | I12 | a planted secret is found in no table and no log |
 | I13 | every action of a person has one line of history |

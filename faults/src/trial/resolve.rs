@@ -53,8 +53,10 @@ impl Stage<'_> {
             };
             if let Some((word, fact)) = fact {
                 let number = start.number.to_string();
-                let mut line =
-                    ["resolve", &start.run, &start.task, "--attempt", &number].map(str::to_owned).to_vec();
+                // What was seen of this start says nothing of one that is sent by the time the command works.
+                let which = ["--attempt", &number, "--sent", &start.sent];
+                let mut line = ["resolve", &start.run, &start.task].map(str::to_owned).to_vec();
+                line.extend(which.map(str::to_owned));
                 line.extend(fact);
                 return Ok(Some((word, line)));
             }

@@ -1,10 +1,11 @@
 //! What a person asks of one run: each with a preview that changes nothing.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_state::{
     ids::RunId,
-    machine::{Command, Mark, SeenStart},
+    machine::{Command, Mark},
 };
 
 use super::{
@@ -164,6 +165,8 @@ struct ResolveBody {
     /// The attempt that was looked at: refused if there is another one by now.
     #[schemars(range(min = 1, max = 2_147_483_647))]
     attempt: Option<u32>,
+    /// When the start that was looked at was sent: refused if another was sent since.
+    sent_at: Option<Timestamp>,
     /// Why, for the history.
     #[schemars(length(max = 2_000))]
     reason: Option<String>,
@@ -324,10 +327,7 @@ async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<Cha
             snapshot.label()
         )));
     };
-    let seen = snapshot.newest_attempt(task).map(|newest| SeenStart {
-        number: call.body.attempt.unwrap_or(newest.number),
-        intent_at: newest.intent_at,
-    });
+    let seen = resolve::seen(&snapshot, task, call.body.attempt, call.body.sent_at);
     let command = Command::Resolve { task, seen, resolution, reason: call.body.reason };
     change(&call.api, &call.actor, run, command, call.body.dry_run).await
 }

@@ -46,6 +46,11 @@ struct StateLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabel {
+    pool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetLabels {
     scope: String,
     api: String,
@@ -108,6 +113,17 @@ async fn runs(registry: &mut Registry, api: &Api) -> Result<(), StoreError> {
         family.get_or_create(&StateLabel { state: state.word().to_owned() }).set(runs);
     }
     registry.register("runs", "Runs in the store that have not ended", family);
+    let (taken, waiting): (Family<PoolLabel, Gauge>, Family<PoolLabel, Gauge>) = Default::default();
+    let slots: Family<PoolLabel, Gauge> = Family::default();
+    for row in api.store.pools().await? {
+        let label = PoolLabel { pool: row.name };
+        slots.get_or_create(&label).set(row.slots.into());
+        taken.get_or_create(&label).set(row.taken.into());
+        waiting.get_or_create(&label).set(row.waiting.into());
+    }
+    registry.register("pool_slots", "Slots of a pool", slots);
+    registry.register("pool_slots_taken", "Slots of a pool that are taken", taken);
+    registry.register("pool_waiting", "Tasks that wait for slots of a pool", waiting);
     let replicas = api.store.live_replicas().await?.len();
     gauge(registry, "replicas", "Replicas that live, this one included", replicas);
     Ok(())

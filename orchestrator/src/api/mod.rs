@@ -8,7 +8,7 @@
 //! | `guard` | the Host header, tokens and scopes |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
-//! | `pipelines`, `runs`, `changes`, `many`, `backfills`, `overview` | the operations |
+//! | `pipelines`, `runs`, `changes`, `many`, `backfills`, `pools`, `overview` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server` | the accept loop and its limits |
@@ -25,6 +25,7 @@ mod openapi;
 mod overview;
 mod pages;
 mod pipelines;
+mod pools;
 mod problem;
 mod routes;
 mod runs;
@@ -144,6 +145,7 @@ fn operations() -> Routes {
     let routes = changes::add(routes);
     let routes = many::add(routes);
     let routes = backfills::add(routes);
+    let routes = pools::add(routes);
     let routes = overview::add(routes);
     events::add(routes)
 }

@@ -1,10 +1,7 @@
 //! `cancel`, `retry-now`, `resolve`, `approve`, `pause`, `resume`: a person's word to a run.
 
-use trunkline_state::{
-    ids::RunId,
-    machine::{Command, SeenStart},
-    store::StoreError,
-};
+use jiff::Timestamp;
+use trunkline_state::{ids::RunId, machine::Command, store::StoreError};
 
 use super::{
     carry::{carry_if_needed, command_engine},
@@ -78,6 +75,9 @@ pub(crate) struct ResolveArgs {
     /// The attempt that you looked at: refused if there is another one by now
     #[arg(long, value_name = "N")]
     pub(crate) attempt: Option<u32>,
+    /// When the start that you looked at was sent, as `why` shows it: refused if another was sent since
+    #[arg(long, value_name = "TIME")]
+    pub(crate) sent: Option<Timestamp>,
     #[command(flatten)]
     pub(crate) word: WordArgs,
 }
@@ -146,10 +146,7 @@ pub(crate) async fn resolve(cx: &Context, args: &ResolveArgs) -> anyhow::Result<
     let run = find::run(&session.store, &args.run).await?;
     let snapshot = Snapshot::read(&session.store, run).await?;
     let task = find::task(&snapshot.as_run(), &args.task)?;
-    let seen = snapshot.newest_attempt(task).map(|newest| SeenStart {
-        number: args.attempt.unwrap_or(newest.number),
-        intent_at: newest.intent_at,
-    });
+    let seen = resolve::seen(&snapshot, task, args.attempt, args.sent);
     let fact = match (&args.handle, args.not_started) {
         (Some(id), _) => Fact::Handle(id.clone()),
         (None, true) => Fact::NotStarted,

@@ -27,6 +27,7 @@ mod many;
 mod mark;
 mod output;
 mod plan;
+mod pools;
 mod progress;
 mod purge;
 mod remote;
@@ -155,6 +156,8 @@ enum Command {
     Healthy(healthy::HealthyArgs),
     /// Run the local AWS alone, or look into it
     Sandbox(sandbox::SandboxArgs),
+    /// Show pools: how many slots are taken, by whom, and who waits
+    Pools(pools::PoolsArgs),
     /// Show store, sandbox, mailbox and live replicas
     Status,
     /// Stop the project's private Postgres and sandbox
@@ -272,6 +275,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Healthy(args) => healthy::healthy(cx, &args).await,
         Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,
         Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
+        Command::Pools(args) => pools::pools(cx, &args).await,
         Command::Status => status::status(cx).await,
         Command::Stop(args) => status::stop(cx, &args).await,
         Command::Schema(args) => validate::schema(cx, &args),

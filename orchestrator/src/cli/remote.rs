@@ -20,7 +20,7 @@ use super::{
     context::Context,
     exit::{Exit, refuse},
     output::Field,
-    runs, show, why,
+    pools, runs, show, why,
 };
 use crate::{api::answers::StatusView, cli::server::Server, config::NamedServer};
 
@@ -54,6 +54,7 @@ impl Reach {
             | Command::Resume(_)
             | Command::Backfill(_)
             | Command::Backfills(_)
+            | Command::Pools(_)
             | Command::Status => Self::Server,
             Command::Init(_)
             | Command::Demo(_)
@@ -117,6 +118,7 @@ pub(crate) async fn execute(cx: &Context, command: Command) -> anyhow::Result<Ex
         Command::Resume(args) => change::pause(cx, server, &args, "resume").await,
         Command::Backfill(args) => range::backfill(cx, server, &args).await,
         Command::Backfills(args) => range::backfills(cx, server, &args).await,
+        Command::Pools(args) => pools::pools(cx, &args).await,
         Command::Status => status(cx, server).await,
         _ => refuse_here(named),
     }

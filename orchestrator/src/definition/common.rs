@@ -23,8 +23,7 @@ pub const DEFAULT_KEYS: [&str; 9] = [
     "trigger_rule",
 ];
 /// Common keys that are planned for tasks and `defaults`.
-pub const LATER_TASK_KEYS: [&str; 8] =
-    ["pool", "priority", "deadline", "on_retry", "on_failure", "on_success", "depends_on_past", "idempotent"];
+pub const LATER_TASK_KEYS: [&str; 5] = ["deadline", "on_retry", "on_failure", "on_success", "idempotent"];
 
 /// The connection where nothing names one.
 pub const CONNECTION: &str = "aws";

@@ -24,6 +24,7 @@ use super::{
     notices::{Lists, ReadNotices, all_notices},
     operators::Operators,
     params,
+    pooled::used_pools,
     reader::{Keys, Reader, shorten},
     suggest::did_you_mean,
     task::{ReadTask, TaskScope, task},
@@ -68,7 +69,7 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "$schema",
 ];
 /// Keys that are planned.
-pub const LATER_PIPELINE_KEYS: [&str; 6] = ["triggers", "trigger", "secrets", "pool", "priority", "end_date"];
+pub const LATER_PIPELINE_KEYS: [&str; 4] = ["triggers", "trigger", "secrets", "end_date"];
 
 /// What the project says to every pipeline.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +82,8 @@ pub struct Scope {
     pub connections: IndexMap<String, Value>,
     /// Where its secrets lie.
     pub secrets: IndexMap<String, Value>,
+    /// The project's pools, with their slots in this environment.
+    pub pools: IndexMap<String, u32>,
     /// The names that each environment knows, this one included.
     pub environments: Vec<EnvironmentNames>,
     /// The project's `defaults`.
@@ -227,6 +230,7 @@ impl Lowering<'_> {
             vars: self.scope.vars.clone(),
             connections,
             secrets,
+            pools: used_pools(&tasks, &self.scope.pools),
             tasks,
             on_success: of(NoticeOutcome::Success),
             on_failure: of(NoticeOutcome::Failure),
@@ -360,6 +364,7 @@ impl Lowering<'_> {
             operators: self.operators,
             defaults,
             connections: &self.scope.connections,
+            pools: &self.scope.pools,
             folder: place.folder,
             folder_name: place.folder_name,
             sources: self.sources,

@@ -5,6 +5,7 @@
 //! | `tree.rs`, `scalar.rs` | YAML text to a tree that knows places; the only use of the parser |
 //! | `lower.rs`, `timing.rs`, `task.rs`, `notices.rs` | what the keys mean |
 //! | `common.rs` | keys that all tasks share, and `defaults` |
+//! | `mapped.rs`, `pooled.rs` | keys of tasks that run over a list, that take slots of a pool |
 //! | `settings.rs`, `operators.rs` | a task's own settings against its operator's schema |
 //! | `graph.rs` | edges, cycles, topological order |
 //! | `template/` | templates: checked at load, rendered in a run |
@@ -31,6 +32,7 @@ pub(crate) mod notices;
 pub mod operators;
 pub mod params;
 mod place;
+pub(crate) mod pooled;
 pub(crate) mod reader;
 pub mod scalar;
 pub mod schema;

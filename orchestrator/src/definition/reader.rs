@@ -2,7 +2,11 @@
 //!
 //! A method that returns `None` has already said why.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    fmt::Display,
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use trunkline_tasks::duration::HumanDuration;
 
@@ -143,17 +147,32 @@ impl Reader {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn integer(&mut self, entry: &Entry, bounds: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    pub(crate) fn integer<Number>(&mut self, entry: &Entry, bounds: RangeInclusive<Number>) -> Option<Number>
+    where
+        Number: TryFrom<i64> + PartialOrd + Display,
+    {
         let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
         let scalar = self.plain(entry, &expected)?;
         if let Core::Integer(value) = scalar.core
-            && let Ok(value) = u32::try_from(value)
+            && let Ok(value) = Number::try_from(value)
             && bounds.contains(&value)
         {
             return Some(value);
         }
         let message = format!("`{}` must be {expected}, not `{}`", entry.key, shorten(&scalar.text));
         let diagnostic = self.error(&entry.value.span, message).label(format!("expected {expected}"));
+        self.report(diagnostic);
+        None
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, entry: &Entry) -> Option<bool> {
+        let scalar = self.plain(entry, "true or false")?;
+        if let Core::Bool(value) = scalar.core {
+            return Some(value);
+        }
+        let message = format!("`{}` must be true or false, not `{}`", entry.key, shorten(&scalar.text));
+        let diagnostic = self.error(&entry.value.span, message).label("expected true or false");
         self.report(diagnostic);
         None
     }

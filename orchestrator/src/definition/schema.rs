@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use trunkline_state::elements::ELEMENTS_MAX;
 
-use super::{common, mapped, operators::Operators, params};
+use super::{common, mapped, operators::Operators, params, pooled};
 
 /// The pattern of a value that is known only in a run.
 const TEMPLATE_PATTERN: &str = r"\{\{|\{%|\{#";
@@ -263,6 +263,13 @@ fn with_common(mut settings: Value, word: &str) -> Value {
         }),
     );
     properties.insert(
+        "depends_on_past".to_owned(),
+        json!({
+            "type": "boolean", "default": false,
+            "description": "Waits until the same task succeeded, or was skipped, in the run of the date before."
+        }),
+    );
+    properties.insert(
         "when".to_owned(),
         json!({
             "description": "Whether the task runs at all, once its trigger rule lets it: true, false, or a template of them.",
@@ -270,6 +277,7 @@ fn with_common(mut settings: Value, word: &str) -> Value {
         }),
     );
     properties.extend(mapped_properties());
+    properties.extend(pooled::pooled_properties());
     properties.extend(shared_properties());
     if let Some(object) = settings.as_object_mut() {
         if let Some(Value::Object(own)) = object.remove("properties") {

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use trunkline_state::{
     ids::TaskName,
-    pipeline::{ForEach, RetryPolicy, Task, TriggerRule},
+    pipeline::{ForEach, PoolUse, RetryPolicy, Task, TriggerRule},
 };
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     files,
     mapped::{MAPPED_KEYS, for_each},
     operators::{OperatorInfo, Operators},
+    pooled::{POOLED_KEYS, pool},
     reader::{Reader, shorten},
     scalar::Core,
     settings::{Settings, Site},
@@ -50,6 +51,8 @@ pub(super) struct ReadTask {
     timeout: Duration,
     poll_interval: Duration,
     trigger_rule: TriggerRule,
+    pool: Option<PoolUse>,
+    depends_on_past: bool,
 }
 
 /// What all tasks of a file share.
@@ -60,6 +63,8 @@ pub(super) struct TaskScope<'a> {
     pub(super) defaults: &'a Common,
     /// The connections of the environment.
     pub(super) connections: &'a IndexMap<String, Value>,
+    /// The pools, with their slots in the environment.
+    pub(super) pools: &'a IndexMap<String, u32>,
     /// The pipeline's folder, for `file:`; `None` for text without a folder.
     pub(super) folder: Option<&'a Path>,
     /// How the folder is called in messages.
@@ -83,6 +88,8 @@ impl ReadTask {
             retry: self.retry,
             timeout: self.timeout,
             poll_interval: self.poll_interval,
+            pool: self.pool,
+            depends_on_past: self.depends_on_past,
         }
     }
 }
@@ -102,16 +109,20 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     let mut common = Common::default();
     let mut depends_on = Vec::new();
     let mut when = None;
+    let mut depends_on_past = false;
     for inner in &mapping.entries {
         match inner.key.as_str() {
             "depends_on" => depends_on = reader.texts(inner),
             "when" => when = condition(reader, inner),
+            "depends_on_past" => depends_on_past = reader.flag(inner).unwrap_or_default(),
             "description" => {
                 reader.text(inner);
             }
             // Read together, below.
             "for_each" => {}
             key if MAPPED_KEYS.contains(&key) => {}
+            "pool" => {}
+            key if POOLED_KEYS.contains(&key) => {}
             _ => {
                 common.read(reader, inner);
             }
@@ -134,6 +145,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
     for site in &mut sites {
         site.element = for_each.is_some();
     }
+    let pool = pool(reader, mapping, scope.pools);
     let (when, site) = when.unzip();
     sites.extend(site.flatten());
     sites.extend(list);
@@ -152,6 +164,8 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         timeout,
         poll_interval: common.poll_interval.unwrap_or(POLL_INTERVAL),
         trigger_rule: common.trigger_rule.unwrap_or(TriggerRule::AllSuccess),
+        pool,
+        depends_on_past,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use trunkline_state::store::{Answer, Letter, StoreError};
 
-use super::{EngineHandle, Shared, alive, backfill, cron, late, message::Asked, notices, pace};
+use super::{EngineHandle, Shared, alive, backfill, cron, late, message::Asked, notices, pace, perform};
 
 /// Runs claimed at a time: one load of some thousand rows.
 const CLAIM_MAX: i64 = 200;
@@ -124,6 +124,9 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
     }
     if work.parcels {
         notices::send_due(shared).await;
+    }
+    if work.turns {
+        perform::tell_granted(shared, shared.store.share_out_turns().await?);
     }
     if !shared.is_server {
         return Ok(shared.timing.look_every);

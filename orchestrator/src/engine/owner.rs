@@ -26,7 +26,7 @@ use trunkline_state::{
     ids::RunId,
     machine::{self, AttemptKey, Delta, Effect, Event, Refusal},
     run::{Installation, Run},
-    store::{Created, Owned, StoreError},
+    store::{Created, Owned, StoreError, TurnWants},
     words::RunState,
 };
 
@@ -417,6 +417,7 @@ impl Owner {
         }
         let draining = self.draining.is_some();
         let Some(held) = self.held.get_mut(&id) else { return };
+        let mut wanted = Vec::new();
         for effect in effects {
             match effect {
                 // A committed intent is still sent; everything else the next owner derives.
@@ -426,6 +427,7 @@ impl Owner {
                     self.starts += usize::from(begun);
                 }
                 _ if draining => {}
+                Effect::WantTurn { next, .. } => wanted.push(next),
                 Effect::Watch { attempt } => {
                     let token = Arc::new(());
                     if perform::watch(&self.shared, &held.run, fence, attempt, &token) {
@@ -434,6 +436,9 @@ impl Owner {
                 }
                 other => perform::begin(&self.shared, &held.run, fence, &other),
             }
+        }
+        if !wanted.is_empty() {
+            perform::want_turns(&self.shared, TurnWants::new(&held.run, fence, &wanted));
         }
     }
 }

@@ -10,6 +10,7 @@ use trunkline_state::{
     ids::RunId,
     machine::{AttemptKey, Effect, Event, Upcoming},
     run::{Attempt, Failure, Run},
+    store::{Granted, TurnWants},
 };
 use trunkline_tasks::{
     operator::{Call, ErrorClass, Found, Handle, Intent, Request, Sent},
@@ -21,7 +22,8 @@ use super::{Shared, convert, counts::add, crash, message::Message, mutant, pace,
 /// How often a look before a start is repeated that failed for a reason that may pass.
 const LOOK_TRIES: u32 = 6;
 
-/// Starts an effect, but for those that the owner keeps track of: [`begin_send`] and [`watch`].
+/// Starts an effect, but for those that the owner keeps track of or puts together: [`begin_send`],
+/// [`watch`] and [`want_turns`].
 pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect) {
     let id = run.id;
     match *effect {
@@ -36,7 +38,30 @@ pub(super) fn begin(shared: &Arc<Shared>, run: &Run, fence: i64, effect: &Effect
             }
         }
         Effect::Stop { attempt } => stop(shared, run, fence, attempt),
-        Effect::Send { .. } | Effect::Watch { .. } => {}
+        // Whoever waits is found by the next look, here or elsewhere.
+        Effect::TurnEnded => shared.look_now.notify_one(),
+        Effect::Send { .. } | Effect::Watch { .. } | Effect::WantTurn { .. } => {}
+    }
+}
+
+/// Asks for turns until the store has heard it; then whoever looks grants them.
+pub(super) fn want_turns(shared: &Arc<Shared>, wants: TurnWants) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        loop {
+            match shared.store.want_turns(&wants).await {
+                Ok(granted) => return tell_granted(&shared, granted),
+                Err(error) => tracing::warn!("could not ask for the turn of tasks: {}", super::chain(&error)),
+            }
+            pace::pause(shared.timing.store_retry).await;
+        }
+    });
+}
+
+/// Tells runs whose turn it is. What they know already changes nothing.
+pub(super) fn tell_granted(shared: &Shared, granted: Vec<Granted>) {
+    for Granted { run, fence, next, round } in granted {
+        shared.report(run, fence, Event::TurnGranted { next, round });
     }
 }
 

@@ -191,10 +191,12 @@ impl Rehearsal<'_> {
                 let event = self.prepared(next);
                 self.decide(&event)
             }
+            // Nobody else is there to take them.
+            Effect::WantTurn { next, round } => self.decide(&Event::TurnGranted { next, round }),
             Effect::Send { attempt } => self.send(attempt),
             Effect::Stop { attempt } => self.stop(attempt),
             // Its end is on the agenda already; no start is ever unconfirmed here.
-            Effect::Admit | Effect::Find { .. } | Effect::Watch { .. } => Ok(()),
+            Effect::Admit | Effect::TurnEnded | Effect::Find { .. } | Effect::Watch { .. } => Ok(()),
         }
     }
 

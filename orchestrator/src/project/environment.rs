@@ -12,6 +12,7 @@ use super::{LOCAL, Lookup, PROJECT_FILE, interpolate::interpolate};
 use crate::definition::{
     Diagnostics, EnvironmentNames, Scope,
     common::CONNECTION,
+    pooled::pools,
     reader::{Keys, Reader, shorten},
     suggest::did_you_mean,
     template::is_template,
@@ -21,9 +22,9 @@ use crate::definition::{
 pub use connections::account_of_role;
 
 /// The keys of an environment.
-pub const ENVIRONMENT_KEYS: [&str; 5] = ["store", "connections", "vars", "secrets", "parameters"];
+pub const ENVIRONMENT_KEYS: [&str; 6] = ["store", "connections", "vars", "secrets", "parameters", "pools"];
 /// Keys that are planned.
-const LATER_KEYS: [&str; 3] = ["pools", "retention", "url"];
+const LATER_KEYS: [&str; 2] = ["retention", "url"];
 
 /// A set of store, connections and vars for the same pipelines.
 #[derive(Clone, Default, PartialEq)]
@@ -40,6 +41,8 @@ pub struct Environment {
     pub secrets: IndexMap<String, Value>,
     /// Parameters of the pipelines' `aws.yaml`.
     pub parameters: IndexMap<String, Value>,
+    /// The project's pools, with their slots here.
+    pub pools: IndexMap<String, u32>,
 }
 
 /// Without the store's URL.
@@ -78,6 +81,7 @@ impl Environment {
             vars: self.vars.clone(),
             connections: self.connections.clone(),
             secrets: self.secrets.clone(),
+            pools: self.pools.clone(),
             ..Scope::default()
         }
     }
@@ -108,14 +112,15 @@ pub(super) fn environments(
     lookup: Lookup<'_>,
     _out: &mut Diagnostics,
 ) -> Environments {
-    let built_in = Environment::built_in(chosen);
+    let pools = pools(reader, top.get("pools"), None);
+    let built_in = Environment { pools: pools.clone(), ..Environment::built_in(chosen) };
     let mut result = Environments { chosen: built_in.clone(), names: Vec::new() };
     let entry = top.get("environments");
     let mapping = entry.and_then(|entry| reader.mapping(&entry.value, "environments"));
     let mut found = false;
     for inner in mapping.iter().flat_map(|mapping| &mapping.entries) {
         let is_chosen = inner.key == chosen;
-        let environment = environment(reader, inner, is_chosen.then_some(lookup));
+        let environment = environment(reader, inner, &pools, is_chosen.then_some(lookup));
         result.names.push(environment.names());
         if is_chosen {
             found = true;
@@ -139,8 +144,15 @@ pub(super) fn environments(
     result
 }
 
-fn environment(reader: &mut Reader, entry: &Entry, lookup: Option<Lookup<'_>>) -> Environment {
-    let mut environment = Environment { name: entry.key.clone(), ..Environment::default() };
+fn environment(
+    reader: &mut Reader,
+    entry: &Entry,
+    project_pools: &IndexMap<String, u32>,
+    lookup: Option<Lookup<'_>>,
+) -> Environment {
+    let pools_here = project_pools.clone();
+    let mut environment =
+        Environment { name: entry.key.clone(), pools: pools_here, ..Environment::default() };
     let sound = entry.key.starts_with(|c: char| c.is_ascii_lowercase())
         && entry.key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
     if !sound {
@@ -159,6 +171,7 @@ fn environment(reader: &mut Reader, entry: &Entry, lookup: Option<Lookup<'_>>) -
         }
     };
     reader.check_keys(mapping, Keys { of: "an environment", known: &ENVIRONMENT_KEYS, later: &LATER_KEYS });
+    environment.pools = pools(reader, mapping.get("pools"), Some(project_pools));
     let mut values = Values { reader, lookup };
     if let Some(store) = mapping.get("store") {
         environment.store =

@@ -41,8 +41,9 @@ pub const PIPELINES_FOLDER: &str = "pipelines";
 /// The environment of those who name none.
 pub const LOCAL: &str = "local";
 /// The keys of the project file.
-pub const PROJECT_KEYS: [&str; 11] = [
+pub const PROJECT_KEYS: [&str; 12] = [
     "pipelines",
+    "pools",
     "defaults",
     "retention",
     "on_success",
@@ -55,7 +56,7 @@ pub const PROJECT_KEYS: [&str; 11] = [
     "$schema",
 ];
 /// Keys that are planned.
-const LATER_KEYS: [&str; 2] = ["pools", "name"];
+const LATER_KEYS: [&str; 1] = ["name"];
 /// A project lies at most so many folders above the one that a command is called in.
 const PARENTS_MAX: usize = 64;
 

@@ -226,3 +226,37 @@ fn a_version_holds_the_secrets_that_it_names() {
     let secrets = &loaded.pipelines[0].pipeline.secrets;
     assert_eq!(secrets.keys().collect::<Vec<_>>(), ["token"]);
 }
+
+#[test]
+fn a_version_holds_the_pools_that_it_uses_with_their_slots_in_the_environment() {
+    let project = "pools: { warehouse: 4, other: 2 }\nenvironments:\n  local: {}\n  prod: { pools: { warehouse: 16 }, connections: { aws: { type: aws, region: us-east-1 } } }\n";
+    let pipeline = "name: a\ndata_interval: none\ntasks: { x: { type: noop, pool: warehouse, pool_slots: 3, priority: -5 } }\n";
+    let root = folder(&[("trunkline.yaml", project), ("pipelines/a/pipeline.yaml", pipeline)]);
+    let registry = Registry::standard(&Options::for_looking());
+    for (environment, slots) in [(LOCAL, 4), ("prod", 16)] {
+        let (_, loaded) = load(root.path(), environment, &lookup, &registry);
+        assert_eq!(loaded.diagnostics.render(false), "");
+        let pipeline = &loaded.pipelines[0].pipeline;
+        assert_eq!(json!(pipeline.pools), json!({ "warehouse": slots }));
+        assert_eq!(json!(pipeline.tasks[0].pool), json!({ "name": "warehouse", "slots": 3, "priority": -5 }));
+    }
+}
+
+#[test]
+fn mistakes_about_pools_are_told_where_they_stand() {
+    let project = "pools: { warehouse: 4, Wrong: 1, many: 20000 }\nenvironments:\n  local: { pools: { warehose: 2 } }\n";
+    let pipeline = "name: a\ndata_interval: none\ntasks:\n  x: { type: noop, pool: warehose }\n  y: { type: noop, pool: warehouse, pool_slots: 5, priority: 10001 }\n";
+    let root = folder(&[("trunkline.yaml", project), ("pipelines/a/pipeline.yaml", pipeline)]);
+    let registry = Registry::standard(&Options::for_looking());
+    let said = load(root.path(), LOCAL, &lookup, &registry).1.diagnostics.render(false);
+    for wanted in [
+        "`Wrong` cannot be the name of a pool",
+        "`many` must be a whole number from 0 to 10000, not `20000`",
+        "there is no pool `warehose`",
+        "did you mean `warehouse`?",
+        "`pool_slots` is 5, and pool `warehouse` has 4",
+        "`priority` must be a whole number from -10000 to 10000, not `10001`",
+    ] {
+        assert!(said.contains(wanted), "{wanted}:\n{said}");
+    }
+}

@@ -11,6 +11,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
+use super::views::PoolView;
 use crate::definition::suggest::did_you_mean;
 
 /// The word for the newest run of a pipeline.
@@ -45,6 +46,14 @@ pub enum FindError {
         pipeline: String,
         /// The word.
         task: String,
+        /// What to do instead.
+        help: String,
+    },
+    /// There is no such pool.
+    #[error("there is no pool `{name}`; {help}")]
+    Pool {
+        /// The word.
+        name: String,
         /// What to do instead.
         help: String,
     },
@@ -106,6 +115,18 @@ pub async fn pipeline(store: &Store, name: &str) -> Result<PipelineRow, FindErro
         return Ok(rows.swap_remove(position));
     }
     Err(unknown_pipeline(name, rows.iter().map(|row| row.name.as_str()), "the store knows"))
+}
+
+/// The pool of this name, with who has slots of it and who waits.
+pub async fn pool(store: &Store, name: &str) -> Result<PoolView, FindError> {
+    let pools = store.pools().await?;
+    if let Some(row) = pools.iter().find(|row| row.name == name) {
+        let turns = store.pool_turns(name).await?;
+        return Ok(PoolView::new(row.clone(), Some(turns)));
+    }
+    let help = did_you_mean(name, pools.iter().map(|row| row.name.as_str()), "the store knows");
+    let help = help.unwrap_or_else(|| "the store knows none".to_owned());
+    Err(FindError::Pool { name: name.to_owned(), help })
 }
 
 /// The refusal for a pipeline that is not among `known`.

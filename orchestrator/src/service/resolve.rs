@@ -2,7 +2,11 @@
 //! the stored intent and the id alone, so that a person types nothing but the id.
 
 use jiff::Timestamp;
-use trunkline_state::{document::Document, machine::Resolution, store::AttemptRow};
+use trunkline_state::{
+    document::Document,
+    machine::{Resolution, SeenStart},
+    store::AttemptRow,
+};
 use trunkline_tasks::{Registry, operator::Intent};
 
 use super::Snapshot;
@@ -26,6 +30,20 @@ pub enum Fact {
     NotStarted,
     /// It cannot be found out.
     Lost,
+}
+
+/// The start of a task that a person's word is about: the one that stands there now, unless the person
+/// says which one it was. What was true of that one says nothing of a later one.
+pub fn seen(
+    snapshot: &Snapshot,
+    task: usize,
+    attempt: Option<u32>,
+    sent_at: Option<Timestamp>,
+) -> Option<SeenStart> {
+    snapshot.newest_attempt(task).map(|newest| SeenStart {
+        number: attempt.unwrap_or(newest.number),
+        intent_at: sent_at.unwrap_or(newest.intent_at),
+    })
 }
 
 /// The resolution that a fact means for a task's newest attempt; none where an id alone names no job of its

@@ -16,10 +16,12 @@ use trunkline_state::{
 use uuid::Uuid;
 
 mod backfills;
+mod pools;
 mod replicas;
 
 pub use self::{
     backfills::{BackfillDateView, BackfillView},
+    pools::{PoolView, TurnView},
     replicas::ReplicaView,
 };
 use super::{

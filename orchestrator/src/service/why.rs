@@ -2,18 +2,22 @@
 //!
 //! Pure over what was read ([`Situation`]); nothing here decides anything about runs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::{Timestamp, tz::TimeZone};
 use trunkline_state::{
     machine::rules::{Verdict, verdict},
+    pipeline::Task,
     run::Upstreams,
     schedule::describe_instant,
-    store::{AttemptRow, LiveReplica, PipelineRow, RunFilter, RunRow, Store, StoreError, TaskRow},
+    store::{AttemptRow, LiveReplica, PastRow, PipelineRow, RunFilter, RunRow, Store, StoreError, TaskRow},
     words::{AttemptState, RunState, TaskState},
 };
 
 use super::{
     elements::standing,
     snapshot::{Snapshot, duration_text},
+    views::{PoolView, TurnView},
 };
 use crate::definition::common::trigger_word;
 
@@ -32,6 +36,10 @@ pub struct Situation {
     pub pipeline: Option<PipelineRow>,
     /// Runs of its pipeline or group that hold a place, itself not among them.
     pub holders: Vec<RunRow>,
+    /// The pools that its ready tasks wait for, and who is in them.
+    pub pools: Vec<PoolView>,
+    /// Of its ready tasks that depend on their past, by position: what they wait for.
+    pub pasts: BTreeMap<usize, PastRow>,
     /// The replicas that live.
     pub replicas: Vec<LiveReplica>,
     /// The present.
@@ -61,8 +69,10 @@ impl Situation {
                 );
             }
         }
+        let pools = wanted_pools(store, &snapshot).await?;
+        let pasts = troubled_pasts(store, &snapshot).await?;
         let replicas = store.live_replicas().await?;
-        Ok(Self { snapshot, pipeline, holders, replicas, now })
+        Ok(Self { snapshot, pipeline, holders, pools, pasts, replicas, now })
     }
 
     /// Why the run is not further.
@@ -112,7 +122,7 @@ impl Situation {
             }
             Some(TaskState::Queued) => match self.nobody_works() {
                 Some(reason) => format!("is ready, but {reason}"),
-                None => "is ready and is about to be started".to_owned(),
+                None => self.ready(row),
             },
             Some(TaskState::Running) if row.elements.is_some() => self.running_elements(position),
             Some(TaskState::Running) => self.attempt(position, row),
@@ -135,6 +145,52 @@ impl Situation {
             None => format!("is {}", row.state),
         };
         format!("{name} of {label} {reason}")
+    }
+
+    /// What a ready task of a run that somebody works on waits for.
+    fn ready(&self, row: &TaskRow) -> String {
+        let about_to_start = || "is ready and is about to be started".to_owned();
+        if let Some(PastRow { run, state }) = self.pasts.get(&row.position) {
+            let help = match TaskState::from_word(state) {
+                Some(state) if state.is_terminal() => {
+                    format!(
+                        "; `trunkline clear {run} --task {0}`, or `mark {run} succeeded --task {0}`",
+                        row.task
+                    )
+                }
+                _ => String::new(),
+            };
+            return format!("is ready and depends on its past: {} of {run} is {state}{help}", row.task);
+        }
+        let takes_slots = |task: &&Task| task.for_each.is_none() || row.element.is_some();
+        let task = self.snapshot.task_of(row).filter(takes_slots);
+        let Some(wanted) = task.and_then(|task| task.pool.as_ref()) else { return about_to_start() };
+        let Some(pool) = self.pools.iter().find(|pool| pool.pool == wanted.name) else {
+            return format!("is ready, but the store knows no pool `{}`: `trunkline deploy`", wanted.name);
+        };
+        let turns = pool.turns.as_deref().unwrap_or_default();
+        let is_own = |turn: &&TurnView| turn.task == row.task && turn.run == self.snapshot.label();
+        if turns.iter().any(|turn| is_own(&turn) && turn.granted_at.is_some()) {
+            return about_to_start();
+        }
+        if pool.slots == 0 {
+            return format!("is ready, but pool `{}` has no slots: nothing that needs it starts", pool.pool);
+        }
+        let holders = turns.iter().filter(|turn| turn.granted_at.is_some());
+        let holders: Vec<String> = holders.map(|turn| format!("{} of {}", turn.task, turn.run)).collect();
+        let before = turns.iter().filter(|turn| turn.granted_at.is_none()).take_while(|turn| !is_own(turn));
+        let before = match before.count() {
+            0 => "it is the next".to_owned(),
+            count => format!("{count} wait before it"),
+        };
+        let has = if holders.len() == 1 { "has" } else { "have" };
+        format!(
+            "is ready and waits for pool `{}`: {} of {} slots are taken, {} {has} them, and {before}",
+            pool.pool,
+            pool.taken,
+            pool.slots,
+            listed(&holders)
+        )
     }
 
     fn queued(&self) -> String {
@@ -275,9 +331,10 @@ impl Situation {
                 let label = self.snapshot.label();
                 format!(
                     "has an unconfirmed start of {}{note}; it is looked for until there is proof, or say what you \
-                     know: `trunkline resolve {label} {} --handle ID | --not-started | --lost`",
+                     know: `trunkline resolve {label} {} --sent {} --handle ID | --not-started | --lost`",
                     clock(&zone, attempt.intent_at),
-                    row.task
+                    row.task,
+                    attempt.intent_at
                 )
             }
             Some(AttemptState::Cancelling) => {
@@ -348,6 +405,35 @@ impl Situation {
         let with = |state: TaskState| self.snapshot.own_tasks().find(move |row| row.state == state.word());
         with(TaskState::Failed).or_else(|| with(TaskState::Cancelled)).map(|row| row.position)
     }
+}
+
+/// What the ready tasks of a run wait for that depend on their past.
+async fn troubled_pasts(store: &Store, snapshot: &Snapshot) -> Result<BTreeMap<usize, PastRow>, StoreError> {
+    let mut pasts = BTreeMap::new();
+    for row in snapshot.own_tasks().filter(|row| row.state == TaskState::Queued.word()) {
+        if snapshot.task_of(row).is_some_and(|task| task.depends_on_past)
+            && let Some(past) = store.troubled_past(snapshot.run.id, row.position).await?
+        {
+            pasts.insert(row.position, past);
+        }
+    }
+    Ok(pasts)
+}
+
+/// The pools that ready tasks of a run need, and who is in them.
+async fn wanted_pools(store: &Store, snapshot: &Snapshot) -> Result<Vec<PoolView>, StoreError> {
+    let ready = snapshot.tasks.iter().filter(|row| row.state == TaskState::Queued.word());
+    let uses = ready.filter_map(|row| snapshot.task_of(row)?.pool.as_ref());
+    let wanted: BTreeSet<&str> = uses.map(|pool| pool.name.as_str()).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pools = Vec::new();
+    for row in store.pools().await?.into_iter().filter(|row| wanted.contains(row.name.as_str())) {
+        let turns = store.pool_turns(&row.name).await?;
+        pools.push(PoolView::new(row, Some(turns)));
+    }
+    Ok(pools)
 }
 
 fn clock(zone: &TimeZone, instant: Timestamp) -> String {

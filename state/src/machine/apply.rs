@@ -18,11 +18,18 @@ impl Stepper<'_> {
         match event {
             Event::Admitted => self.admitted(),
             Event::Tick => self.tick(),
+            Event::TurnGranted { next, round } => {
+                if self.expects(*next) && self.run.lacks_turn(next.task) && *round == self.run.round {
+                    self.run.tasks[next.task].turn = Some(*next);
+                    self.delta.effects.push(Effect::Prepare { next: *next });
+                }
+            }
             Event::Prepared { next, .. }
             | Event::Expanded { next, .. }
             | Event::PrepareFailed { next, .. }
             | Event::Unwanted { next, .. } => {
-                if self.expects(*next) {
+                // What was prepared before a pause may have lost its turn since.
+                if self.expects(*next) && !self.run.lacks_turn(next.task) {
                     self.prepared(next.task, event);
                 }
             }

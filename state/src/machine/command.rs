@@ -251,8 +251,11 @@ impl Stepper<'_> {
             return refuse(format!("{} is {}, not paused", self.run.label(), self.run.state));
         }
         self.set_run_state(RunState::Running, Some(said));
+        self.run.round += 1;
         for task in 0..self.run.tasks.len() {
             if self.run.tasks[task].state == TaskState::Queued {
+                // While it was paused, its pool may have given its slots to others.
+                self.run.tasks[task].turn = None;
                 self.begin(task);
             }
         }

@@ -76,6 +76,15 @@ pub struct Transition {
 pub enum Effect {
     /// Ask the store for a place.
     Admit,
+    /// Ask for the turn of a queued task's next attempt: for slots of its pool, for a past that did well.
+    WantTurn {
+        /// Which attempt.
+        next: Upcoming,
+        /// The run's: see [`crate::run::Run::round`].
+        round: u32,
+    },
+    /// Somebody who waits for a turn may get it now: a hint, which nothing depends on.
+    TurnEnded,
     /// Render and prepare a queued task's next attempt.
     Prepare {
         /// Which attempt.

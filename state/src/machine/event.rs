@@ -36,6 +36,13 @@ pub enum Event {
     Admitted,
     /// Time passed, or the run was loaded.
     Tick,
+    /// It is the turn of a queued task's next attempt.
+    TurnGranted {
+        /// For which attempt.
+        next: Upcoming,
+        /// The run's, when it asked.
+        round: u32,
+    },
     /// The request of a queued task's next attempt is known.
     Prepared {
         /// For which attempt.

@@ -77,7 +77,7 @@ pub fn due(run: &Run) -> Vec<Effect> {
     for (position, task) in run.tasks.iter().enumerate() {
         let wants_elements = task.elements.is_none();
         if task.state == TaskState::Queued && run.state == RunState::Running && wants_elements {
-            effects.push(Effect::Prepare { next: run.upcoming(position) });
+            effects.push(next_need(run, position));
         }
         let Some(attempt) = &task.attempt else { continue };
         let key = AttemptKey { task: position, number: attempt.number };
@@ -93,6 +93,17 @@ pub fn due(run: &Run) -> Vec<Effect> {
         }
     }
     effects
+}
+
+/// What the next attempt of a ready task needs first.
+fn next_need(run: &Run, task: usize) -> Effect {
+    let next = run.upcoming(task);
+    if run.lacks_turn(task) { Effect::WantTurn { next, round: run.round } } else { Effect::Prepare { next } }
+}
+
+/// Whether it is, or is to be, the turn of a task run in this state.
+fn has_turn(state: TaskState) -> bool {
+    matches!(state, TaskState::Queued | TaskState::Running | TaskState::AwaitingApproval)
 }
 
 /// One decision in progress.
@@ -147,6 +158,10 @@ impl<'a> Stepper<'a> {
             entry.ended_at = Some(self.now);
             self.run.open_tasks -= 1;
             self.settled.push(task);
+        }
+        if !has_turn(to) && self.run.takes_turns(task) {
+            self.run.tasks[task].turn = None;
+            self.delta.effects.push(Effect::TurnEnded);
         }
         self.run.count_element(task, from, to);
         self.run.set_timer(task, due_before);

@@ -1,7 +1,7 @@
 //! Follows the consequences: readiness downstream, and the end of the run. Bounded by the
 //! number of task runs, because each settles at most once between two clears.
 
-use super::{AttemptKey, Effect, NoticeOutcome, NoticeRequest, RUN_TIMEOUT_REASON, Stepper, rules};
+use super::{AttemptKey, NoticeOutcome, NoticeRequest, RUN_TIMEOUT_REASON, Stepper, next_need, rules};
 use crate::{
     pipeline::Notice,
     words::{RunState, TaskState},
@@ -54,13 +54,13 @@ impl Stepper<'_> {
         }
     }
 
-    /// Asks for what a ready task needs next: its list or its request, or nothing where its elements
-    /// are known.
+    /// Asks for what a ready task needs next: its turn, its list or its request, or nothing where
+    /// its elements are known.
     pub(super) fn begin(&mut self, task: usize) {
         if self.run.tasks[task].elements.is_some() {
             self.spread(task);
         } else {
-            self.delta.effects.push(Effect::Prepare { next: self.run.upcoming(task) });
+            self.delta.effects.push(next_need(self.run, task));
         }
     }
 

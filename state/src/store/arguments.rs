@@ -1,5 +1,5 @@
-//! The rows that the two write functions of `migrations/0002_write_functions.sql` take, as
-//! Postgres composite types: one array of rows for each kind.
+//! The rows that the functions of the migrations take, as Postgres composite types: one array of
+//! rows for each kind.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -208,6 +208,21 @@ composite! {
     LetterRow = "letter_answer" {
         run_id: Uuid,
         inbox_id: i64,
+    }
+}
+
+composite! {
+    /// The turn of an attempt that is to come.
+    TurnWantRow = "turn_want" {
+        run_id: Uuid,
+        task_position: i32,
+        generation: i32,
+        number: i32,
+        round: i32,
+        pool: Option<String>,
+        slots: i32,
+        priority: i32,
+        after_past: bool,
     }
 }
 

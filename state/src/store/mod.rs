@@ -14,6 +14,7 @@
 //! | `backfills` | lists of dates that are worked off |
 //! | `late` | deadlines that have passed |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
+//! | `turns` | pools and pasts: who waits for a turn, whose it is |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
 //! | `follow` | what was committed of all runs, in order |
@@ -39,6 +40,7 @@ mod reads;
 mod rows;
 mod save;
 mod tokens;
+mod turns;
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
@@ -65,6 +67,7 @@ pub use self::{
     reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunPage, RunRange, RunRow, TaskRow},
     save::{Batch, Commit},
     tokens::{GoodToken, NewToken, RunRequestRow, TokenRow},
+    turns::{Granted, PastRow, PoolRow, TurnRow, TurnWants},
 };
 use self::{lane::Lane, link::Link};
 use crate::{ids::ReplicaId, run::Installation};

@@ -100,6 +100,8 @@ pub struct Work {
     pub orphans: bool,
     /// Notices to send.
     pub parcels: bool,
+    /// Task runs that wait for their turn, or have it.
+    pub turns: bool,
     /// Backfills to go on with.
     pub backfills: bool,
     /// Pipelines with a deadline that may have passed.
@@ -205,6 +207,7 @@ impl Store {
             letters: row.letters,
             orphans: row.orphans,
             parcels: row.parcels,
+            turns: row.turns,
             backfills: row.backfills,
             lates: row.lates,
             fires: row.fires,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Store, StoreError,
-    rows::{at, at_option, read_option, to_json},
+    rows::{at, at_option, read_option, signed, to_json},
     uncancelled,
 };
 use crate::pipeline::Pipeline;
@@ -399,6 +399,16 @@ async fn make_current(
         sqlx::query!("insert into concurrency_group (name) values ($1) on conflict do nothing", group)
             .execute(&mut **tx)
             .await?;
+    }
+    for (pool, slots) in &pipeline.pools {
+        sqlx::query!(
+            "insert into pool (name, slots) values ($1, $2)
+             on conflict (name) do update set slots = excluded.slots where pool.slots <> excluded.slots",
+            pool,
+            signed(*slots)
+        )
+        .execute(&mut **tx)
+        .await?;
     }
     let next = pipeline.calendar.as_ref().and_then(|calendar| calendar.next_after(now));
     let late = pipeline.deadline.zip(pipeline.calendar.as_ref()).zip(next);

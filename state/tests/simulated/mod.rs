@@ -1,5 +1,7 @@
 //! What both simulations share: dice, random pipelines, external jobs, and how seeds are counted.
 
+pub(crate) mod pool;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,7 +9,9 @@ use serde_json::{Value, json};
 use trunkline_state::{
     ids::{PipelineName, TaskName},
     machine::{AttemptKey, Event},
-    pipeline::{Catchup, ForEach, Notice, OnEmpty, Overlap, Pipeline, RetryPolicy, Task, TriggerRule},
+    pipeline::{
+        Catchup, ForEach, Notice, OnEmpty, Overlap, Pipeline, PoolUse, RetryPolicy, Task, TriggerRule,
+    },
     run::Failure,
     schedule::DataInterval,
 };
@@ -39,6 +43,14 @@ fn for_each(chance: &mut Chance) -> Option<ForEach> {
         max_parallel: u32::try_from(1 + chance.below(3)).unwrap(),
         tolerated_failures: u32::try_from(chance.below(2)).unwrap(),
         on_empty: [OnEmpty::Warn, OnEmpty::Fail, OnEmpty::Skip][chance.below(3)],
+    })
+}
+
+fn pool(chance: &mut Chance) -> Option<PoolUse> {
+    chance.percent(30).then(|| PoolUse {
+        name: "small".to_owned(),
+        slots: 1 + u32::from(chance.percent(30)),
+        priority: 0,
     })
 }
 
@@ -75,6 +87,9 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
                 },
                 timeout: Duration::from_secs(3600),
                 poll_interval: Duration::from_secs(30),
+                pool: pool(chance),
+                // There is no run before: it is always its turn.
+                depends_on_past: chance.percent(15),
             }
         })
         .collect();
@@ -99,6 +114,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
         vars: indexmap::IndexMap::new(),
         connections: indexmap::IndexMap::new(),
         secrets: indexmap::IndexMap::new(),
+        pools: indexmap::IndexMap::from([("small".to_owned(), pool::SLOTS)]),
         tasks,
         on_success: vec![notice.clone()],
         on_failure: vec![notice],

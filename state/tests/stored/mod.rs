@@ -38,6 +38,8 @@ pub(crate) fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Op
             },
             timeout: Duration::from_secs(60),
             poll_interval: Duration::from_secs(1),
+            pool: None,
+            depends_on_past: false,
         })
         .collect();
     Pipeline {
@@ -60,6 +62,7 @@ pub(crate) fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Op
         vars: indexmap::IndexMap::new(),
         connections: indexmap::IndexMap::new(),
         secrets: indexmap::IndexMap::new(),
+        pools: indexmap::IndexMap::new(),
         tasks,
         on_success: vec![],
         on_failure: vec![],

@@ -104,6 +104,7 @@ pub(super) async fn resolve(cx: &Context, server: &Server, args: &ResolveArgs) -
         ("fact", json!(fact)),
         ("handle", json!(args.handle)),
         ("attempt", json!(args.attempt)),
+        ("sent_at", json!(args.sent)),
         reason(&args.word),
     ];
     let path = ["runs", &args.run, "tasks", &args.task, "resolve"];
