@@ -57,7 +57,6 @@ pub struct PlannedTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Value>,
     /// Whether it waits until it did well in the run before.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub depends_on_past: bool,
     /// The connection that it uses.
     pub connection: String,
