@@ -98,7 +98,7 @@ async fn a_backfill_is_held_by_one_and_told_once() {
     assert!(save(&store, &run, 1, &ended).await.unwrap());
     store.release_backfill(id, Duration::ZERO).await.unwrap();
     assert_eq!(other.take_backfill(None, hold).await.unwrap(), Some(id), "whoever comes next");
-    let row = other.backfills(Some(id), 1).await.unwrap().remove(0);
+    let row = other.backfill(id).await.unwrap().unwrap();
     assert_eq!((row.total, row.begun, row.over), (3, 0, 3));
     assert!(other.finish_backfill(id, 2, 1).await.unwrap());
     assert!(!other.finish_backfill(id, 2, 1).await.unwrap());

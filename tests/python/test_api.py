@@ -233,6 +233,12 @@ def test_a_person_answers_pauses_and_runs_a_range(project):
         done = until(lambda: (row := server.get(f"/backfills/{backfill['id']}"))["state"] == "done" and row, 90, "it")
         assert {date["outcome"] for date in done["dates"]} == {"succeeded"} and done["reason"] == "new column"
         server.post(f"/backfills/{backfill['id']}/cancel", {}, 409)
+        other = server.post("/pipelines/daily/backfills", body | {"reprocess": "all"})
+        page = server.get("/backfills?limit=1")
+        assert [row["id"] for row in page["items"]] == [other["id"]]
+        page = server.get(f"/backfills?limit=1&cursor={page['next']}")
+        assert [row["id"] for row in page["items"]] == [backfill["id"]] and page["next"] is None
+        until(lambda: server.get(f"/backfills/{other['id']}")["state"] == "done", 90, "the other one")
         assert server.get("/status")["runs"] == {"queued": 0, "running": 0, "paused": 0, "cancelling": 0}
         project.edit("pipelines/daily/pipeline.yaml", "max_active_runs: 3", "max_active_runs: 2")
         project.call("deploy")

@@ -6,12 +6,14 @@ import hmac
 import http.server
 import json
 import re
+import subprocess
 import threading
 import urllib.request
 
 import pytest
 
 from project import Project
+from waiting import until
 
 PIPELINE = """
 name: daily
@@ -220,3 +222,36 @@ on_success:
         assert {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::reports/of 2026-11-19.csv"]} in [
             {**statement, "Resource": [re.sub(r"\d{4}-\d\d-\d\d", "2026-11-19", one) for one in statement["Resource"]]}
             for statement in policy["Statement"]]
+
+
+def test_many_failures_at_once_are_one_mail_after_the_first_five(binary, environment, tmp_path, receiver):
+    # Ten minutes are half a minute here, a minute is three seconds.
+    made_for = environment | {
+        "HOOK": receiver.endpoint + SECRETS["HOOK_PATH"], "CHAT": receiver.endpoint + "/services/also-secret",
+        "TOKEN": "t", "SIGNING_KEY": "k", "TRUNKLINE_TIME_RATIO": "0.05",
+    }
+    pipeline = PIPELINE.replace("data_interval: day", "data_interval: day\nmax_active_runs: 50")
+    with project_of(binary, made_for, tmp_path, pipeline) as project:
+        project.call("deploy")
+        server = subprocess.Popen(
+            [str(binary), "serve"], cwd=tmp_path, env=made_for, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until(lambda: project.status()["replicas"], 60, "the server")
+            dates = [f"2026-11-{day:02}" for day in range(1, 16)]
+            for date in dates:
+                project.call("run", "daily", "--date", date, "--detach")
+            told = lambda: [notice["state"] for date in dates for notice in notices(project, f"daily@{date}")]
+            until(lambda: told() == ["sent"] * 30, 90, "all notices")
+        finally:
+            server.kill()
+            server.wait()
+    said = [json.loads(body) for _, body in receiver.of(SECRETS["HOOK_PATH"])]
+    singles = [one for one in said if one["run"]]
+    crowds = [one for one in said if not one["run"]]
+    assert len(singles) >= 5 and crowds, [one["subject"] for one in said]
+    counts = [int(re.match(r"\[local\] (\d+) FAILED: daily 2026-11-\d\d to 2026-11-\d\d$", one["subject"])[1]) for one in crowds]
+    assert len(singles) + sum(counts) == 15, (len(singles), counts)
+    assert "work: " in crowds[0]["text"] and "trunkline clear daily --from 2026-11-" in crowds[0]["text"]
+    assert crowds[0]["attributes"]["pipeline"] == "daily" and len(receiver.of("/services/also-secret")) == len(said)

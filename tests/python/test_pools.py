@@ -118,6 +118,7 @@ def test_slots_are_granted_by_priority_and_age_and_why_says_who_has_them(project
         begin(project, "loads", f"2026-03-0{day}", name)
         waiting = max(0, day - 2)
         until(lambda: pools(project)["warehouse"]["waiting"] == waiting, 60, f"{name} in the pool")
+    assert "1 of pool warehouse, priority 30" in project.call("plan", "urgent", "--date", "2026-03-01", "-p", "name=u").stdout
     begin(project, "urgent", "2026-03-01", "u")
     until(lambda: pools(project)["warehouse"]["waiting"] == 3, 60, "the urgent one in the pool")
     until(lambda: len(log(project)) == 2, 60, "two loads")

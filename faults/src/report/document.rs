@@ -82,10 +82,12 @@ pub fn document(summary: &Summary, path: &Path) -> String {
             percent(inside(reports), reports.len()),
         );
     }
-    text.push_str(
+    let first = faults.keys().next().map_or("F1", |fault| fault.word());
+    let _ = write!(
+        text,
         "\nAny line below is repeated with its fault and one of its seeds:\n\n```sh\n\
          cargo build --locked -p trunkline -p trunkline-faults\n\
-         cargo run --locked -p trunkline-faults -- --fault F1 --seed 1 --trials 1\n```\n",
+         cargo run --locked -p trunkline-faults -- --fault {first} --seed 1 --trials 1\n```\n",
     );
     for (fault, reports) in &faults {
         section(&mut text, *fault, reports);

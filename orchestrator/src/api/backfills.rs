@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_state::store::{NewBackfill, Reprocess};
+use trunkline_state::store::{BackfillRow, NewBackfill, Reprocess};
 use uuid::Uuid;
 
 use super::{
     changes::check_reason,
-    pages::{self, Items},
-    pipelines::{PipelinePath, given},
+    pages::{self, Page},
+    pipelines::{PageQuery, PipelinePath, given},
     problem::Problem,
     routes::{Call, Nothing, Routes, outline},
 };
@@ -30,7 +30,7 @@ const ACTIVE_MAX: u32 = 1_000;
 
 pub(super) fn add(routes: Routes) -> Routes {
     routes
-        .get(outline(Scope::Read, "/backfills", "list_backfills", "The newest backfills"), list)
+        .get(outline(Scope::Read, "/backfills", "list_backfills", "Backfills, newest first"), list)
         .get(outline(Scope::Read, "/backfills/{backfill}", "show_backfill", "One, with its dates"), show)
         .post(
             outline(
@@ -56,14 +56,6 @@ pub(super) fn add(routes: Routes) -> Routes {
 struct BackfillPath {
     /// Its id.
     backfill: Uuid,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    /// At most so many.
-    #[schemars(range(min = 1, max = 200))]
-    limit: Option<u32>,
 }
 
 /// Which dates run.
@@ -127,15 +119,17 @@ struct CancelBody {
     dry_run: bool,
 }
 
-async fn list(call: Call<Nothing, ListQuery, Nothing>) -> Result<Items<BackfillView>, Problem> {
+async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<BackfillView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
-    let rows = call.api.store.backfills(None, limit).await?;
-    Ok(Items { items: rows.iter().map(|row| BackfillView::new(row, None)).collect() })
+    let after = call.query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
+    let rows = call.api.store.backfills(after, limit + 1).await?;
+    let cursor = |row: &BackfillRow| pages::moment_cursor(row.created_at, row.id);
+    Ok(pages::page(rows, limit, cursor, |row| BackfillView::new(&row, None)))
 }
 
 async fn show(call: Call<BackfillPath, Nothing, Nothing>) -> Result<BackfillView, Problem> {
     let id = call.path.backfill;
-    let Some(row) = call.api.store.backfills(Some(id), 1).await?.pop() else { return Err(unknown(id)) };
+    let Some(row) = call.api.store.backfill(id).await? else { return Err(unknown(id)) };
     let dates = call.api.store.backfill_dates(id, &[], DATES_MAX).await?;
     Ok(BackfillView::new(&row, Some(&dates)))
 }
@@ -195,7 +189,7 @@ async fn create(call: Call<PipelinePath, Nothing, BackfillBody>) -> Result<Backf
 
 async fn cancel(call: Call<BackfillPath, Nothing, CancelBody>) -> Result<BackfillView, Problem> {
     let (api, id) = (call.api, call.path.backfill);
-    let Some(row) = api.store.backfills(Some(id), 1).await?.pop() else { return Err(unknown(id)) };
+    let Some(row) = api.store.backfill(id).await? else { return Err(unknown(id)) };
     let running = if call.body.dry_run {
         row.state == "running"
     } else {
@@ -204,6 +198,6 @@ async fn cancel(call: Call<BackfillPath, Nothing, CancelBody>) -> Result<Backfil
     if !running {
         return Err(Problem::refused(format!("backfill {id} has already ended: {}", row.state)));
     }
-    let row = api.store.backfills(Some(id), 1).await?.pop().ok_or_else(|| unknown(id))?;
+    let row = api.store.backfill(id).await?.ok_or_else(|| unknown(id))?;
     Ok(BackfillView::new(&row, None))
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline_state::ids::RunId;
+use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
 
@@ -52,16 +52,16 @@ pub(super) fn page<R, T>(
     Page { items: rows.into_iter().map(view).collect(), next }
 }
 
-/// The cursor after a run.
-pub(super) fn run_cursor(logical_date: Timestamp, run: RunId) -> String {
-    format!("{}.{}", logical_date.as_microsecond(), run.0.simple())
+/// The cursor of a list by a moment, and by id where moments are the same.
+pub(super) fn moment_cursor(moment: Timestamp, id: Uuid) -> String {
+    format!("{}.{}", moment.as_microsecond(), id.simple())
 }
 
 /// What such a cursor says.
-pub(super) fn read_run_cursor(text: &str) -> Result<(Timestamp, RunId), Problem> {
+pub(super) fn read_moment_cursor(text: &str) -> Result<(Timestamp, Uuid), Problem> {
     let read = || {
-        let (date, run) = text.split_once('.')?;
-        Some((Timestamp::from_microsecond(date.parse().ok()?).ok()?, RunId(run.parse().ok()?)))
+        let (moment, id) = text.split_once('.')?;
+        Some((Timestamp::from_microsecond(moment.parse().ok()?).ok()?, id.parse().ok()?))
     };
     read().ok_or_else(bad_cursor)
 }
@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_nothing_else_does() {
         let at = Timestamp::constant(1_800_000_000, 123_456_000);
-        let run = RunId(uuid::Uuid::from_u128(9));
-        assert_eq!(read_run_cursor(&run_cursor(at, run)).unwrap(), (at, run));
+        let id = Uuid::from_u128(9);
+        assert_eq!(read_moment_cursor(&moment_cursor(at, id)).unwrap(), (at, id));
         for wrong in ["", "1", "x.y", "99999999999999999999.0", "1.2.3"] {
-            assert!(read_run_cursor(wrong).is_err(), "{wrong}");
+            assert!(read_moment_cursor(wrong).is_err(), "{wrong}");
         }
     }
 

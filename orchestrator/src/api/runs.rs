@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use trunkline_state::{machine::AttemptKey, store::RunPage, words::RunState};
+use trunkline_state::{ids::RunId, machine::AttemptKey, store::RunPage, words::RunState};
 
 use super::{
     pages::{self, Items, Page},
@@ -152,15 +152,16 @@ async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page<RunView>, 
     if let Some(pipeline) = &query.pipeline {
         find::pipeline(&call.api.store, pipeline).await?;
     }
+    let after = query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
     let page = RunPage {
         pipeline: query.pipeline,
         states: query.state.map(RunState::from).into_iter().collect(),
         from: None,
-        after: query.cursor.as_deref().map(pages::read_run_cursor).transpose()?,
+        after: after.map(|(date, run)| (date, RunId(run))),
         limit: limit + 1,
     };
     let rows = call.api.store.run_page(&page).await?;
-    let cursor = |row: &trunkline_state::store::RunRow| pages::run_cursor(row.logical_date, row.id);
+    let cursor = |row: &trunkline_state::store::RunRow| pages::moment_cursor(row.logical_date, row.id.0);
     Ok(pages::page(rows, limit, cursor, |row| RunView::from(&row)))
 }
 

@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Rows of the preview; the rest is counted.
 const ROWS_SHOWN_MAX: usize = 40;
 /// Backfills that are listed.
-const LISTED_MAX: i64 = 50;
+pub(crate) const LISTED_MAX: i64 = 50;
 /// Dates of one backfill that are listed.
 const DATES_LISTED_MAX: i64 = 20_000;
 
@@ -180,12 +180,12 @@ pub(crate) fn show_plan(cx: &Context, dates: &[DateView], warnings: &[String], c
 /// Lists backfills, or shows, follows or cancels one.
 pub(crate) async fn backfills(cx: &Context, args: &BackfillsArgs) -> anyhow::Result<Exit> {
     let session = if args.follow { cx.open(&cx.project()?).await? } else { cx.open_to_look().await? };
-    let rows = session.store.backfills(args.id, LISTED_MAX).await?;
     let Some(id) = args.id else {
+        let rows = session.store.backfills(None, LISTED_MAX).await?;
         list(cx, &rows.iter().map(|row| BackfillView::new(row, None)).collect::<Vec<_>>());
         return Ok(Exit::Done);
     };
-    let Some(row) = rows.into_iter().next() else {
+    let Some(row) = session.store.backfill(id).await? else {
         return refuse(format!("there is no backfill {id}; list them with `trunkline backfills`"));
     };
     if args.follow {
@@ -275,7 +275,7 @@ async fn follow(cx: &Context, session: &Session, id: Uuid) -> anyhow::Result<Exi
         if !session.is_served().await? {
             engine.handle().advance_backfill(id).await?;
         }
-        let Some(row) = session.store.backfills(Some(id), 1).await?.pop() else { break None };
+        let Some(row) = session.store.backfill(id).await? else { break None };
         let now = summary(&BackfillView::new(&row, None));
         if now != shown {
             cx.output.note(&now);

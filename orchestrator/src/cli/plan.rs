@@ -45,9 +45,16 @@ pub(crate) fn plan(cx: &Context, args: &PlanArgs) -> anyhow::Result<Exit> {
         if let Some(when) = &task.when {
             text.push_str(&format!(", when {when}"));
         }
+        if task.depends_on_past {
+            text.push_str(", once it did well in the run before");
+        }
         if let Some(list) = task.for_each.as_ref() {
             let items = list["items"].as_str().map_or_else(|| list["items"].to_string(), str::to_owned);
             text.push_str(&format!("\n   for each of {items}, at most {} at once", list["max_parallel"]));
+        }
+        if let Some(pool) = task.pool.as_ref() {
+            let (slots, name) = (&pool["slots"], pool["name"].as_str().unwrap_or_default());
+            text.push_str(&format!("\n   {slots} of pool {name}, priority {}", pool["priority"]));
         }
         text.push_str(&format!("\n   at most {} of {} each\n", attempts(task.attempts), task.timeout));
         if let Some(note) = &task.note {

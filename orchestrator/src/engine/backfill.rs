@@ -41,7 +41,7 @@ pub(super) async fn advance(shared: &Arc<Shared>, only: Option<Uuid>) -> Result<
 }
 
 async fn work_off(shared: &Arc<Shared>, id: Uuid) -> Result<(), StoreError> {
-    let Some(row) = shared.store.backfills(Some(id), 1).await?.pop() else { return Ok(()) };
+    let Some(row) = shared.store.backfill(id).await? else { return Ok(()) };
     let definition = shared.store.definition(&row.pipeline, row.version).await?;
     let begun = shared.store.backfill_dates(id, &["begun"], DATES_MAX).await?;
     for date in &begun {

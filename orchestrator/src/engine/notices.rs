@@ -1,6 +1,7 @@
 //! The outbox into notices: at least once, and once in ordinary operation. What a notice says
 //! is [`crate::message`]'s; here it is filled with what the store knows at the time of sending.
 
+mod crowd;
 mod digest;
 mod facts;
 mod late;
@@ -22,7 +23,7 @@ use trunkline_tasks::{
 };
 use uuid::Uuid;
 
-pub(super) use self::{facts::Facts, links::SignedLink};
+pub(super) use self::{crowd::Crowds, facts::Facts, links::SignedLink};
 use super::{Shared, chain, convert, counts::add, crash, prepare};
 use crate::message::{Link, Mail};
 
@@ -35,7 +36,7 @@ const TRIES_MAX: u32 = 40;
 /// people beside them, because one of these may take its time and all must be answered while their
 /// parcels are held.
 pub(super) async fn send_due(shared: &Arc<Shared>) {
-    let _turn = shared.sending.lock().await;
+    let mut crowds = shared.sending.lock().await;
     loop {
         let parcels = match shared.store.take_parcels(PARCELS_MAX, shared.timing.parcel_hold).await {
             Ok(parcels) => parcels,
@@ -47,6 +48,7 @@ pub(super) async fn send_due(shared: &Arc<Shared>) {
         if parcels.is_empty() {
             return;
         }
+        let parcels = crowd::without_crowds(shared, &mut crowds, parcels).await;
         let (mut in_turn, mut beside) = (Vec::new(), Vec::new());
         for parcel in &parcels {
             let written = written(shared, parcel).await;
@@ -66,7 +68,8 @@ pub(super) async fn send_due(shared: &Arc<Shared>) {
     }
 }
 
-async fn send_one(shared: &Arc<Shared>, parcel: &Parcel, written: Result<Written, String>) {
+/// Sends one and records what became of it. The provider's id, if it was taken.
+async fn send_one(shared: &Arc<Shared>, parcel: &Parcel, written: Result<Written, String>) -> Option<String> {
     crash::point("before_notice", "");
     let sent = deliver(shared, parcel, written).await;
     crash::point("after_notice", "");
@@ -92,6 +95,7 @@ async fn send_one(shared: &Arc<Shared>, parcel: &Parcel, written: Result<Written
     if let Err(error) = recorded {
         tracing::warn!("could not record what became of notice {}: {}", parcel.dedupe_key, chain(&error));
     }
+    sent.ok()
 }
 
 /// A notice, ready to be sent.

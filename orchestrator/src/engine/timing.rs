@@ -38,6 +38,10 @@ pub struct Timing {
     pub notice_retry: Duration,
     /// The longest such pause.
     pub notice_retry_max: Duration,
+    /// Failures of one pipeline are counted over so long, before they are told together.
+    pub crowd_window: Duration,
+    /// Failures that are told together wait so long for each other.
+    pub crowd_pause: Duration,
     /// The pause before a store that cannot be reached is tried again.
     pub store_retry: Duration,
 }
@@ -58,6 +62,8 @@ impl Default for Timing {
             look_retry: Duration::from_secs(2),
             notice_retry: Duration::from_secs(5),
             notice_retry_max: Duration::from_secs(3600),
+            crowd_window: Duration::from_secs(600),
+            crowd_pause: Duration::from_secs(60),
             store_retry: Duration::from_millis(500),
         }
     }
@@ -83,6 +89,8 @@ impl Timing {
             look_retry: scale(self.look_retry),
             notice_retry: scale(self.notice_retry),
             notice_retry_max: scale(self.notice_retry_max),
+            crowd_window: scale(self.crowd_window),
+            crowd_pause: scale(self.crowd_pause),
             store_retry: scale(self.store_retry),
         }
     }

@@ -8,6 +8,7 @@
 //! - [`subject_line`]: makes any text a subject that SNS takes, also a rendered template.
 
 mod amounts;
+mod crowd;
 mod digest;
 mod failure;
 mod late;
@@ -21,6 +22,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use trunkline_state::schedule::Interval;
 
 pub use amounts::{bytes_text, cost_text, count_text, duration_text};
+pub use crowd::{CrowdReport, crowd_mail};
 pub use digest::{DigestReport, digest_mail};
 pub use failure::{ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, failure_mail};
 pub use late::{LateReport, late_mail};

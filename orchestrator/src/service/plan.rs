@@ -53,6 +53,11 @@ pub struct PlannedTask {
     /// The list that it runs over, as written, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_each: Option<Value>,
+    /// What each attempt takes of which pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Value>,
+    /// Whether it waits until it did well in the run before.
+    pub depends_on_past: bool,
     /// The connection that it uses.
     pub connection: String,
     /// Attempts in all.
@@ -177,6 +182,8 @@ fn planned(
         trigger_rule: json!(task.trigger_rule),
         when: task.when.clone(),
         for_each: task.for_each.as_ref().map(|for_each| json!(for_each)),
+        pool: task.pool.as_ref().map(|pool| json!(pool)),
+        depends_on_past: task.depends_on_past,
         connection: task.connection.clone(),
         attempts: task.retry.retries.saturating_add(1),
         timeout: span_text(task.timeout),

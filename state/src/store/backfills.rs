@@ -175,9 +175,30 @@ impl Store {
         .await
     }
 
-    /// Backfills, newest first; with an id, that one.
-    pub async fn backfills(&self, id: Option<Uuid>, limit: i64) -> Result<Vec<BackfillRow>, StoreError> {
-        let rows = sqlx::query_file!("queries/backfills.sql", id, limit).fetch_all(&self.link).await?;
+    /// The backfill with this id.
+    pub async fn backfill(&self, id: Uuid) -> Result<Option<BackfillRow>, StoreError> {
+        Ok(self.backfill_rows(Some(id), None, 1).await?.pop())
+    }
+
+    /// Backfills, newest first; those before one, by when it was asked for and its id.
+    pub async fn backfills(
+        &self,
+        before: Option<(Timestamp, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<BackfillRow>, StoreError> {
+        self.backfill_rows(None, before, limit).await
+    }
+
+    async fn backfill_rows(
+        &self,
+        id: Option<Uuid>,
+        before: Option<(Timestamp, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<BackfillRow>, StoreError> {
+        let (moment, before) = before.unzip();
+        let rows = sqlx::query_file!("queries/backfills.sql", id, limit, at_option(moment) as _, before)
+            .fetch_all(&self.link)
+            .await?;
         rows.into_iter()
             .map(|row| {
                 Ok(BackfillRow {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, rows::run_ids};
 use crate::ids::RunId;
 
 /// A notice that this replica is to send now.
@@ -16,6 +16,8 @@ pub struct Parcel {
     pub dedupe_key: String,
     /// The run; none for a notice about many.
     pub run: Option<RunId>,
+    /// The pipeline of that run.
+    pub pipeline: Option<String>,
     /// `{generation, outcome, index}`, or `{backfill, outcome, index}`.
     pub payload: serde_json::Value,
     /// How often it was tried before.
@@ -24,13 +26,61 @@ pub struct Parcel {
     pub fence: i64,
 }
 
+struct ParcelRow {
+    outbox_id: i64,
+    dedupe_key: String,
+    run_id: Option<Uuid>,
+    payload: serde_json::Value,
+    tries: i32,
+    fence: i64,
+    pipeline: Option<String>,
+}
+
+impl From<ParcelRow> for Parcel {
+    fn from(row: ParcelRow) -> Self {
+        Self {
+            id: row.outbox_id,
+            dedupe_key: row.dedupe_key,
+            run: row.run_id.map(RunId),
+            pipeline: row.pipeline,
+            payload: row.payload,
+            tries: u32::try_from(row.tries - 1).unwrap_or(0),
+            fence: row.fence,
+        }
+    }
+}
+
+/// What went wrong first in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstFailure {
+    /// The run's key.
+    pub key: String,
+    /// Its state, which may have changed since.
+    pub state: String,
+    /// The task that failed; none where none did, or none does any more.
+    pub task: Option<String>,
+    /// In the service's words.
+    pub message: Option<String>,
+}
+
+impl FirstFailure {
+    /// `convert: AnalysisException: …`, or the run's state where no task failed.
+    pub fn words(&self) -> String {
+        let Some(task) = &self.task else { return self.state.clone() };
+        let message = self.message.as_deref().unwrap_or_default();
+        let first = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        format!("{task}: {}", first.trim())
+    }
+}
+
 impl Store {
     /// Takes notices that are due. Once it returned, no other replica takes them for
     /// `hold`; after that they are sent again, because nobody said what became of them.
     pub async fn take_parcels(&self, limit: i64, hold: Duration) -> Result<Vec<Parcel>, StoreError> {
         let rows = self
             .retrying(|| {
-                sqlx::query!(
+                sqlx::query_as!(
+                    ParcelRow,
                     r#"with due as materialized (
                          select outbox_id from outbox
                           where state in ('pending','sending') and due_at <= clock_timestamp()
@@ -39,24 +89,92 @@ impl Store {
                        update outbox o set state = 'sending', fence = o.fence + 1, tries = o.tries + 1,
                               due_at = clock_timestamp() + make_interval(secs => $2)
                          from due d where o.outbox_id = d.outbox_id
-                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence"#,
+                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence,
+                                 (select r.pipeline from run r where r.run_id = o.run_id) as "pipeline?""#,
                     limit,
                     hold.as_secs_f64()
                 )
                 .fetch_all(&self.link)
             })
             .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Parcel {
-                id: row.outbox_id,
-                dedupe_key: row.dedupe_key,
-                run: row.run_id.map(RunId),
-                payload: row.payload,
-                tries: u32::try_from(row.tries - 1).unwrap_or(0),
-                fence: row.fence,
+        Ok(rows.into_iter().map(Parcel::from).collect())
+    }
+
+    /// Takes the failures of one pipeline that wait for one entry of its `on_failure`, due or not, as
+    /// [`Store::take_parcels`] does; but for runs of backfills, which have a digest.
+    pub async fn take_failures(
+        &self,
+        pipeline: &str,
+        index: u64,
+        limit: i64,
+        hold: Duration,
+    ) -> Result<Vec<Parcel>, StoreError> {
+        let rows = self
+            .retrying(|| {
+                sqlx::query_as!(
+                    ParcelRow,
+                    r#"with waiting as materialized (
+                         select o.outbox_id from outbox o join run r on r.run_id = o.run_id
+                          where o.state = 'pending' and r.pipeline = $1
+                            and o.payload ->> 'outcome' = 'failure' and (o.payload ->> 'index')::bigint = $2
+                            and not exists (
+                              select from backfill f join backfill_run b using (backfill_id)
+                               where f.pipeline = r.pipeline and b.run_key = r.run_key
+                                 and b.generation = (o.payload ->> 'generation')::bigint and f.state <> 'cancelled')
+                          order by o.outbox_id limit $3 for update of o skip locked
+                       )
+                       update outbox o set state = 'sending', fence = o.fence + 1, tries = o.tries + 1,
+                              due_at = clock_timestamp() + make_interval(secs => $4)
+                         from waiting w where o.outbox_id = w.outbox_id
+                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence,
+                                 $1 as "pipeline?""#,
+                    pipeline,
+                    i64::try_from(index).unwrap_or(i64::MAX),
+                    limit,
+                    hold.as_secs_f64()
+                )
+                .fetch_all(&self.link)
             })
-            .collect())
+            .await?;
+        Ok(rows.into_iter().map(Parcel::from).collect())
+    }
+
+    /// Puts a notice off that was taken and not tried.
+    pub async fn hold_parcel(&self, parcel: &Parcel, pause: Duration) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update outbox set state = 'pending', tries = tries - 1,
+                    due_at = clock_timestamp() + make_interval(secs => $3)
+              where outbox_id = $1 and fence = $2",
+            parcel.id,
+            parcel.fence,
+            pause.as_secs_f64()
+        )
+        .execute(&self.link)
+        .await?;
+        Ok(())
+    }
+
+    /// What went wrong first in each of these runs, by logical date.
+    pub async fn first_failures(&self, runs: &[RunId]) -> Result<Vec<FirstFailure>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select r.run_key, r.state, t.task as "task?", t.failure ->> 'message' as message
+                 from run r
+                 left join lateral (
+                   select task, failure from task_run
+                    where run_id = r.run_id and state = 'failed' and element_of is null
+                    order by position limit 1) t on true
+                where r.run_id = any($1) order by r.logical_date, r.run_id"#,
+            &run_ids(runs)
+        )
+        .fetch_all(&self.link)
+        .await?;
+        let failure = rows.into_iter().map(|row| FirstFailure {
+            key: row.run_key,
+            state: row.state,
+            task: row.task,
+            message: row.message,
+        });
+        Ok(failure.collect())
     }
 
     /// Records that a notice was sent, under the provider's id.

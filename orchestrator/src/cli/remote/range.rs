@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{begin::given, body};
 use crate::{
-    api::answers::{BackfillMade, Page},
+    api::answers::BackfillMade,
     cli::{
         backfill::{self, BackfillArgs, BackfillsArgs},
         choice::Consent,
@@ -64,8 +64,9 @@ pub(super) async fn backfill(cx: &Context, server: &Server, args: &BackfillArgs)
 /// Lists backfills, or shows, follows or cancels one.
 pub(super) async fn backfills(cx: &Context, server: &Server, args: &BackfillsArgs) -> anyhow::Result<Exit> {
     let Some(id) = args.id else {
-        let newest: Page<BackfillView> = server.get(&["backfills"], &[]).await?;
-        backfill::list(cx, &newest.items);
+        let most = usize::try_from(backfill::LISTED_MAX).unwrap_or_default();
+        let newest: Vec<BackfillView> = server.list(&["backfills"], &[], most).await?;
+        backfill::list(cx, &newest);
         return Ok(Exit::Done);
     };
     if args.follow {

@@ -22,8 +22,7 @@ const ERRORS_MAX: usize = 12;
 /// The digest of a backfill, for one entry of its pipeline's notices.
 pub(super) async fn letter(shared: &Arc<Shared>, id: Uuid, payload: &Value) -> Result<Letter, String> {
     let missing = || format!("there is no backfill {id}");
-    let rows = shared.store.backfills(Some(id), 1).await.map_err(|error| chain(&error))?;
-    let row = rows.into_iter().next().ok_or_else(missing)?;
+    let row = shared.store.backfill(id).await.map_err(|error| chain(&error))?.ok_or_else(missing)?;
     let dates = shared.store.backfill_dates(id, &[], DATES_MAX).await.map_err(|error| chain(&error))?;
     let definition =
         shared.store.definition(&row.pipeline, row.version).await.map_err(|error| chain(&error))?;
