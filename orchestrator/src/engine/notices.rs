@@ -23,7 +23,7 @@ use trunkline_tasks::{
 };
 use uuid::Uuid;
 
-pub(super) use self::{crowd::Crowds, facts::Facts, links::SignedLink};
+pub(super) use self::{facts::Facts, links::SignedLink};
 use super::{Shared, chain, convert, counts::add, crash, prepare};
 use crate::message::{Link, Mail};
 
@@ -36,7 +36,7 @@ const TRIES_MAX: u32 = 40;
 /// people beside them, because one of these may take its time and all must be answered while their
 /// parcels are held.
 pub(super) async fn send_due(shared: &Arc<Shared>) {
-    let mut crowds = shared.sending.lock().await;
+    let _turn = shared.sending.lock().await;
     loop {
         let parcels = match shared.store.take_parcels(PARCELS_MAX, shared.timing.parcel_hold).await {
             Ok(parcels) => parcels,
@@ -48,7 +48,7 @@ pub(super) async fn send_due(shared: &Arc<Shared>) {
         if parcels.is_empty() {
             return;
         }
-        let parcels = crowd::without_crowds(shared, &mut crowds, parcels).await;
+        let parcels = crowd::without_crowds(shared, parcels).await;
         let (mut in_turn, mut beside) = (Vec::new(), Vec::new());
         for parcel in &parcels {
             let written = written(shared, parcel).await;

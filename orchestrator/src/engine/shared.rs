@@ -36,7 +36,7 @@ use super::{
     counts::Counts,
     look,
     message::Message,
-    notices, pace, pipelines,
+    pace, pipelines,
     polls::{PollMessage, Watch, Watched},
     timing::Timing,
 };
@@ -88,9 +88,8 @@ pub(crate) struct Shared {
     pub(super) stopping: CancellationToken,
     /// Runs are left to others: decisions are committed, and nothing is started.
     pub(super) leaves_runs: AtomicBool,
-    /// Held while notices are sent, one at a time and never cut off by a graceful end; and what was
-    /// sent lately.
-    pub(super) sending: tokio::sync::Mutex<notices::Crowds>,
+    /// Held while notices are sent: one at a time, and never cut off by a graceful end.
+    pub(super) sending: tokio::sync::Mutex<()>,
 }
 
 /// What is derived from a version once, by its identity in memory.
@@ -150,7 +149,7 @@ impl Shared {
             hint_due: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             leaves_runs: AtomicBool::new(false),
-            sending: tokio::sync::Mutex::default(),
+            sending: tokio::sync::Mutex::new(()),
         }
     }
 

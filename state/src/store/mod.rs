@@ -61,7 +61,7 @@ pub use self::{
     late::{Late, LateRow},
     logs::LogPiece,
     others::{AwaitedRow, OtherRun},
-    outbox::{FirstFailure, Parcel},
+    outbox::{FirstFailure, Lately, Parcel},
     own::{BudgetRow, LiveReplica, Owned, Place, Role, Work},
     pipelines::{Deployed, Deployment, Due, PipelineRow, StoredVersion, VersionRow},
     reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunPage, RunRange, RunRow, TaskRow},

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Store, StoreError, rows::run_ids};
+use super::{
+    Store, StoreError,
+    rows::{read_option, run_ids},
+};
 use crate::ids::RunId;
 
 /// A notice that this replica is to send now.
@@ -22,6 +26,8 @@ pub struct Parcel {
     pub payload: serde_json::Value,
     /// How often it was tried before.
     pub tries: u32,
+    /// Whether it was put off, to go with others.
+    pub has_waited: bool,
     /// Guards the result.
     pub fence: i64,
 }
@@ -34,6 +40,7 @@ struct ParcelRow {
     tries: i32,
     fence: i64,
     pipeline: Option<String>,
+    last_error: Option<String>,
 }
 
 impl From<ParcelRow> for Parcel {
@@ -45,9 +52,25 @@ impl From<ParcelRow> for Parcel {
             pipeline: row.pipeline,
             payload: row.payload,
             tries: u32::try_from(row.tries - 1).unwrap_or(0),
+            has_waited: row.last_error.as_deref() == Some(WAITS),
             fence: row.fence,
         }
     }
+}
+
+/// What a notice says of itself that waits for others.
+const WAITS: &str = "waits to be told together with others";
+
+/// How the id of a notice begins that was told by the mail of another one.
+const TOLD_WITH: &str = "told with ";
+
+/// What was told lately of one kind of notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lately {
+    /// Mails that were sent.
+    pub mails: usize,
+    /// When those come due that wait to go together; none while none do.
+    pub waiting_until: Option<Timestamp>,
 }
 
 /// What went wrong first in a run.
@@ -89,7 +112,7 @@ impl Store {
                        update outbox o set state = 'sending', fence = o.fence + 1, tries = o.tries + 1,
                               due_at = clock_timestamp() + make_interval(secs => $2)
                          from due d where o.outbox_id = d.outbox_id
-                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence,
+                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence, o.last_error,
                                  (select r.pipeline from run r where r.run_id = o.run_id) as "pipeline?""#,
                     limit,
                     hold.as_secs_f64()
@@ -126,7 +149,7 @@ impl Store {
                        update outbox o set state = 'sending', fence = o.fence + 1, tries = o.tries + 1,
                               due_at = clock_timestamp() + make_interval(secs => $4)
                          from waiting w where o.outbox_id = w.outbox_id
-                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence,
+                       returning o.outbox_id, o.dedupe_key, o.run_id, o.payload, o.tries, o.fence, o.last_error,
                                  $1 as "pipeline?""#,
                     pipeline,
                     i64::try_from(index).unwrap_or(i64::MAX),
@@ -142,16 +165,49 @@ impl Store {
     /// Puts a notice off that was taken and not tried.
     pub async fn hold_parcel(&self, parcel: &Parcel, pause: Duration) -> Result<(), StoreError> {
         sqlx::query!(
-            "update outbox set state = 'pending', tries = tries - 1,
+            "update outbox set state = 'pending', tries = tries - 1, last_error = $4,
                     due_at = clock_timestamp() + make_interval(secs => $3)
               where outbox_id = $1 and fence = $2",
             parcel.id,
             parcel.fence,
-            pause.as_secs_f64()
+            pause.as_secs_f64(),
+            WAITS
         )
         .execute(&self.link)
         .await?;
         Ok(())
+    }
+
+    /// What was told of failures of one pipeline for one entry of its `on_failure`, within `window`, and
+    /// until when some wait.
+    pub async fn told_lately(
+        &self,
+        pipeline: &str,
+        index: u64,
+        window: Duration,
+    ) -> Result<Lately, StoreError> {
+        let row = sqlx::query!(
+            r#"select (select count(*) filter (where o.provider_id not like $5 || '%')
+                         from outbox o join run r on r.run_id = o.run_id
+                        where o.state = 'sent' and o.sent_at > clock_timestamp() - make_interval(secs => $3)
+                          and r.pipeline = $1 and o.payload ->> 'outcome' = 'failure'
+                          and (o.payload ->> 'index')::bigint = $2) as "mails!",
+                      (select min(o.due_at) from outbox o join run r on r.run_id = o.run_id
+                        where o.state = 'pending' and o.due_at > clock_timestamp() and o.last_error = $4
+                          and r.pipeline = $1 and (o.payload ->> 'index')::bigint = $2)
+                        as "waiting_until: jiff_sqlx::Timestamp""#,
+            pipeline,
+            i64::try_from(index).unwrap_or(i64::MAX),
+            window.as_secs_f64(),
+            WAITS,
+            TOLD_WITH
+        )
+        .fetch_one(&self.link)
+        .await?;
+        Ok(Lately {
+            mails: usize::try_from(row.mails).unwrap_or_default(),
+            waiting_until: read_option(row.waiting_until),
+        })
     }
 
     /// What went wrong first in each of these runs, by logical date.
@@ -189,6 +245,11 @@ impl Store {
         .execute(&self.link)
         .await?;
         Ok(())
+    }
+
+    /// Records that a notice was told by the mail of another one.
+    pub async fn parcel_told_with(&self, parcel: &Parcel, other: &Parcel) -> Result<(), StoreError> {
+        self.parcel_sent(parcel, &format!("{TOLD_WITH}{}", other.dedupe_key)).await
     }
 
     /// Records that a notice could not be sent: it is tried again after `again`, or given up.

@@ -1,42 +1,30 @@
 //! Failures that come in crowds. When a warehouse is down, the first runs that fail are told one by
-//! one; the rest of the same pipeline comes together, at most one mail a minute.
+//! one; the rest of the same pipeline waits a minute and comes together.
 //!
-//! What was told lately is kept in memory only: a server that begins anew sends a few mails more.
-//! Which words the mail has is [`crate::message`]'s.
+//! What was told lately stands in the outbox: processes that send notices come and go. Which words
+//! the mail has is [`crate::message`]'s.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use trunkline_state::{ids::RunId, machine::NoticeOutcome, schedule::DataInterval, store::Parcel};
-
-use super::{Letter, Shared, Written, chain, outcome, prepare, send_one, target_of, told_by_digest, wanted};
-use crate::{
-    engine::timing::Timing,
-    message::{CrowdReport, crowd_mail},
+use trunkline_state::{
+    ids::RunId,
+    machine::NoticeOutcome,
+    schedule::DataInterval,
+    store::{Lately, Parcel},
 };
 
-/// Failures of one pipeline that are told one by one within [`Timing::crowd_window`]: what a person
-/// reads before looking at the whole.
+use super::{Letter, Shared, Written, chain, outcome, prepare, send_one, target_of, told_by_digest, wanted};
+use crate::message::{CrowdReport, crowd_mail};
+
+/// Failures of one pipeline that are told one by one within `crowd_window`: what a person reads
+/// before looking at the whole.
 const SINGLES_MAX: usize = 5;
 /// Runs that one mail tells of; the rest is in the next.
 const CROWD_MAX: i64 = 1_000;
 
 /// Which entry of which pipeline's `on_failure`.
 type Kind = (String, u64);
-
-/// What was told lately of which kind.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Crowds(HashMap<Kind, Crowd>);
-
-#[derive(Debug, Default)]
-struct Crowd {
-    told_at: VecDeque<Timestamp>,
-    held_until: Option<Timestamp>,
-}
 
 /// What becomes of failures of one kind that are due.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,52 +37,21 @@ enum Verdict {
     Together,
 }
 
-impl Crowds {
-    fn decide(&mut self, kind: &Kind, count: usize, now: Timestamp, timing: &Timing) -> Verdict {
-        let since = now.checked_sub(timing.crowd_window).unwrap_or(Timestamp::MIN);
-        self.0.retain(|_, crowd| crowd.is_news(since));
-        self.0.entry(kind.clone()).or_default().decide(count, now, timing.crowd_pause)
+/// Decides about `count` failures that are due, of which some may have waited already.
+fn decide(count: usize, have_waited: bool, lately: &Lately, now: Timestamp, pause: Duration) -> Verdict {
+    if have_waited {
+        return Verdict::Together;
     }
-}
-
-impl Crowd {
-    /// Forgets what is long past; whether anything is left.
-    fn is_news(&mut self, since: Timestamp) -> bool {
-        while self.told_at.front().is_some_and(|at| *at < since) {
-            self.told_at.pop_front();
-        }
-        self.held_until.is_some() || !self.told_at.is_empty()
+    if let Some(at) = lately.waiting_until {
+        return Verdict::Held(Duration::try_from(at.duration_since(now)).unwrap_or_default());
     }
-
-    fn decide(&mut self, count: usize, now: Timestamp, pause: Duration) -> Verdict {
-        match self.held_until {
-            Some(at) if at > now => {
-                Verdict::Held(Duration::try_from(at.duration_since(now)).unwrap_or(pause))
-            }
-            Some(_) => {
-                self.held_until = None;
-                self.told_at.push_back(now);
-                if count == 1 { Verdict::Singly } else { Verdict::Together }
-            }
-            None if self.told_at.len() + count <= SINGLES_MAX => {
-                self.told_at.extend(std::iter::repeat_n(now, count));
-                Verdict::Singly
-            }
-            None => {
-                self.held_until = Some(now.checked_add(pause).unwrap_or(now));
-                Verdict::Held(pause)
-            }
-        }
-    }
+    if lately.mails + count <= SINGLES_MAX { Verdict::Singly } else { Verdict::Held(pause) }
 }
 
 /// Takes out of the parcels those that wait for others or go together, and deals with them; the rest
 /// is sent one by one.
-pub(super) async fn without_crowds(
-    shared: &Arc<Shared>,
-    crowds: &mut Crowds,
-    parcels: Vec<Parcel>,
-) -> Vec<Parcel> {
+pub(super) async fn without_crowds(shared: &Arc<Shared>, parcels: Vec<Parcel>) -> Vec<Parcel> {
+    let timing = &shared.timing;
     let (mut singles, mut kinds): (Vec<Parcel>, HashMap<Kind, Vec<Parcel>>) = Default::default();
     for parcel in parcels {
         match kind_of(shared, &parcel).await {
@@ -103,7 +60,17 @@ pub(super) async fn without_crowds(
         }
     }
     for (kind, mut alike) in kinds {
-        match crowds.decide(&kind, alike.len(), shared.now(), &shared.timing) {
+        let (pipeline, index) = &kind;
+        let lately = match shared.store.told_lately(pipeline, *index, timing.crowd_window).await {
+            Ok(lately) => lately,
+            Err(error) => {
+                tracing::warn!("could not read the outbox: {}", chain(&error));
+                singles.append(&mut alike);
+                continue;
+            }
+        };
+        let have_waited = alike.iter().any(|parcel| parcel.has_waited);
+        match decide(alike.len(), have_waited, &lately, shared.now(), timing.crowd_pause) {
             Verdict::Singly => singles.append(&mut alike),
             Verdict::Held(pause) => {
                 for parcel in &alike {
@@ -113,13 +80,16 @@ pub(super) async fn without_crowds(
                 }
             }
             Verdict::Together => {
-                let (pipeline, index) = &kind;
-                let hold = shared.timing.parcel_hold;
-                match shared.store.take_failures(pipeline, *index, CROWD_MAX, hold).await {
+                match shared.store.take_failures(pipeline, *index, CROWD_MAX, timing.parcel_hold).await {
                     Ok(others) => alike.extend(others),
                     Err(error) => tracing::warn!("could not read the outbox: {}", chain(&error)),
                 }
-                send_together(shared, &alike).await;
+                // One alone has its own words.
+                if alike.len() == 1 {
+                    singles.append(&mut alike);
+                } else {
+                    send_together(shared, &alike).await;
+                }
             }
         }
     }
@@ -143,7 +113,7 @@ async fn send_together(shared: &Arc<Shared>, alike: &[Parcel]) {
     let told = send_one(shared, first, written).await;
     for parcel in rest {
         let recorded = match &told {
-            Some(provider_id) => shared.store.parcel_sent(parcel, provider_id).await,
+            Some(_) => shared.store.parcel_told_with(parcel, first).await,
             None => shared.store.hold_parcel(parcel, shared.timing.notice_retry).await,
         };
         if let Err(error) = recorded {
@@ -183,36 +153,23 @@ async fn letter(shared: &Arc<Shared>, alike: &[Parcel]) -> Result<Letter, String
 mod tests {
     use super::*;
 
-    const PAUSE: Duration = Duration::from_secs(60);
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + second).unwrap()
-    }
-
     #[test]
-    fn the_first_are_told_singly_and_the_rest_once_a_minute() {
-        let (mut crowds, timing) = (Crowds::default(), Timing::default());
-        let kind = ("daily".to_owned(), 0);
-        let mut decide = |count, second| crowds.decide(&kind, count, at(second), &timing);
-        assert_eq!(decide(3, 0), Verdict::Singly);
-        assert_eq!(decide(2, 1), Verdict::Singly);
-        assert_eq!(decide(1, 2), Verdict::Held(PAUSE));
-        assert_eq!(decide(30, 32), Verdict::Held(PAUSE / 2), "they all come due at one moment");
-        assert_eq!(decide(20, 62), Verdict::Together);
-        assert_eq!(decide(4, 63), Verdict::Held(PAUSE));
-        assert_eq!(decide(1, 123), Verdict::Singly, "one alone has its own words");
-        // Ten minutes later it is news again.
-        assert_eq!(decide(1, 800), Verdict::Singly);
-    }
-
-    #[test]
-    fn one_pipeline_does_not_hide_another() {
-        let (mut crowds, timing) = (Crowds::default(), Timing::default());
-        let other = ("full".to_owned(), 0);
-        assert_eq!(crowds.decide(&("daily".to_owned(), 0), 50, at(0), &timing), Verdict::Held(PAUSE));
-        assert_eq!(crowds.decide(&other, 1, at(0), &timing), Verdict::Singly);
-        assert_eq!(crowds.0.len(), 2);
-        crowds.decide(&other, 1, at(100_000), &timing);
-        assert_eq!(crowds.0.len(), 2, "what is held is not forgotten");
+    fn the_first_are_told_singly_and_the_rest_together() {
+        let (now, pause) = (Timestamp::from_second(1_800_000_000).unwrap(), Duration::from_secs(60));
+        let lately = |mails, waiting: Option<i64>| Lately {
+            mails,
+            waiting_until: waiting.map(|seconds| now + jiff::SignedDuration::from_secs(seconds)),
+        };
+        let decide = |count, waited, lately: Lately| decide(count, waited, &lately, now, pause);
+        assert_eq!(decide(3, false, lately(0, None)), Verdict::Singly);
+        assert_eq!(decide(2, false, lately(3, None)), Verdict::Singly);
+        assert_eq!(decide(1, false, lately(5, None)), Verdict::Held(pause));
+        assert_eq!(decide(40, false, lately(0, None)), Verdict::Held(pause), "a crowd from the first moment");
+        assert_eq!(
+            decide(1, false, lately(0, Some(20))),
+            Verdict::Held(pause / 3),
+            "all come due at one moment"
+        );
+        assert_eq!(decide(7, true, lately(5, Some(20))), Verdict::Together);
     }
 }
