@@ -37,7 +37,8 @@ const TRIES_MAX: u32 = 40;
 /// parcels are held.
 pub(super) async fn send_due(shared: &Arc<Shared>) {
     let _turn = shared.sending.lock().await;
-    loop {
+    // Who leaves runs to a server leaves it what there is to tell of them.
+    while !shared.leaves_runs() {
         let parcels = match shared.store.take_parcels(PARCELS_MAX, shared.timing.parcel_hold).await {
             Ok(parcels) => parcels,
             Err(error) => {
@@ -48,7 +49,8 @@ pub(super) async fn send_due(shared: &Arc<Shared>) {
         if parcels.is_empty() {
             return;
         }
-        let parcels = crowd::without_crowds(shared, parcels).await;
+        // A command has nobody who would tell later what it puts off.
+        let parcels = if shared.is_server { crowd::without_crowds(shared, parcels).await } else { parcels };
         let (mut in_turn, mut beside) = (Vec::new(), Vec::new());
         for parcel in &parcels {
             let written = written(shared, parcel).await;
