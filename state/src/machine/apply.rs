@@ -18,12 +18,7 @@ impl Stepper<'_> {
         match event {
             Event::Admitted => self.admitted(),
             Event::Tick => self.tick(),
-            Event::TurnGranted { next, round } => {
-                if self.expects(*next) && self.run.lacks_turn(next.task) && *round == self.run.round {
-                    self.run.tasks[next.task].turn = Some(*next);
-                    self.delta.effects.push(Effect::Prepare { next: *next });
-                }
-            }
+            Event::TurnGranted { next, round } => self.turn_granted(*next, *round),
             Event::Prepared { next, .. }
             | Event::Expanded { next, .. }
             | Event::PrepareFailed { next, .. }
@@ -89,6 +84,13 @@ impl Stepper<'_> {
                     self.finish(attempt.task, AttemptState::Lost, Some(failure.clone()), None);
                 }
             }
+        }
+    }
+
+    fn turn_granted(&mut self, next: Upcoming, round: u32) {
+        if self.expects(next) && self.run.lacks_turn(next.task) && round == self.run.round {
+            self.run.tasks[next.task].turn = Some(next);
+            self.delta.effects.push(Effect::Prepare { next });
         }
     }
 
