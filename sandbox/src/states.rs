@@ -1,4 +1,5 @@
-//! Step Functions: state machines in the Amazon States Language (`JSONPath`), and executions that really run.
+//! Step Functions: state machines in the Amazon States Language, in `JSONPath` and `JSONata`, and executions that
+//! really run.
 //!
 //! [`States`] keeps the records and decides what may start; [`run`] walks one execution; [`journal`] is its
 //! history and what it is continued from after the death of the process; [`integration`] calls the sandbox's
@@ -12,11 +13,15 @@ mod failure;
 mod integration;
 mod intrinsic;
 mod journal;
+mod jsonata;
+mod location;
 mod machines;
 mod path;
 mod record;
 mod run;
+mod scope;
 mod template;
+mod variables;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

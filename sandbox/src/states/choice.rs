@@ -1,4 +1,4 @@
-//! The conditions of Choice states.
+//! The conditions of Choice states, in either query language.
 
 use std::cmp::Ordering;
 
@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
+use super::jsonata::Query;
 use super::path::Path;
+use super::scope::Scope;
 
 /// How deep `And`, `Or` and `Not` may be nested; each level is a frame of the stack.
 const DEPTH_MAX: usize = 50;
@@ -18,6 +20,10 @@ pub(super) enum Condition {
     Or(Vec<Condition>),
     Not(Box<Condition>),
     Test(Path, Test),
+    /// `Condition` with an expression.
+    Query(Query),
+    /// `Condition: true`.
+    Constant(bool),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +81,7 @@ const RELATIONS: [(&str, Relation); 5] = [
 ];
 
 /// Members of a rule that are no part of its condition.
-const BESIDE: [&str; 2] = ["Next", "Comment"];
+const BESIDE: [&str; 3] = ["Next", "Comment", "Assign"];
 
 impl Condition {
     /// Reads a rule. `None` if it is wrong; each mistake is told with its place below `at`.
@@ -119,26 +125,28 @@ impl Condition {
     }
 
     /// Whether it holds.
-    pub(super) fn holds(&self, input: &Value, context: &Value) -> Result<bool, Failure> {
+    pub(super) fn holds(&self, scope: Scope<'_>) -> Result<bool, Failure> {
         match self {
-            Self::And(conditions) => all(conditions, input, context),
+            Self::And(conditions) => all(conditions, scope),
             Self::Or(conditions) => {
                 for condition in conditions {
-                    if condition.holds(input, context)? {
+                    if condition.holds(scope)? {
                         return Ok(true);
                     }
                 }
                 Ok(false)
             }
-            Self::Not(condition) => Ok(!condition.holds(input, context)?),
-            Self::Test(variable, test) => test.holds(variable, input, context),
+            Self::Not(condition) => Ok(!condition.holds(scope)?),
+            Self::Test(variable, test) => test.holds(variable, scope),
+            Self::Query(query) => query.evaluate_as(scope, "boolean", Value::as_bool),
+            Self::Constant(holds) => Ok(*holds),
         }
     }
 }
 
-fn all(conditions: &[Condition], input: &Value, context: &Value) -> Result<bool, Failure> {
+fn all(conditions: &[Condition], scope: Scope<'_>) -> Result<bool, Failure> {
     for condition in conditions {
-        if !condition.holds(input, context)? {
+        if !condition.holds(scope)? {
             return Ok(false);
         }
     }
@@ -220,12 +228,13 @@ impl Kind {
 }
 
 impl Test {
-    fn holds(&self, variable: &Path, input: &Value, context: &Value) -> Result<bool, Failure> {
-        let found = variable.get(input, context);
+    fn holds(&self, variable: &Path, scope: Scope<'_>) -> Result<bool, Failure> {
+        let found = variable.get(scope);
         if let Self::Is(Kind::Present, is) = self {
             return Ok(found.is_some() == *is);
         }
-        let value = found.ok_or_else(|| Failure::missing("a choice rule's Variable", variable, input))?;
+        let value =
+            found.ok_or_else(|| Failure::missing("a choice rule's Variable", variable, scope.input))?;
         Ok(match self {
             Self::Is(kind, is) => kind.fits(&value) == *is,
             Self::Matches(pattern) => value.as_str().is_some_and(|text| matches(text, pattern)),
@@ -233,8 +242,8 @@ impl Test {
                 let other = match operand {
                     Operand::Value(other) => other.clone(),
                     Operand::Path(path) => path
-                        .get(input, context)
-                        .ok_or_else(|| Failure::missing("a choice rule's comparison", path, input))?,
+                        .get(scope)
+                        .ok_or_else(|| Failure::missing("a choice rule's comparison", path, scope.input))?,
                 };
                 relation.holds(order(*kind, &value, &other))
             }
@@ -313,6 +322,8 @@ fn matches(text: &str, pattern: &str) -> bool {
 mod tests {
     use serde_json::json;
 
+    use super::super::scope::Dice;
+    use super::super::variables::Variables;
     use super::*;
 
     fn read(rule: &Value) -> Result<Condition, Vec<(String, String)>> {
@@ -322,7 +333,23 @@ mod tests {
     }
 
     fn holds(rule: Value, input: &Value) -> bool {
-        read(&rule).unwrap().holds(input, &json!({})).unwrap()
+        held(&rule, input).unwrap()
+    }
+
+    fn held(rule: &Value, input: &Value) -> Result<bool, Failure> {
+        let variables = json!({ "answer": "b", "limit": 4 });
+        let variables = Variables::default().with(variables.as_object().unwrap()).unwrap();
+        let (context, dice) = (json!({}), Dice::seeded("t"));
+        let scope = Scope::new(input, &context, &variables, &dice, Timestamp::UNIX_EPOCH);
+        read(rule).unwrap().holds(scope)
+    }
+
+    #[test]
+    fn variables_are_compared() {
+        let input = json!({ "s": "b", "n": 5 });
+        assert!(holds(json!({ "Variable": "$answer", "StringEqualsPath": "$.s" }), &input));
+        assert!(holds(json!({ "Variable": "$.n", "NumericGreaterThanPath": "$limit" }), &input));
+        assert!(holds(json!({ "Variable": "$none", "IsPresent": false }), &input));
     }
 
     #[test]
@@ -387,8 +414,7 @@ mod tests {
             }
         }
         assert!(holds(json!({ "Variable": "$.none", "IsPresent": false }), &input));
-        let missing =
-            read(&json!({ "Variable": "$.none", "IsNull": true })).unwrap().holds(&input, &json!({}));
+        let missing = held(&json!({ "Variable": "$.none", "IsNull": true }), &input);
         assert_eq!(missing.unwrap_err().error, "States.Runtime");
     }
 

@@ -1,16 +1,21 @@
 //! A state machine's definition: what was read of it. The reading, with every check, stands in [`read`].
 //!
-//! Definitions that would mean something that the sandbox does not do (`JSONata`, variables, distributed maps,
-//! callbacks, unknown services) are refused when the machine is made, by name and place; never approximated.
+//! Both query languages are read into the same shapes: wherever a field can be told in either, one enum holds
+//! what it may be, and the walk does not ask which language it was.
+//!
+//! Definitions that would mean something that the sandbox does not do (distributed maps, callbacks, unknown
+//! services) are refused when the machine is made, by name and place; never approximated.
 
 mod read;
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
+pub(super) use self::read::SECONDS_MAX;
 use super::choice::Condition;
 use super::integration::Integration;
 use super::intrinsic::Expression;
+use super::jsonata::Query;
 use super::path::Path;
 use super::template::Template;
 
@@ -35,6 +40,8 @@ pub(super) struct State {
     pub kind: Kind,
     /// Where its input comes from and where its result goes.
     pub flow: Flow,
+    /// The variables that it assigns when it has succeeded; of a Choice state, where no rule holds.
+    pub assign: Assign,
     /// The state that follows; `None` if the machine ends here.
     pub next: Option<String>,
     /// What is tried again.
@@ -44,13 +51,37 @@ pub(super) struct State {
 }
 
 /// How data passes through a state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Flow {
+    /// `JSONPath`'s five fields.
+    Paths(Box<Paths>),
+    /// `JSONata`'s two.
+    Queries(Box<Queries>),
+}
+
+/// The fields through which data passes in `JSONata`; what is not told is the input, and the result.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Flow {
+pub(super) struct Queries {
+    /// `Arguments`.
+    pub arguments: Option<Template>,
+    /// `Output`; of a Choice state, where no rule holds.
+    pub output: Option<Template>,
+}
+
+/// The fields through which data passes in `JSONPath`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Paths {
     pub input: Selection,
     pub parameters: Option<Template>,
     pub result_selector: Option<Template>,
     pub result: Selection,
     pub output: Selection,
+}
+
+/// `Assign`: variables with what gives their values, in the order they were written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Assign {
+    pub variables: Vec<(String, Template)>,
 }
 
 /// `InputPath`, `OutputPath` and `ResultPath`.
@@ -69,7 +100,7 @@ pub(super) enum Selection {
 pub(super) enum Kind {
     Pass { result: Option<Value> },
     Wait(Until),
-    Choice { rules: Vec<(Condition, String)>, default: Option<String> },
+    Choice { rules: Vec<Rule>, default: Option<String> },
     Succeed,
     Fail { error: Words, cause: Words },
     Parallel { branches: Vec<Machine> },
@@ -77,27 +108,39 @@ pub(super) enum Kind {
     Task(Box<Task>),
 }
 
+/// A rule of a Choice state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rule {
+    pub condition: Condition,
+    pub next: String,
+    pub assign: Assign,
+    /// `Output` of a rule in `JSONata`.
+    pub output: Option<Template>,
+}
+
 /// How long a Wait state waits.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Until {
     Seconds(Amount),
-    /// A text or a path to one.
+    /// A time of RFC 3339.
     Timestamp(Words),
 }
 
-/// A number, or a path to one.
+/// A whole number, or what gives one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Amount {
     Fixed(u64),
     Path(Path),
+    Query(Query),
 }
 
-/// A text, a path or call that gives one, or nothing.
+/// A text, what gives one, or nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Words {
     None,
     Fixed(String),
     Expression(Expression),
+    Query(Query),
 }
 
 /// An inline map.
@@ -106,11 +149,22 @@ pub(super) struct Map {
     /// What is done with each item.
     pub processor: Machine,
     /// Where the list is.
-    pub items: Option<Path>,
+    pub items: Items,
     /// What each iteration is given instead of its item.
     pub selector: Option<Template>,
     /// The most iterations at once; 0 for as many as there are.
     pub concurrency: Amount,
+}
+
+/// The list that a map goes through.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Items {
+    /// The whole input.
+    Input,
+    /// `ItemsPath`.
+    Path(Path),
+    /// `Items`: a list, or an expression that gives one.
+    Template(Template),
 }
 
 /// A call of a service.
@@ -138,8 +192,18 @@ pub(super) struct Retrier {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Catcher {
     pub errors: Vec<String>,
-    pub result: Selection,
     pub next: String,
+    pub assign: Assign,
+    pub output: Caught,
+}
+
+/// What a catcher makes of the error output.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Caught {
+    /// `ResultPath`: it is put into the state's input.
+    Result(Selection),
+    /// `Output`; the error output itself where nothing is told.
+    Output(Option<Template>),
 }
 
 /// One thing that is wrong with a definition.
@@ -164,6 +228,23 @@ impl Machine {
         let value = serde_json::from_str(text)
             .map_err(|error| whole("INVALID_JSON_DESCRIPTION", error.to_string()))?;
         read::machine(&value)
+    }
+}
+
+impl Machine {
+    /// Every `Assign` of its states, their rules and their catchers, each with the name of its state; not
+    /// those of the machines inside, which have scopes of their own.
+    pub(super) fn assignments(&self) -> impl Iterator<Item = (&str, &Assign)> {
+        self.states.iter().flat_map(|(name, state)| {
+            let rules = match &state.kind {
+                Kind::Choice { rules, .. } => rules.as_slice(),
+                _ => &[],
+            };
+            let own = std::iter::once(&state.assign);
+            let all = own.chain(rules.iter().map(|rule| &rule.assign));
+            let all = all.chain(state.catch.iter().map(|catcher| &catcher.assign));
+            all.map(move |assign| (name.as_str(), assign))
+        })
     }
 }
 

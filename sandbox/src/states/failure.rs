@@ -18,17 +18,36 @@ pub(super) struct Failure {
     pub error: String,
     /// Text for people.
     pub cause: String,
+    /// The field whose expression failed, as long as the history does not tell of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 impl Failure {
     /// A failure; a cause that is too long is cut.
     pub(super) fn new(error: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self { error: error.into(), cause: cut(cause.into(), CAUSE_MAX) }
+        Self { error: error.into(), cause: cut(cause.into(), CAUSE_MAX), field: None }
     }
 
     /// A mistake of the definition that no retrier and no catcher may hide.
     pub(super) fn runtime(cause: impl Into<String>) -> Self {
         Self::new("States.Runtime", cause)
+    }
+
+    /// An expression of a field that has no value, or not one that the field takes.
+    pub(super) fn query(field: &str, cause: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new("States.QueryEvaluationError", cause) }
+    }
+
+    /// The failure as the history and the catchers tell it, with the state that it happened in; for a failure
+    /// of an expression, the field that the history has yet to tell of.
+    pub(super) fn told(self, state: &str, entered: u64) -> (Self, Option<String>) {
+        let Some(field) = self.field else { return (self, None) };
+        let cause = format!(
+            "An error occurred while executing the state '{state}' (entered at the event id #{entered}). {}",
+            self.cause
+        );
+        (Self::new(self.error, cause), Some(field))
     }
 
     /// A path in parameters that selects nothing.

@@ -3,14 +3,12 @@
 
 mod functions;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
+pub(super) use self::functions::digest;
 use super::failure::Failure;
 use super::path::Path;
+use super::scope::Scope;
 
 /// How deep calls may be nested (the language's own limit).
 const DEPTH_MAX: usize = 10;
@@ -26,55 +24,6 @@ pub(super) enum Expression {
     Text(String),
     /// A call.
     Call(&'static functions::Function, Vec<Expression>),
-}
-
-/// What an expression is evaluated on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scope<'a> {
-    /// What `$` means.
-    pub input: &'a Value,
-    /// What `$$` means.
-    pub context: &'a Value,
-    /// Where chance comes from.
-    pub dice: &'a Dice,
-}
-
-/// Chance that gives the same throws when an interrupted execution is continued: a hash of the execution,
-/// the state's visit and the number of the throw.
-#[derive(Debug)]
-pub(super) struct Dice {
-    seed: String,
-    throws: AtomicU64,
-}
-
-impl Dice {
-    /// The dice of one visit of one state in one execution.
-    pub(super) fn new(execution: Uuid, key: &str) -> Self {
-        Self { seed: format!("{execution}/{key}"), throws: AtomicU64::new(0) }
-    }
-
-    /// Sixteen bytes of chance.
-    pub(super) fn bytes(&self) -> [u8; 16] {
-        let throw = self.throws.fetch_add(1, Ordering::Relaxed);
-        let digest = Sha256::digest(format!("{}/{throw}", self.seed).as_bytes());
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        bytes
-    }
-
-    /// A number in [0, 1).
-    pub(super) fn unit(&self) -> f64 {
-        unit_of(self.bytes())
-    }
-}
-
-/// A number in [0, 1) out of chance.
-fn unit_of(bytes: [u8; 16]) -> f64 {
-    let mut eight = [0; 8];
-    eight.copy_from_slice(&bytes[..8]);
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-    let unit = (u64::from_be_bytes(eight) >> 11) as f64 / (1_u64 << 53) as f64;
-    unit
 }
 
 impl Expression {
@@ -95,9 +44,7 @@ impl Expression {
     /// The value.
     pub(super) fn evaluate(&self, scope: Scope<'_>) -> Result<Value, Failure> {
         match self {
-            Self::Path(path) => path
-                .get(scope.input, scope.context)
-                .ok_or_else(|| Failure::missing_parameter(path, scope.input)),
+            Self::Path(path) => path.get(scope).ok_or_else(|| Failure::missing_parameter(path, scope.input)),
             Self::Literal(value) => Ok(value.clone()),
             Self::Text(raw) => Ok(Value::from(functions::unescape(raw))),
             Self::Call(function, arguments) => function.call(arguments, scope),

@@ -185,7 +185,7 @@ impl Event {
         let mut shape = self.details.clone();
         if !with_data {
             for details in shape.values_mut().filter_map(Value::as_object_mut) {
-                for member in ["input", "output", "parameters", "error", "cause"] {
+                for member in ["input", "output", "parameters", "assignedVariables", "error", "cause"] {
                     // `parameters` must be there, even where data is left out.
                     if member == "parameters" && details.contains_key(member) {
                         details.insert(member.to_owned(), "".into());

@@ -1,4 +1,5 @@
-//! Paths into JSON as the states language writes them: `$.a.b[0]`, `$$.Execution.Id`, `$..x`, `$.a[?(@.n > 1)]`.
+//! Paths into JSON as the states language writes them: `$.a.b[0]`, `$$.Execution.Id`, `$..x`, `$.a[?(@.n > 1)]`,
+//! and into a variable: `$order.items[0]`.
 //!
 //! A path of names and indexes only is *definite* (a reference path): it selects one value. Everything else
 //! selects a list. Crates for `JSONPath` follow RFC 9535, whose names, roots and escapes are others than the
@@ -13,6 +14,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use self::filter::Filter;
+use super::scope::Scope;
+use super::variables::{RESERVED, begins_name, continues_name};
 
 /// The most values that one path selects: `$..*` over the longest input stays far below it.
 const SELECTED_MAX: usize = 200_000;
@@ -26,12 +29,14 @@ pub(super) struct Path {
 }
 
 /// What a path begins at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Root {
     /// `$`: the state's input.
     Input,
     /// `$$`: the context object.
     Context,
+    /// `$name`: a variable.
+    Variable(String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -65,7 +70,14 @@ impl Path {
         if !reader.eat("$") {
             return Err(format!("`{text}` is no path: a path begins with $"));
         }
-        let root = if reader.eat("$") { Root::Context } else { Root::Input };
+        let root = match reader.variable() {
+            Some(name) if name == RESERVED => {
+                return Err(format!("`{text}` is no path: ${RESERVED} is for JSONata only"));
+            }
+            Some(name) => Root::Variable(name),
+            None if reader.eat("$") => Root::Context,
+            None => Root::Input,
+        };
         let steps = reader.steps(text)?;
         if !reader.rest.is_empty() {
             return Err(format!("`{text}` is no path: `{}` cannot be read", reader.rest));
@@ -88,9 +100,9 @@ impl Path {
         self.steps.iter().all(|step| matches!(step, Step::Name(_) | Step::Index(_)))
     }
 
-    /// Whether it begins at the context object.
-    pub(super) fn is_of_context(&self) -> bool {
-        self.root == Root::Context
+    /// Whether it begins at the state's input, not at the context object or a variable.
+    pub(super) fn is_of_input(&self) -> bool {
+        self.root == Root::Input
     }
 
     /// Whether it is `$` itself.
@@ -99,8 +111,13 @@ impl Path {
     }
 
     /// What the path selects: the value of a definite path (`None` if there is none), the list of any other.
-    pub(super) fn get(&self, input: &Value, context: &Value) -> Option<Value> {
-        let root = if self.root == Root::Context { context } else { input };
+    /// Nothing is selected of a variable without a value.
+    pub(super) fn get(&self, scope: Scope<'_>) -> Option<Value> {
+        let root = match &self.root {
+            Root::Input => scope.input,
+            Root::Context => scope.context,
+            Root::Variable(name) => scope.variables.get(name)?,
+        };
         let selected = select(root, &self.steps);
         if self.is_definite() {
             selected.first().map(|value| (*value).clone())
@@ -233,6 +250,17 @@ impl Reader<'_> {
         self.rest = self.rest.trim_start();
     }
 
+    /// The name of a variable, if one begins here.
+    fn variable(&mut self) -> Option<String> {
+        if !self.rest.starts_with(begins_name) {
+            return None;
+        }
+        let end = self.rest.find(|character| !continues_name(character)).unwrap_or(self.rest.len());
+        let (name, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        Some(name.to_owned())
+    }
+
     /// Steps up to the first character that begins none.
     fn steps(&mut self, whole: &str) -> Result<Vec<Step>, String> {
         let wrong = |what: &str| format!("`{whole}` is no path: {what}");
@@ -358,12 +386,31 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::json;
 
+    use super::super::scope::Dice;
+    use super::super::variables::Variables;
     use super::*;
 
     fn get(path: &str, input: &Value) -> Option<Value> {
-        Path::parse(path).unwrap().get(input, &json!({ "Execution": { "Id": "e" } }))
+        let variables = json!({ "order": { "items": [{ "id": 1 }, { "id": 2 }] }, "n_2": 3 });
+        let variables = Variables::default().with(variables.as_object().unwrap()).unwrap();
+        let (context, dice) = (json!({ "Execution": { "Id": "e" } }), Dice::seeded("t"));
+        let scope = Scope::new(input, &context, &variables, &dice, Timestamp::UNIX_EPOCH);
+        Path::parse(path).unwrap().get(scope)
+    }
+
+    #[test]
+    fn paths_begin_at_variables() {
+        let input = json!({ "order": "input" });
+        assert_eq!(get("$n_2", &input), Some(json!(3)));
+        assert_eq!(get("$order.items[-1].id", &input), Some(json!(2)));
+        assert_eq!(get("$order..id", &input), Some(json!([1, 2])));
+        assert_eq!(get("$order.none", &input), None);
+        assert_eq!(get("$none", &input), None);
+        assert!(Path::parse("$states.input").unwrap_err().contains("for JSONata only"));
+        assert!(Path::parse_reference("$order.items[*]").is_err());
     }
 
     #[test]
@@ -408,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_told() {
-        for wrong in ["", "a", "$a", "$.", "$..", "$.a[", "$.a['b", "$.a[?(@.b ~ 1)]", "$.a b", "$[]", "$$$"]
+        for wrong in ["", "a", "$a.", "$.", "$..", "$.a[", "$.a['b", "$.a[?(@.b ~ 1)]", "$.a b", "$[]", "$$$"]
         {
             assert!(Path::parse(wrong).is_err(), "{wrong}");
         }

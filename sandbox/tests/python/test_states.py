@@ -184,10 +184,10 @@ def test_refusals_in_the_words_of_the_service(states, name):
     none = arn.replace("stateMachine", "execution") + ":none"
     for call in (states.describe_execution, states.stop_execution, states.get_execution_history):
         assert refusal(call, executionArn=none)["Code"] == "ExecutionDoesNotExist"
-    jsonata = {"QueryLanguage": "JSONata", **definition}
-    told = refusal(machine, states, f"{name}-2", jsonata)
-    assert told["Code"] == "InvalidDefinition" and "JSONata" in told["Message"]
-    validated = states.validate_state_machine_definition(definition=json.dumps(jsonata))
+    unknown = {"QueryLanguage": "JMESPath", **definition}
+    told = refusal(machine, states, f"{name}-2", unknown)
+    assert told["Code"] == "InvalidDefinition" and "QueryLanguage is JSONPath or JSONata" in told["Message"]
+    validated = states.validate_state_machine_definition(definition=json.dumps(unknown))
     assert validated["result"] == "FAIL" and validated["diagnostics"][0]["location"] == "/QueryLanguage"
     assert states.validate_state_machine_definition(definition=json.dumps(definition))["result"] == "OK"
 

@@ -1,14 +1,17 @@
 //! Reading a definition, with every check that can be made before anything runs.
 
 mod fields;
+mod kinds;
+mod scopes;
 mod state;
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
 use self::fields::Fields;
-use super::{Machine, Problem, State};
-use crate::states::definition::Kind;
+pub(in crate::states) use self::fields::SECONDS_MAX;
+use super::{Kind, Machine, Problem, State};
+use crate::states::location::Location;
 
 /// The code of most mistakes.
 pub(super) const SCHEMA: &str = "SCHEMA_VALIDATION_FAILED";
@@ -19,10 +22,30 @@ const DEPTH_MAX: usize = 20;
 /// Longest name of a state (the service's own limit).
 const NAME_MAX: usize = 80;
 
+/// The language of a state's expressions (`QueryLanguage`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    JsonPath,
+    Jsonata,
+}
+
+impl Language {
+    /// The word of the definition.
+    fn name(self) -> &'static str {
+        match self {
+            Self::JsonPath => "JSONPath",
+            Self::Jsonata => "JSONata",
+        }
+    }
+}
+
 /// Reads a whole definition.
 pub(super) fn machine(value: &Value) -> Result<Machine, Vec<Problem>> {
-    let mut reader = Reader { problems: Vec::new(), depth: 0 };
-    let machine = reader.machine(value, "", true);
+    let mut reader = Reader { problems: Vec::new(), depth: 0, language: Language::JsonPath };
+    let machine = reader.machine(value, &Location::whole(), true);
+    if let Some(machine) = &machine {
+        reader.scopes(machine);
+    }
     match machine {
         Some(machine) if reader.problems.is_empty() => Ok(machine),
         _ => Err(reader.problems),
@@ -32,6 +55,8 @@ pub(super) fn machine(value: &Value) -> Result<Machine, Vec<Problem>> {
 pub(super) struct Reader {
     problems: Vec<Problem>,
     depth: usize,
+    /// The whole definition's, which every state has that names none.
+    language: Language,
 }
 
 impl Reader {
@@ -47,7 +72,7 @@ impl Reader {
         self.problems.push(Problem { code, message: message.into(), location });
     }
 
-    fn object<'a>(&mut self, value: &'a Value, at: &str) -> Option<&'a Map<String, Value>> {
+    fn object<'a>(&mut self, value: &'a Value, at: &Location) -> Option<&'a Map<String, Value>> {
         let map = value.as_object();
         if map.is_none() {
             self.wrong(at, "an object is expected");
@@ -56,32 +81,34 @@ impl Reader {
     }
 
     /// Reads a machine, or the inside of a branch or a map.
-    fn machine(&mut self, value: &Value, at: &str, is_whole: bool) -> Option<Machine> {
+    fn machine(&mut self, value: &Value, at: &Location, is_whole: bool) -> Option<Machine> {
         if self.depth >= DEPTH_MAX {
             self.wrong(at, "branches and maps are nested too deeply");
             return None;
         }
-        let mut fields = Fields::new(self.object(value, at)?, at);
+        let mut fields = Fields::new(self.object(value, at)?, at.clone(), self.language);
         fields.skip(&["Comment"]);
         let start_at = fields.required_text(self, "StartAt");
         let timeout_seconds = if is_whole {
             fields.skip(&["Version"]);
+            if let Some(language) = fields.query_language(self) {
+                self.language = language;
+            }
             fields.whole(self, "TimeoutSeconds")
         } else {
             fields.skip(&["ProcessorConfig"]);
             None
         };
-        fields.refuse_jsonata(self);
         let states = fields.take("States");
         fields.finish(self, "a state machine");
-        let Some(states) = states.and_then(|states| self.object(states, &format!("{at}/States"))) else {
+        let Some(states) = states.and_then(|states| self.object(states, &at.member("States"))) else {
             self.wrong(at, "States is missing");
             return None;
         };
         self.depth += 1;
         let mut read: IndexMap<String, State> = IndexMap::new();
         for (name, state) in states {
-            let place = format!("{at}/States/{name}");
+            let place = at.state(name);
             if name.is_empty() || name.chars().count() > NAME_MAX {
                 self.wrong(&place, format!("a state's name has from 1 to {NAME_MAX} characters"));
             }
@@ -99,9 +126,9 @@ impl Reader {
     }
 
     /// Whether all names lead to a state, and all states are led to.
-    fn targets(&mut self, start_at: &str, states: &IndexMap<String, State>, at: &str) {
+    fn targets(&mut self, start_at: &str, states: &IndexMap<String, State>, at: &Location) {
         if !states.contains_key(start_at) {
-            self.coded(TRANSITION, format!("{at}/StartAt"), format!("there is no state \"{start_at}\""));
+            self.coded(TRANSITION, at.member("StartAt"), format!("there is no state \"{start_at}\""));
             return;
         }
         let mut reached = IndexSet::from([start_at]);
@@ -111,18 +138,13 @@ impl Reader {
             let Some(state) = states.get(name) else { continue };
             for target in targets_of(state) {
                 if !states.contains_key(target) {
-                    let place = format!("{at}/States/{name}");
-                    self.coded(TRANSITION, place, format!("there is no state \"{target}\""));
+                    self.coded(TRANSITION, at.state(name), format!("there is no state \"{target}\""));
                 }
                 reached.insert(target);
             }
         }
         for name in states.keys().filter(|name| !reached.contains(name.as_str())) {
-            self.coded(
-                TRANSITION,
-                format!("{at}/States/{name}"),
-                format!("State \"{name}\" is not reachable."),
-            );
+            self.coded(TRANSITION, at.state(name), format!("State \"{name}\" is not reachable."));
         }
     }
 }
@@ -131,7 +153,7 @@ fn targets_of(state: &State) -> Vec<&str> {
     let mut targets: Vec<&str> = state.next.iter().map(String::as_str).collect();
     targets.extend(state.catch.iter().map(|catcher| catcher.next.as_str()));
     if let Kind::Choice { rules, default } = &state.kind {
-        targets.extend(rules.iter().map(|(_, next)| next.as_str()));
+        targets.extend(rules.iter().map(|rule| rule.next.as_str()));
         targets.extend(default.as_deref());
     }
     targets

@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
-use uuid::Builder;
 
-use super::{Expression, Scope};
+use super::Expression;
 use crate::states::failure::Failure;
+use crate::states::scope::{Dice, Scope};
 
 /// The longest text that hashing and encoding take (the language's own limit).
 const TEXT_MAX: usize = 10_000;
@@ -50,9 +50,7 @@ static FUNCTIONS: [Function; 18] = [
     plain("States.MathRandom", 2..=3, math_random),
     plain("States.MathAdd", 2..=2, math_add),
     plain("States.StringSplit", 2..=2, string_split),
-    plain("States.UUID", 0..=0, |_, scope| {
-        Ok(Builder::from_random_bytes(scope.dice.bytes()).into_uuid().to_string().into())
-    }),
+    plain("States.UUID", 0..=0, |_, scope| Ok(scope.dice.uuid().into())),
 ];
 
 const fn plain(name: &'static str, arguments: std::ops::RangeInclusive<usize>, body: Work) -> Function {
@@ -195,20 +193,28 @@ fn base64_decode(values: &[Value], _: Scope<'_>) -> Result<Value, String> {
 }
 
 fn hash(values: &[Value], _: Scope<'_>) -> Result<Value, String> {
-    use md5::Digest as _;
     let data = values[0].as_str().map_or_else(|| values[0].to_string(), str::to_owned);
     if data.chars().count() > TEXT_MAX {
         return Err(format!("it takes at most {TEXT_MAX} characters"));
     }
-    let digest = match text(values, 1)? {
+    let algorithm = text(values, 1)?;
+    let digest = digest(algorithm, &data);
+    digest
+        .map(Value::from)
+        .ok_or_else(|| format!("{algorithm} is none of MD5, SHA-1, SHA-256, SHA-384, SHA-512"))
+}
+
+/// The digest of a text in hexadecimal digits; nothing for an algorithm that the service does not have.
+pub(in crate::states) fn digest(algorithm: &str, data: &str) -> Option<String> {
+    use md5::Digest as _;
+    Some(match algorithm {
         "MD5" => hex::encode(md5::Md5::digest(data)),
         "SHA-1" => hex::encode(sha1::Sha1::digest(data)),
-        "SHA-256" => sha2_of::<sha2::Sha256>(&data),
-        "SHA-384" => sha2_of::<sha2::Sha384>(&data),
-        "SHA-512" => sha2_of::<sha2::Sha512>(&data),
-        other => return Err(format!("{other} is none of MD5, SHA-1, SHA-256, SHA-384, SHA-512")),
-    };
-    Ok(digest.into())
+        "SHA-256" => sha2_of::<sha2::Sha256>(data),
+        "SHA-384" => sha2_of::<sha2::Sha384>(data),
+        "SHA-512" => sha2_of::<sha2::Sha512>(data),
+        _ => return None,
+    })
 }
 
 fn sha2_of<D: sha2::Digest>(data: &str) -> String {
@@ -233,7 +239,7 @@ fn math_random(values: &[Value], scope: Scope<'_>) -> Result<Value, String> {
         return Err("the first number must be smaller than the second".to_owned());
     }
     let unit = match values.get(2) {
-        Some(seed) => super::unit_of(super::Dice::new(uuid::Uuid::nil(), &seed.to_string()).bytes()),
+        Some(seed) => Dice::seeded(&seed.to_string()).unit(),
         None => scope.dice.unit(),
     };
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a throw of dice")]

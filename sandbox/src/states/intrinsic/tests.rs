@@ -1,13 +1,20 @@
 //! Intrinsic functions, with the examples of the language's documentation among others.
 
+use jiff::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::*;
+use crate::states::scope::Dice;
+use crate::states::variables::Variables;
 
 fn evaluate(text: &str, input: &Value) -> Result<Value, Failure> {
     let dice = Dice::new(Uuid::nil(), "test");
     let context = json!({ "Execution": { "Name": "e-1" } });
-    Expression::parse(text).unwrap().evaluate(Scope { input, context: &context, dice: &dice })
+    let order = json!({ "order": { "number": 7 } });
+    let variables = Variables::default().with(order.as_object().unwrap()).unwrap();
+    let scope = Scope::new(input, &context, &variables, &dice, Timestamp::UNIX_EPOCH);
+    Expression::parse(text).unwrap().evaluate(scope)
 }
 
 #[test]
@@ -22,6 +29,7 @@ fn each_function_does_what_it_says() {
             json!("Hi, my name is Arnav. {} it's 3"),
         ),
         ("States.Format($.template, $$.Execution.Name)", json!("<e-1>")),
+        ("States.Format('order {} of {}', $order.number, $.name)", json!("order 7 of Arnav")),
         ("States.StringToJson($.text)", json!({ "n": [1] })),
         ("States.JsonToString($.b)", json!("{\"l\":2}")),
         ("States.Array(1, 'a', $.b, null, true)", json!([1, "a", { "l": 2 }, null, true])),

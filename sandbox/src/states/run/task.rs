@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Halt, Mark, Run, fill_amount, members};
+use super::attempt::Work;
+use super::fill::fill_amount;
+use super::{Halt, Mark, Run, members};
 use crate::states::definition::Task;
 use crate::states::failure::Failure;
 use crate::states::integration::{Pattern, TaskCall};
-use crate::states::intrinsic::Scope;
 use crate::states::journal::{News, whole_text};
+use crate::states::scope::Scope;
 
 impl Run {
     pub(super) async fn task(
@@ -18,7 +20,7 @@ impl Run {
         parameters: &Value,
         scope: Scope<'_>,
         last: Mark,
-    ) -> Result<(Value, Mark), Halt> {
+    ) -> Result<Work, Halt> {
         let failed = |failure| Halt::Failed(failure, last);
         let timeout = task.timeout.as_ref().map(|amount| fill_amount("TimeoutSecondsPath", amount, scope));
         let timeout = timeout.transpose().map_err(failed)?;
@@ -58,7 +60,7 @@ impl Run {
         parameters: &Value,
         started: Mark,
         is_repeated: bool,
-    ) -> Result<(Value, Mark), Halt> {
+    ) -> Result<Work, Halt> {
         let integration = &task.integration;
         let submitted_key = format!("{key}:submitted");
         let submitted = self.journal.get(&submitted_key);
@@ -99,25 +101,25 @@ impl Run {
     }
 
     /// What the journal says about a try that has ended already.
-    fn ended_task(&self, key: &str) -> Option<Result<(Value, Mark), Halt>> {
+    fn ended_task(&self, key: &str) -> Option<Result<Work, Halt>> {
         if let Some(done) = self.journal.get(&format!("{key}:done")) {
-            return Some(Ok((done.data["output"].clone(), Mark::of(&done))));
+            return Some(Ok(Work { result: done.data["output"].clone(), last: Mark::of(&done) }));
         }
         let failed = self.journal.get(&format!("{key}:failed"))?;
         let failure = serde_json::from_value(failed.data.clone()).ok()?;
         Some(Err(Halt::Failed(failure, Mark::of(&failed))))
     }
 
-    fn succeed(&self, key: &str, task: &Task, output: Value, last: Mark) -> Result<(Value, Mark), Halt> {
+    fn succeed(&self, key: &str, task: &Task, output: Value, last: Mark) -> Result<Work, Halt> {
         let mut details = whole_text("output", &output.to_string());
         details.extend(members(self.names(task)));
         let news = News::new(format!("{key}:done"), "TaskSucceeded", last.id)
             .details("taskSucceededEventDetails", Value::Object(details))
             .data(json!({ "output": output }));
-        Ok((output, self.record(news)?))
+        Ok(Work { result: output, last: self.record(news)? })
     }
 
-    fn fail(&self, news: News, name: &str, task: &Task, failure: Failure) -> Result<(Value, Mark), Halt> {
+    fn fail(&self, news: News, name: &str, task: &Task, failure: Failure) -> Result<Work, Halt> {
         let mut details = members(self.names(task));
         details.insert("error".to_owned(), failure.error.clone().into());
         details.insert("cause".to_owned(), failure.cause.clone().into());

@@ -1,44 +1,33 @@
-//! Reading one state.
+//! Reading one state: what every kind has. What only some have stands in [`super::kinds`].
 
 use serde_json::Value;
 
-use super::Reader;
 use super::fields::Fields;
-use crate::states::choice::Condition;
-use crate::states::definition::{Amount, Catcher, Flow, Kind, Map, Retrier, State, Task, Until, Words};
-use crate::states::integration::Integration;
+use super::{Language, Reader};
+use crate::states::definition::{Assign, Catcher, Caught, Flow, Kind, Paths, Queries, Retrier, State};
+use crate::states::jsonata::Offered;
+use crate::states::location::Location;
 
 /// What `MaxAttempts` may be (the service's own limit).
 const ATTEMPTS_MAX: u64 = 99_999_999;
-/// Most branches of a Parallel state; the service has no limit, the definition's length is one.
-const BRANCHES_MAX: usize = 1_000;
 
 impl Reader {
-    pub(super) fn state(&mut self, value: &Value, at: &str) -> Option<State> {
-        let mut fields = Fields::new(self.object(value, at)?, at);
+    pub(super) fn state(&mut self, value: &Value, at: &Location) -> Option<State> {
+        let mut fields = Fields::new(self.object(value, at)?, at.clone(), self.language);
         fields.skip(&["Comment"]);
-        fields.refuse_jsonata(self);
-        fields.refuse(
-            self,
-            &["Assign", "Output", "Arguments", "Items", "Condition"],
-            "variables and JSONata are not evaluated",
-        );
+        let language = self.language_of(&mut fields, at);
+        fields.read_as(self, language);
         let kind_name = fields.required_text(self, "Type")?;
-        let mut flow = Flow::default();
-        if kind_name != "Fail" {
-            flow.input = fields.selection(self, "InputPath", false);
-            flow.output = fields.selection(self, "OutputPath", false);
-        }
         let runs = matches!(kind_name.as_str(), "Task" | "Parallel" | "Map");
-        if runs || kind_name == "Pass" {
-            flow.result = fields.selection(self, "ResultPath", true);
-        }
-        if runs {
-            flow.result_selector = fields.template(self, "ResultSelector");
-        }
-        if kind_name == "Pass" || kind_name == "Task" || kind_name == "Parallel" {
-            flow.parameters = fields.template(self, "Parameters");
-        }
+        let offered = Offered { result: runs, error: false };
+        let flow = match language {
+            Language::JsonPath => Flow::Paths(Box::new(self.paths(&mut fields, &kind_name))),
+            Language::Jsonata => Flow::Queries(Box::new(self.queries(&mut fields, &kind_name, offered))),
+        };
+        let assign = match kind_name.as_str() {
+            "Succeed" | "Fail" => Assign::default(),
+            _ => fields.assign(self, offered),
+        };
         let (mut retry, mut catch) = (Vec::new(), Vec::new());
         if runs {
             retry = self.list(&mut fields, "Retry", Self::retrier);
@@ -57,7 +46,7 @@ impl Reader {
             "Map" => self.map(&mut fields),
             "Task" => self.task(&mut fields),
             other => {
-                self.wrong(format!("{at}/Type"), format!("there is no type {other} of states"));
+                self.wrong(at.member("Type"), format!("there is no type {other} of states"));
                 return None;
             }
         };
@@ -66,10 +55,50 @@ impl Reader {
             _ => self.next(&mut fields, at),
         };
         fields.finish(self, &format!("states of type {kind_name}"));
-        Some(State { kind: kind?, flow, next, retry, catch })
+        Some(State { kind: kind?, flow, assign, next, retry, catch })
     }
 
-    fn next(&mut self, fields: &mut Fields<'_>, at: &str) -> Option<String> {
+    /// The language of a state. One that leads back from `JSONata` is refused, as the service does.
+    fn language_of(&mut self, fields: &mut Fields<'_>, at: &Location) -> Language {
+        let language = fields.query_language(self).unwrap_or(self.language);
+        if language == Language::JsonPath && self.language == Language::Jsonata {
+            let text = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
+            self.wrong(at, text);
+        }
+        language
+    }
+
+    fn paths(&mut self, fields: &mut Fields<'_>, kind_name: &str) -> Paths {
+        let mut paths = Paths::default();
+        let runs = matches!(kind_name, "Task" | "Parallel" | "Map");
+        if kind_name != "Fail" {
+            paths.input = fields.selection(self, "InputPath", false);
+            paths.output = fields.selection(self, "OutputPath", false);
+        }
+        if runs || kind_name == "Pass" {
+            paths.result = fields.selection(self, "ResultPath", true);
+        }
+        if runs {
+            paths.result_selector = fields.template(self, "ResultSelector", Offered::default());
+        }
+        if matches!(kind_name, "Pass" | "Task" | "Parallel") {
+            paths.parameters = fields.template(self, "Parameters", Offered::default());
+        }
+        paths
+    }
+
+    fn queries(&mut self, fields: &mut Fields<'_>, kind_name: &str, offered: Offered) -> Queries {
+        let mut queries = Queries::default();
+        if matches!(kind_name, "Task" | "Parallel") {
+            queries.arguments = fields.template(self, "Arguments", Offered::default());
+        }
+        if kind_name != "Fail" {
+            queries.output = fields.template(self, "Output", offered);
+        }
+        queries
+    }
+
+    fn next(&mut self, fields: &mut Fields<'_>, at: &Location) -> Option<String> {
         let next = fields.text(self, "Next");
         let end = fields.take("End");
         match (&next, end) {
@@ -84,7 +113,7 @@ impl Reader {
         &mut self,
         fields: &mut Fields<'_>,
         name: &'static str,
-        read: fn(&mut Self, Fields<'_>, &str) -> Option<T>,
+        read: fn(&mut Self, Fields<'_>, &Location) -> Option<T>,
     ) -> Vec<T> {
         let Some(value) = fields.take(name) else { return Vec::new() };
         let place = fields.place(name);
@@ -94,21 +123,23 @@ impl Reader {
         };
         let mut all = Vec::new();
         for (index, value) in list.iter().enumerate() {
-            let at = format!("{place}/{index}");
+            let at = place.item(index);
             let Some(map) = self.object(value, &at) else { continue };
-            all.extend(read(self, Fields::new(map, &at), &at));
+            let mut inner = Fields::new(map, at.clone(), self.language);
+            inner.read_as(self, fields.language());
+            all.extend(read(self, inner, &at));
         }
         all
     }
 
-    fn errors(&mut self, fields: &mut Fields<'_>, at: &str) -> Vec<String> {
+    fn errors(&mut self, fields: &mut Fields<'_>, at: &Location) -> Vec<String> {
         let names = fields.take("ErrorEquals").and_then(Value::as_array);
         let names: Option<Vec<String>> =
             names.and_then(|names| names.iter().map(|name| name.as_str().map(str::to_owned)).collect());
         match names {
             Some(names) if !names.is_empty() => {
                 if names.len() > 1 && names.iter().any(|name| name == "States.ALL") {
-                    self.wrong(format!("{at}/ErrorEquals"), "States.ALL must stand alone");
+                    self.wrong(at.member("ErrorEquals"), "States.ALL must stand alone");
                 }
                 names
             }
@@ -120,7 +151,7 @@ impl Reader {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "read like a catcher, which can be too wrong to be one")]
-    fn retrier(&mut self, mut fields: Fields<'_>, at: &str) -> Option<Retrier> {
+    fn retrier(&mut self, mut fields: Fields<'_>, at: &Location) -> Option<Retrier> {
         fields.skip(&["Comment"]);
         let errors = self.errors(&mut fields, at);
         let interval_seconds = fields.whole(self, "IntervalSeconds").unwrap_or(1);
@@ -129,7 +160,7 @@ impl Reader {
         let backoff = match fields.take("BackoffRate") {
             None => 2.0,
             Some(rate) => rate.as_f64().filter(|rate| *rate >= 1.0).unwrap_or_else(|| {
-                self.wrong(format!("{at}/BackoffRate"), "BackoffRate must be a number from 1.0 on");
+                self.wrong(at.member("BackoffRate"), "BackoffRate must be a number from 1.0 on");
                 2.0
             }),
         };
@@ -137,7 +168,7 @@ impl Reader {
             None | Some("NONE") => false,
             Some("FULL") => true,
             Some(_) => {
-                self.wrong(format!("{at}/JitterStrategy"), "JitterStrategy is FULL or NONE");
+                self.wrong(at.member("JitterStrategy"), "JitterStrategy is FULL or NONE");
                 false
             }
         };
@@ -146,123 +177,18 @@ impl Reader {
         Some(Retrier { errors, interval_seconds, attempts_max, backoff, delay_max_seconds, jitter })
     }
 
-    fn catcher(&mut self, mut fields: Fields<'_>, at: &str) -> Option<Catcher> {
+    fn catcher(&mut self, mut fields: Fields<'_>, at: &Location) -> Option<Catcher> {
         fields.skip(&["Comment"]);
-        fields.refuse(self, &["Assign", "Output"], "variables and JSONata are not evaluated");
         let errors = self.errors(&mut fields, at);
-        let result = fields.selection(self, "ResultPath", true);
+        let offered = Offered { result: false, error: true };
+        let assign = fields.assign(self, offered);
+        let output = if fields.is_jsonata() {
+            Caught::Output(fields.template(self, "Output", offered))
+        } else {
+            Caught::Result(fields.selection(self, "ResultPath", true))
+        };
         let next = fields.required_text(self, "Next");
         fields.finish(self, "Catch");
-        Some(Catcher { errors, result, next: next? })
-    }
-
-    fn wait(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
-        let seconds = fields.amount(self, "Seconds", "SecondsPath");
-        let timestamp = fields.words(self, "Timestamp", "TimestampPath");
-        if let Words::Fixed(text) = &timestamp
-            && crate::states::choice::time(&Value::from(text.as_str())).is_none()
-        {
-            self.wrong(fields.place("Timestamp"), format!("`{text}` is no timestamp of RFC 3339"));
-        }
-        match (seconds, timestamp) {
-            (Some(amount), Words::None) => Some(Kind::Wait(Until::Seconds(amount))),
-            (None, timestamp) if timestamp != Words::None => Some(Kind::Wait(Until::Timestamp(timestamp))),
-            _ => {
-                let text = "exactly one of Seconds, SecondsPath, Timestamp and TimestampPath is needed";
-                self.wrong(fields.place("Type"), text);
-                None
-            }
-        }
-    }
-
-    fn choice(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
-        let default = fields.text(self, "Default");
-        let place = fields.place("Choices");
-        let rules = fields.take("Choices").and_then(Value::as_array).filter(|rules| !rules.is_empty());
-        let Some(rules) = rules else {
-            self.wrong(place, "Choices must be a list of at least one rule");
-            return None;
-        };
-        let mut read = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
-            let at = format!("{place}/{index}");
-            let Some(rule) = self.object(rule, &at) else { continue };
-            let mut problems = Vec::new();
-            let condition = Condition::parse(rule, &at, 0, &mut problems);
-            for (place, what) in problems {
-                self.wrong(place, what);
-            }
-            match (condition, rule.get("Next").and_then(Value::as_str)) {
-                (Some(condition), Some(next)) => read.push((condition, next.to_owned())),
-                (_, None) => self.wrong(at, "Next is missing"),
-                (None, _) => {}
-            }
-        }
-        (read.len() == rules.len()).then_some(Kind::Choice { rules: read, default })
-    }
-
-    fn parallel(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
-        let place = fields.place("Branches");
-        let branches = fields.take("Branches").and_then(Value::as_array);
-        let Some(branches) = branches.filter(|list| (1..=BRANCHES_MAX).contains(&list.len())) else {
-            self.wrong(place, format!("Branches must be a list of 1 to {BRANCHES_MAX} state machines"));
-            return None;
-        };
-        let read: Vec<_> = branches
-            .iter()
-            .enumerate()
-            .filter_map(|(index, branch)| self.machine(branch, &format!("{place}/{index}"), false))
-            .collect();
-        (read.len() == branches.len()).then_some(Kind::Parallel { branches: read })
-    }
-
-    fn map(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
-        let distributed = [
-            "ItemReader",
-            "ItemBatcher",
-            "ResultWriter",
-            "Label",
-            "ToleratedFailurePercentage",
-            "ToleratedFailurePercentagePath",
-            "ToleratedFailureCount",
-            "ToleratedFailureCountPath",
-        ];
-        fields.refuse(self, &distributed, "only inline maps are run");
-        let items = fields.reference(self, "ItemsPath");
-        let old = fields.template(self, "Parameters");
-        let selector = fields.template(self, "ItemSelector").or(old);
-        let concurrency =
-            fields.amount(self, "MaxConcurrency", "MaxConcurrencyPath").unwrap_or(Amount::Fixed(0));
-        let (old, new) = (fields.take("Iterator"), fields.take("ItemProcessor"));
-        let (name, processor) = if new.is_some() { ("ItemProcessor", new) } else { ("Iterator", old) };
-        let place = fields.place(name);
-        let Some(processor) = processor else {
-            self.wrong(fields.place("ItemProcessor"), "ItemProcessor is missing");
-            return None;
-        };
-        let mode = processor.pointer("/ProcessorConfig/Mode").and_then(Value::as_str);
-        if !matches!(mode, None | Some("INLINE")) {
-            let text = "distributed maps are not supported by the sandbox: use Mode: INLINE";
-            self.wrong(format!("{place}/ProcessorConfig/Mode"), text);
-            return None;
-        }
-        let processor = self.machine(processor, &place, false)?;
-        Some(Kind::Map(Box::new(Map { processor, items, selector, concurrency })))
-    }
-
-    fn task(&mut self, fields: &mut Fields<'_>) -> Option<Kind> {
-        fields.refuse(self, &["Credentials"], "there are no other accounts");
-        // Only callbacks and activities send heartbeats, and neither can be a Resource here.
-        fields.skip(&["HeartbeatSeconds", "HeartbeatSecondsPath"]);
-        let timeout = fields.amount(self, "TimeoutSeconds", "TimeoutSecondsPath");
-        let place = fields.place("Resource");
-        let resource = fields.required_text(self, "Resource")?;
-        match Integration::parse(&resource) {
-            Ok(integration) => Some(Kind::Task(Box::new(Task { integration, timeout }))),
-            Err(what) => {
-                self.wrong(place, what);
-                None
-            }
-        }
+        Some(Catcher { errors, next: next?, assign, output })
     }
 }
