@@ -137,7 +137,7 @@ name: fan
 max_active_runs: 2
 tasks:
   begin: { type: noop }
-  job_a: { type: glue_job, depends_on: begin, job: faults-job, pool: narrow, arguments: { --generation: \"{{ run.generation }}\" } }
+  job_a: { type: glue_job, depends_on: begin, job: faults-job, arguments: { --generation: \"{{ run.generation }}\" } }
   job_b: { type: glue_job, depends_on: begin, job: faults-job, pool: narrow, priority: 5 }
   work:
     type: command
@@ -217,8 +217,8 @@ tasks:
   done: { type: noop, depends_on: job }
 ";
 
-/// Slots of the pool that the jobs of all runs of `fan` share: fewer than there are of them.
-pub const NARROW_SLOTS: i64 = 2;
+/// Slots of the pool that one job of all runs of `fan` shares: fewer than runs that may be active.
+pub const NARROW_SLOTS: i64 = 1;
 
 /// Writes the project. Its `starts` file gets one line for each start of a `command` task.
 pub fn write(folder: &Path, endpoint: &str, starts: &Path) -> io::Result<()> {

@@ -16,7 +16,9 @@ create table turn (
   -- Of the attempt that it is for.
   generation integer not null,
   number     integer not null,
-  -- Of the question: what was granted before a pause is no answer to what is asked after it.
+  -- Of the newest question, under which fence of the run: what was granted before a pause, or to an
+  -- earlier owner, is no answer to it.
+  fence      bigint  not null,
   round      integer not null,
   pool       text,
   slots      integer not null check (slots >= 0 and (slots > 0) = (pool is not null)),
@@ -121,12 +123,13 @@ returns table (run_id uuid, fence bigint, task_position integer, generation inte
 language sql stable as $$
   select u.run_id, r.fence, u.position, u.generation, u.number, u.round
     from turn u join run r using (run_id) join task_run t using (run_id, position)
-   where u.granted_at is not null and r.owner = replica and r.state = 'running'
+   where u.granted_at is not null and r.owner = replica and r.fence = u.fence and r.state = 'running'
      and t.state = 'queued' and t.generation = u.generation and t.attempts + 1 = u.number
 $$;
 
 -- Asks for turns of tasks of one run, under its fence, and grants what is free. Asking again for the same
--- attempt changes neither its place in the order nor what it was granted.
+-- attempt changes neither its place in the order nor what it was granted. Questions may overtake each
+-- other: an older one, or one about an earlier attempt, changes nothing.
 create function want_turns(replica uuid, owned_run uuid, owned_fence bigint, wants turn_want[]) returns void
 language plpgsql as $$
 #variable_conflict use_column
@@ -137,17 +140,18 @@ begin
   if not exists (select from run r where r.run_id = owned_run and r.owner = replica and r.fence = owned_fence) then
     return;
   end if;
-  update turn u set round = w.round from unnest(wants) w
-   where u.run_id = w.run_id and u.position = w.task_position and u.generation = w.generation and u.number = w.number;
-  insert into turn (run_id, position, generation, number, round, pool, slots, after_past, rank)
-  select w.run_id, w.task_position, w.generation, w.number, w.round, w.pool, w.slots, w.after_past,
+  update turn u set fence = owned_fence, round = w.round from unnest(wants) w
+   where u.run_id = w.run_id and u.position = w.task_position and u.generation = w.generation and u.number = w.number
+     and (u.fence, u.round) < (owned_fence, w.round);
+  insert into turn (run_id, position, generation, number, fence, round, pool, slots, after_past, rank)
+  select w.run_id, w.task_position, w.generation, w.number, owned_fence, w.round, w.pool, w.slots, w.after_past,
          clock_timestamp() - make_interval(mins => w.priority)
     from unnest(wants) w
   on conflict (run_id, position) do update
-     set generation = excluded.generation, number = excluded.number, round = excluded.round, pool = excluded.pool,
-         slots = excluded.slots, after_past = excluded.after_past, rank = excluded.rank,
+     set generation = excluded.generation, number = excluded.number, fence = excluded.fence, round = excluded.round,
+         pool = excluded.pool, slots = excluded.slots, after_past = excluded.after_past, rank = excluded.rank,
          wanted_at = excluded.wanted_at, granted_at = null
-   where (turn.generation, turn.number) is distinct from (excluded.generation, excluded.number);
+   where (turn.generation, turn.number) < (excluded.generation, excluded.number);
   perform grant_slots(replica, names);
   if exists (select from unnest(wants) w where w.pool is null) then
     perform grant_after_past(replica);

@@ -20,15 +20,11 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use simulated::{
-    Chance, Job, accepted, items, pipeline,
-    pool::{self, Pool},
-    report,
-};
+use simulated::{Chance, Job, accepted, items, pipeline, pool::Pool, report};
 
 const SEEDS_IN_TESTS: u64 = 5_000;
 /// Seeds among which a planted mistake must be found.
-const SEEDS_PER_MUTANT: u64 = 3_000;
+const SEEDS_PER_MUTANT: u64 = 60_000;
 /// Turns in which the world is hostile.
 const HOSTILE_TURNS: usize = 400;
 /// Turns after which the run must have ended.
@@ -109,6 +105,8 @@ struct World {
     packets: Vec<Packet>,
     jobs: Vec<Job>,
     pool: Pool,
+    /// Turns that were read from the store and are not heard yet: by whom, under which fence.
+    unheard: Vec<(usize, i64, Event)>,
     hostile: bool,
     rendered: u64,
 }
@@ -134,8 +132,20 @@ impl World {
         let count = 2 + chance.below(2);
         let replicas = (0..count).map(|_| Replica::default()).collect();
         let store = Store { run, owner: usize::MAX, fence: 0, ended_attempts: BTreeMap::new() };
-        let (packets, jobs, pool) = (Vec::new(), Vec::new(), Pool::default());
-        Self { chance, mutant, now, store, replicas, packets, jobs, pool, hostile: true, rendered: 0 }
+        let (packets, jobs, pool, unheard) = (Vec::new(), Vec::new(), Pool::default(), Vec::new());
+        Self {
+            chance,
+            mutant,
+            now,
+            store,
+            replicas,
+            packets,
+            jobs,
+            pool,
+            unheard,
+            hostile: true,
+            rendered: 0,
+        }
     }
 
     fn is(&self, mutant: Mutant) -> bool {
@@ -178,6 +188,11 @@ impl World {
             }
         }
         let place = self.chance.below(self.replicas.len());
+        self.hear();
+        if self.chance.percent(3) {
+            let takes = self.hostile && self.chance.percent(60);
+            self.pool.rival(&self.store.run, takes);
+        }
         if self.replicas[place].frozen == 0 && self.chance.percent(if self.hostile { 5 } else { 50 }) {
             self.grant(place);
         }
@@ -322,7 +337,7 @@ impl World {
             Effect::WantTurn { next, round } => {
                 let fence = self.replicas[place].held.as_ref().unwrap().fence;
                 if self.store.owner == place && self.store.fence == fence {
-                    self.pool.want(&self.store.run, next, round);
+                    self.pool.want(&self.store.run, next, (fence, round));
                     self.grant(place);
                 }
             }
@@ -358,13 +373,24 @@ impl World {
 
     /// One look of a replica: the pool gives what is free, and whoever owns the run hears of its own.
     fn grant(&mut self, place: usize) {
-        let granted = self.pool.share_out(&self.store.run);
         let (owner, fence) = (self.store.owner, self.store.fence);
-        if let Some(held) =
-            self.replicas[place].held.as_mut().filter(|held| place == owner && held.fence == fence)
-        {
-            let told = granted.into_iter().map(|(next, round)| Event::TurnGranted { next, round });
-            held.reports.extend(told);
+        let granted = self.pool.share_out(&self.store.run, fence);
+        for (next, round) in granted {
+            let event = Event::TurnGranted { next, round };
+            if self.hostile && self.chance.percent(40) {
+                self.unheard.push((owner, fence, event));
+            } else if place == owner {
+                self.report_to(place, fence, event);
+            }
+        }
+    }
+
+    /// What was read of turns is heard some time later, if it still concerns anybody.
+    fn hear(&mut self) {
+        if !self.unheard.is_empty() && self.chance.percent(5) {
+            let index = self.chance.below(self.unheard.len());
+            let (place, fence, event) = self.unheard.swap_remove(index);
+            self.report_to(place, fence, event);
         }
     }
 
@@ -529,7 +555,7 @@ impl World {
     }
 
     fn check(&self) {
-        pool::check(&self.store.run);
+        self.pool.check(&self.store.run);
         if !self.store.run.state.is_terminal() {
             return;
         }

@@ -18,11 +18,7 @@ use trunkline_state::{
 };
 use uuid::Uuid;
 
-use simulated::{
-    Chance, Job, accepted, items, pipeline,
-    pool::{self, Pool},
-    report,
-};
+use simulated::{Chance, Job, accepted, items, pipeline, pool::Pool, report};
 
 /// Steps after which a run must have ended once the world stops being hostile.
 const STEPS_MAX: usize = 3_000;
@@ -44,6 +40,8 @@ struct World {
     effects: Vec<Effect>,
     late: Vec<(Timestamp, Event)>,
     pool: Pool,
+    /// One more for each crash.
+    fence: i64,
     hostile: bool,
 }
 
@@ -68,7 +66,7 @@ impl World {
         let stored = Stored { run: run.clone(), ended_attempts: BTreeMap::new(), notices: Vec::new() };
         let effects = machine::due(&run);
         let (jobs, late, pool) = (Vec::new(), Vec::new(), Pool::default());
-        Self { chance, now, run, stored, jobs, effects, late, pool, hostile: true }
+        Self { chance, now, run, stored, jobs, effects, late, pool, fence: 1, hostile: true }
     }
 
     /// Commits a decision, or crashes before or after the commit.
@@ -102,6 +100,7 @@ impl World {
     fn crash(&mut self) {
         self.run = self.stored.run.clone();
         self.run.forget();
+        self.fence += 1;
         // What is told under an earlier fence is heard by nobody.
         self.late.retain(|(_, event)| !matches!(event, Event::TurnGranted { .. }));
         self.effects = machine::due(&self.run);
@@ -142,6 +141,10 @@ impl World {
         if self.hostile && self.chance.percent(2) {
             self.person();
         }
+        if self.chance.percent(3) {
+            let takes = self.hostile && self.chance.percent(60);
+            self.pool.rival(&self.stored.run, takes);
+        }
         if !self.hostile || self.chance.percent(20) {
             self.grant();
         }
@@ -163,7 +166,7 @@ impl World {
 
     /// The pool gives what is free; what it says may arrive late.
     fn grant(&mut self) {
-        for (next, round) in self.pool.share_out(&self.stored.run) {
+        for (next, round) in self.pool.share_out(&self.stored.run, self.fence) {
             let event = Event::TurnGranted { next, round };
             if self.hostile && self.chance.percent(20) {
                 self.late.push((self.now, event));
@@ -231,7 +234,7 @@ impl World {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Admit => self.decide(Event::Admitted),
-            Effect::WantTurn { next, round } => self.pool.want(&self.stored.run, next, round),
+            Effect::WantTurn { next, round } => self.pool.want(&self.stored.run, next, (self.fence, round)),
             Effect::TurnEnded => {}
             Effect::Prepare { next } => {
                 if self.hostile && self.chance.percent(5) {
@@ -378,7 +381,7 @@ impl World {
 
     fn check(&self) {
         let run = &self.run;
-        pool::check(&self.stored.run);
+        self.pool.check(&self.stored.run);
         let open = run.tasks.iter().filter(|task| !task.state.is_terminal()).count();
         assert_eq!(run.open_tasks(), open, "the counter of open tasks is wrong");
         for (position, task) in run.tasks.iter().enumerate() {

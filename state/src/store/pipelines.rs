@@ -122,6 +122,7 @@ impl Store {
             sqlx::query!("select pg_advisory_xact_lock(hashtext('trunkline deploy'))")
                 .fetch_one(&mut *tx)
                 .await?;
+            put_pools(&mut tx, &pipelines).await?;
             let mut changes = Vec::new();
             for (pipeline, source) in &pipelines {
                 changes.push(put_version(&mut tx, pipeline, source, &actor, now).await?);
@@ -340,6 +341,25 @@ impl Store {
 
 type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
 
+/// Gives the pools their slots, by name: whoever grants slots locks pools in that order too.
+async fn put_pools(tx: &mut Transaction, pipelines: &[(Pipeline, String)]) -> Result<(), StoreError> {
+    let pools: BTreeMap<&String, u32> = pipelines
+        .iter()
+        .flat_map(|(pipeline, _)| pipeline.pools.iter().map(|(name, slots)| (name, *slots)))
+        .collect();
+    for (pool, slots) in pools {
+        sqlx::query!(
+            "insert into pool (name, slots) values ($1, $2)
+             on conflict (name) do update set slots = excluded.slots where pool.slots <> excluded.slots",
+            pool,
+            signed(slots)
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
 async fn put_version(
     tx: &mut Transaction,
     pipeline: &Pipeline,
@@ -399,16 +419,6 @@ async fn make_current(
         sqlx::query!("insert into concurrency_group (name) values ($1) on conflict do nothing", group)
             .execute(&mut **tx)
             .await?;
-    }
-    for (pool, slots) in &pipeline.pools {
-        sqlx::query!(
-            "insert into pool (name, slots) values ($1, $2)
-             on conflict (name) do update set slots = excluded.slots where pool.slots <> excluded.slots",
-            pool,
-            signed(*slots)
-        )
-        .execute(&mut **tx)
-        .await?;
     }
     let next = pipeline.calendar.as_ref().and_then(|calendar| calendar.next_after(now));
     let late = pipeline.deadline.zip(pipeline.calendar.as_ref()).zip(next);

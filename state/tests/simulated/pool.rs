@@ -11,7 +11,8 @@ pub(crate) const SLOTS: u32 = 2;
 
 struct Claim {
     next: Upcoming,
-    round: u32,
+    /// Of the newest question: the fence, the run's round.
+    asked: (i64, u32),
     slots: u32,
     granted: bool,
 }
@@ -20,28 +21,35 @@ struct Claim {
 #[derive(Default)]
 pub(crate) struct Pool {
     claims: Vec<Claim>,
+    /// Slots that another pipeline has.
+    rival: u32,
 }
 
 impl Pool {
     /// Asks for slots of a run as it is stored.
-    pub(crate) fn want(&mut self, run: &Run, next: Upcoming, round: u32) {
+    /// Questions may overtake each other.
+    pub(crate) fn want(&mut self, run: &Run, next: Upcoming, asked: (i64, u32)) {
         if next.task >= run.tasks.len() {
             return;
         }
         let slots = run.pool_of(next.task).map_or(0, |pool| pool.slots);
-        if let Some(claim) = self.claims.iter_mut().find(|claim| claim.next == next) {
-            claim.round = round;
-            return;
+        let age = |next: Upcoming| (next.generation, next.number);
+        if let Some(claim) = self.claims.iter_mut().find(|claim| claim.next.task == next.task) {
+            if claim.next == next {
+                claim.asked = claim.asked.max(asked);
+            }
+            if age(claim.next) >= age(next) {
+                return;
+            }
         }
         self.claims.retain(|claim| claim.next.task != next.task);
-        self.claims.push(Claim { next, round, slots, granted: false });
+        self.claims.push(Claim { next, asked, slots, granted: false });
     }
 
     /// Grants what is free; what was granted and has not begun.
-    pub(crate) fn share_out(&mut self, run: &Run) -> Vec<(Upcoming, u32)> {
+    pub(crate) fn share_out(&mut self, run: &Run, fence: i64) -> Vec<(Upcoming, u32)> {
         self.claims.retain(|claim| is_live(run, claim.next));
-        let taken: u32 = self.claims.iter().filter(|claim| claim.granted).map(|claim| claim.slots).sum();
-        let mut free = SLOTS - taken;
+        let mut free = SLOTS - self.taken();
         for claim in self.claims.iter_mut().filter(|claim| !claim.granted) {
             if claim.slots > free {
                 break;
@@ -50,8 +58,30 @@ impl Pool {
             free -= claim.slots;
         }
         let begun = |claim: &&Claim| run.tasks[claim.next.task].state == TaskState::Queued;
-        let granted = self.claims.iter().filter(|claim| claim.granted).filter(begun);
-        granted.map(|claim| (claim.next, claim.round)).collect()
+        let granted =
+            self.claims.iter().filter(|claim| claim.granted && claim.asked.0 == fence).filter(begun);
+        granted.map(|claim| (claim.next, claim.asked.1)).collect()
+    }
+
+    /// Another pipeline takes what is free, or gives back what it has.
+    pub(crate) fn rival(&mut self, run: &Run, takes: bool) {
+        self.claims.retain(|claim| is_live(run, claim.next));
+        self.rival = 0;
+        if takes {
+            self.rival = SLOTS - self.taken();
+        }
+    }
+
+    fn taken(&self) -> u32 {
+        self.rival + self.claims.iter().filter(|claim| claim.granted).map(|claim| claim.slots).sum::<u32>()
+    }
+
+    /// No more slots are in use than there are.
+    pub(crate) fn check(&self, run: &Run) {
+        let under_way = |task: &usize| run.tasks[*task].attempt.is_some();
+        let pooled = (0..run.tasks.len()).filter(under_way).filter_map(|task| run.pool_of(task));
+        let used = self.rival + pooled.map(|pool| pool.slots).sum::<u32>();
+        assert!(used <= SLOTS, "{used} slots of {SLOTS} are in use");
     }
 }
 
@@ -64,12 +94,4 @@ fn is_live(run: &Run, next: Upcoming) -> bool {
         TaskState::Running | TaskState::AwaitingApproval => task.attempts == next.number,
         _ => false,
     }
-}
-
-/// No more slots are in use than there are.
-pub(crate) fn check(run: &Run) {
-    let under_way = |task: &usize| run.tasks[*task].attempt.is_some();
-    let pooled = (0..run.tasks.len()).filter(under_way).filter_map(|task| run.pool_of(task));
-    let used: u32 = pooled.map(|pool| pool.slots).sum();
-    assert!(used <= SLOTS, "{used} slots of {SLOTS} are in use");
 }
