@@ -551,11 +551,11 @@ async fn who_needs_more_slots_than_there_are_gets_all_and_is_not_passed_by() {
         want(&store, &run, 1).await;
         runs.push(run);
     }
-    for position in 0..3 {
-        assert_eq!(shared_out(&store).await, [runs[position].id], "in the order in which they came");
-        begin(&store, &mut runs[position], 1).await;
+    for run in &mut runs {
+        assert_eq!(shared_out(&store).await, [run.id], "in the order in which they came");
+        begin(&store, run, 1).await;
         assert_eq!(shared_out(&store).await, []);
-        let delta = machine::step(&mut runs[position], &[done(FIRST)], NOW);
-        save(&store, &runs[position], 1, &delta).await.unwrap();
+        let delta = machine::step(run, &[done(FIRST)], NOW);
+        save(&store, run, 1, &delta).await.unwrap();
     }
 }
