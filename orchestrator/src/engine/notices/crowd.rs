@@ -29,23 +29,24 @@ type Kind = (String, u64);
 /// What becomes of failures of one kind that are due.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Each has its mail.
-    Singly,
-    /// They wait for others.
-    Held(Duration),
+    /// So many have a mail each; the rest waits for others.
+    Apart { singly: usize, pause: Duration },
     /// They and all that wait have one mail.
     Together,
 }
 
-/// Decides about `count` failures that are due, of which some may have waited already.
-fn decide(count: usize, have_waited: bool, lately: &Lately, now: Timestamp, pause: Duration) -> Verdict {
+/// Decides about failures that are due, of which some may have waited already.
+fn decide(have_waited: bool, lately: &Lately, now: Timestamp, pause: Duration) -> Verdict {
     if have_waited {
         return Verdict::Together;
     }
-    if let Some(at) = lately.waiting_until {
-        return Verdict::Held(Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    match lately.waiting_until {
+        Some(at) => Verdict::Apart {
+            singly: 0,
+            pause: Duration::try_from(at.duration_since(now)).unwrap_or_default(),
+        },
+        None => Verdict::Apart { singly: SINGLES_MAX.saturating_sub(lately.mails), pause },
     }
-    if lately.mails + count <= SINGLES_MAX { Verdict::Singly } else { Verdict::Held(pause) }
 }
 
 /// Takes out of the parcels those that wait for others or go together, and deals with them; the rest
@@ -70,10 +71,11 @@ pub(super) async fn without_crowds(shared: &Arc<Shared>, parcels: Vec<Parcel>) -
             }
         };
         let have_waited = alike.iter().any(|parcel| parcel.has_waited);
-        match decide(alike.len(), have_waited, &lately, shared.now(), timing.crowd_pause) {
-            Verdict::Singly => singles.append(&mut alike),
-            Verdict::Held(pause) => {
-                for parcel in &alike {
+        match decide(have_waited, &lately, shared.now(), timing.crowd_pause) {
+            Verdict::Apart { singly, pause } => {
+                let held = alike.split_off(singly.min(alike.len()));
+                singles.append(&mut alike);
+                for parcel in &held {
                     if let Err(error) = shared.store.hold_parcel(parcel, pause).await {
                         tracing::warn!("could not put off notice {}: {}", parcel.dedupe_key, chain(&error));
                     }
@@ -160,16 +162,15 @@ mod tests {
             mails,
             waiting_until: waiting.map(|seconds| now + jiff::SignedDuration::from_secs(seconds)),
         };
-        let decide = |count, waited, lately: Lately| decide(count, waited, &lately, now, pause);
-        assert_eq!(decide(3, false, lately(0, None)), Verdict::Singly);
-        assert_eq!(decide(2, false, lately(3, None)), Verdict::Singly);
-        assert_eq!(decide(1, false, lately(5, None)), Verdict::Held(pause));
-        assert_eq!(decide(40, false, lately(0, None)), Verdict::Held(pause), "a crowd from the first moment");
+        let decide = |waited, lately: Lately| decide(waited, &lately, now, pause);
+        assert_eq!(decide(false, lately(0, None)), Verdict::Apart { singly: 5, pause });
+        assert_eq!(decide(false, lately(3, None)), Verdict::Apart { singly: 2, pause });
+        assert_eq!(decide(false, lately(5, None)), Verdict::Apart { singly: 0, pause });
         assert_eq!(
-            decide(1, false, lately(0, Some(20))),
-            Verdict::Held(pause / 3),
+            decide(false, lately(0, Some(20))),
+            Verdict::Apart { singly: 0, pause: pause / 3 },
             "all come due at one moment"
         );
-        assert_eq!(decide(7, true, lately(5, Some(20))), Verdict::Together);
+        assert_eq!(decide(true, lately(5, Some(20))), Verdict::Together);
     }
 }
