@@ -131,11 +131,11 @@ impl Run {
     }
 
     /// Whether the task run at a position means something now; an element of an earlier, longer list
-    /// does not.
+    /// does not, nor does a task that the version lacks.
     pub fn is_present(&self, position: usize) -> bool {
         self.tasks.get(position).is_some_and(|entry| match &entry.element {
             Some(element) => self.tasks[element.of].elements.is_some_and(|count| element.index < count),
-            None => true,
+            None => !self.definition.gone.contains(&position),
         })
     }
 

@@ -8,6 +8,7 @@
 //! | [`document`] | JSON that is carried and never looked into |
 //! | [`run`] | a run, its task runs and attempts, as plain data |
 //! | [`machine`] | `step`: the one function that decides; pure |
+//! | [`versions`] | a run on another version than it began with; pure |
 //! | `store` | the only SQL of the product (feature `store`) |
 //!
 //! Everything but `store` compiles without sqlx and tokio (`--no-default-features`): the
@@ -22,4 +23,5 @@ pub mod run;
 pub mod schedule;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod versions;
 pub mod words;

@@ -28,13 +28,15 @@ pub struct Definition {
     pub version: i32,
     /// For each task, the tasks that depend on it.
     pub downstream: Vec<Vec<usize>>,
+    /// Places of tasks that a run had under an earlier version; empty where it has had no other.
+    pub gone: BTreeSet<usize>,
 }
 
 impl Definition {
     /// Derives the downstream lists of a version.
     pub fn new(pipeline: Pipeline, version: i32) -> Self {
         let downstream = pipeline.downstream();
-        Self { pipeline, version, downstream }
+        Self { pipeline, version, downstream, gone: BTreeSet::new() }
     }
 }
 

@@ -16,6 +16,7 @@ use trunkline_state::{
         Answer, AwaitedRow, Batch, BudgetRow, Commit, Created, OtherRun, PoolRow, Store, StoreError,
         TurnWants,
     },
+    versions,
     words::RunState,
 };
 use uuid::Uuid;
@@ -333,6 +334,56 @@ async fn a_deploy_is_whole_and_can_be_rolled_back() {
     store.roll_back("user:test", NOW).await.unwrap();
     assert_eq!(store.version("a", None).await.unwrap().version, 1);
     assert_eq!(store.version("b", None).await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn a_run_that_ended_goes_on_with_another_version() {
+    let fixture = Fixture::new("moved").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 2, 4, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 60, "a").await;
+    create(&store, &run, &delta).await;
+    let failed = Event::Failed { attempt: FIRST, failure: Failure::new("failed", "no"), outcome: json!({}) };
+    let delta = machine::step(&mut run, &[failed], NOW);
+    assert_eq!(run.state, RunState::Failed);
+    assert!(save(&store, &run, 1, &delta).await.unwrap());
+
+    // The second task is gone, `new` comes before the first.
+    let mut other = pipeline("p", 2, 4, None);
+    other.tasks.swap(0, 1);
+    other.tasks[0].name = "new".parse().unwrap();
+    (other.tasks[0].depends_on, other.tasks[1].depends_on) = (vec![], vec![0]);
+    let newest = deployed(&store, other).await;
+    let read = store.read_run(run.id).await.unwrap();
+    let params = serde_json::Map::from_iter([("x".to_owned(), json!(1))]);
+    let moved = versions::moved(read, &newest, params).unwrap();
+    let taken_up = store.claim_one(run.id).await.unwrap().unwrap();
+    assert!(store.move_run(&moved, "by user:test", "user:test", NOW).await.unwrap());
+    assert!(!store.move_run(&moved, "by user:test", "user:test", NOW).await.unwrap(), "only once");
+    let mut stale = taken_up.run;
+    let clear = Command::Clear { tasks: vec![0], generation: None, reason: None };
+    let delta = machine::ask(&mut stale, "user:test", &clear, NOW).unwrap();
+    assert!(
+        !save(&store, &stale, taken_up.fence, &delta).await.unwrap(),
+        "it was taken up as it stood before"
+    );
+
+    let owned = store.claim_one(run.id).await.unwrap().unwrap();
+    let (mut run, fence) = (owned.run, owned.fence);
+    assert_eq!((run.definition.version, &run.params), (2, &moved.run.params));
+    let tasks: Vec<_> = run.present().map(|task| (task, run.task_name(task).into_owned())).collect();
+    assert_eq!(tasks, [(0, "t0".to_owned()), (2, "new".to_owned())]);
+    assert_eq!(run.packed_states(), b"fku");
+    let clear = Command::Clear { tasks: vec![0, 2], generation: Some(1), reason: None };
+    let delta = machine::ask(&mut run, "user:test", &clear, NOW).unwrap();
+    assert!(save(&store, &run, fence, &delta).await.unwrap());
+    let delta = machine::step(&mut run, &[Event::Admitted], NOW);
+    assert!(delta.effects.contains(&Effect::Prepare { next: run.upcoming(2) }), "{:?}", delta.effects);
+    let history = store.history(run.id, 0, 100).await.unwrap();
+    let told: Vec<&str> =
+        history.iter().flat_map(|row| &row.changes).filter_map(|c| c.reason.as_deref()).collect();
+    assert!(told.contains(&"version 2 does not have it") && told.contains(&"new in version 2"), "{told:?}");
+    assert!(told.contains(&"version 1 → 2 by user:test"), "{told:?}");
 }
 
 #[tokio::test]

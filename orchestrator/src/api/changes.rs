@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use trunkline_state::{
     ids::RunId,
     machine::{Command, Mark},
+    versions::Moved,
 };
 
 use super::{
@@ -19,8 +20,8 @@ use crate::service::{
     Snapshot,
     clear::{self, ClearChoice},
     find,
-    foresee::foresee,
-    mark,
+    foresee::{foresee, foresee_on},
+    mark, newest,
     resolve::{self, Fact},
     token::Scope,
 };
@@ -66,6 +67,9 @@ struct ClearBody {
     /// And everything before.
     #[serde(default)]
     upstream: bool,
+    /// On the version that is current now instead of the one that it began with.
+    #[serde(default)]
+    newest: bool,
     /// Why, for the history.
     #[schemars(length(max = 2_000))]
     reason: Option<String>,
@@ -188,6 +192,20 @@ pub(crate) struct ChangeDone {
     pub(crate) state: String,
     /// Its generation, now.
     pub(crate) generation: u32,
+    /// The version that it is on, now.
+    pub(crate) version: i32,
+    /// The version that it goes on with, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) newest: Option<NewestView>,
+}
+
+/// Another version that a run goes on with.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct NewestView {
+    /// Its number.
+    pub(crate) version: i32,
+    /// What differs, one line each.
+    pub(crate) differences: Vec<String>,
 }
 
 /// Foresees a command, and carries it out unless only that is wanted.
@@ -202,6 +220,35 @@ async fn change(
     if !dry_run {
         api.engine.ask(run, command, actor).await?;
     }
+    done(api, run, changes, dry_run, None).await
+}
+
+/// A clear on another version than the run's.
+async fn change_on(
+    api: &Api,
+    actor: &str,
+    moved: &Moved,
+    command: Command,
+    dry_run: bool,
+) -> Result<ChangeDone, Problem> {
+    let (run, now) = (moved.run.id, api.clock.now());
+    let changes = foresee_on(moved.run.clone(), actor, &command, now)?;
+    let differences = newest::what_differs(&api.store, moved).await?;
+    if !dry_run {
+        newest::go(&api.store, moved, command.reason(), actor, now).await?;
+        api.engine.ask(run, command, actor).await?;
+    }
+    let newest = NewestView { version: moved.run.definition.version, differences };
+    done(api, run, changes, dry_run, Some(newest)).await
+}
+
+async fn done(
+    api: &Api,
+    run: RunId,
+    changes: Vec<String>,
+    dry_run: bool,
+    newest: Option<NewestView>,
+) -> Result<ChangeDone, Problem> {
     let row = api.store.run(run).await?;
     Ok(ChangeDone {
         run: format!("{}@{}", row.pipeline, row.key),
@@ -209,6 +256,8 @@ async fn change(
         changes,
         state: row.state,
         generation: row.generation,
+        version: row.version,
+        newest,
     })
 }
 
@@ -231,9 +280,18 @@ pub(super) fn check_tasks(choice: ClearChoice) -> Result<ClearChoice, Problem> {
 async fn clear_run(call: Call<RunPath, Nothing, ClearBody>) -> Result<ChangeDone, Problem> {
     let (api, body) = (call.api, call.body);
     check_reason(body.reason.as_ref())?;
-    let ClearBody { tasks, failed, downstream, upstream, reason, dry_run } = body;
+    let ClearBody { tasks, failed, downstream, upstream, newest: on_newest, reason, dry_run } = body;
     let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
     let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
+    if on_newest {
+        let newest = newest::newest(&api.store, run.definition.pipeline.name.as_str()).await?;
+        if let Some(moved) = newest::moved(run.clone(), &newest)? {
+            let preview = clear::preview(&moved.run, &newest::with_added(&choice, &moved))?;
+            let generation = Some(moved.run.generation);
+            let command = Command::Clear { tasks: preview.selected, generation, reason };
+            return change_on(&api, &call.actor, &moved, command, dry_run).await;
+        }
+    }
     let preview = clear::preview(&run, &choice)?;
     if preview.cleared.is_empty() {
         return Err(Problem::refused(format!("nothing of {} matches: no task would run again", run.label())));

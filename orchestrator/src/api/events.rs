@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     convert::Infallible,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,7 +24,6 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     ids::RunId,
-    run::Definition,
     store::{FollowPlace, FollowRow, Store, StoreError},
 };
 
@@ -46,8 +45,6 @@ const ROWS_MAX: i64 = 200;
 const BEHIND_MAX: usize = 1_000;
 /// A sign of life for proxies and clients, where nothing happens.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
-/// Versions whose task names are kept.
-const VERSIONS_MAX: usize = 64;
 
 pub(super) fn add(routes: Routes) -> Routes {
     routes.stream(outline(Scope::Read, "/events", "follow", "What happens to all runs"), follow_all).stream(
@@ -88,7 +85,6 @@ pub(super) struct Tail {
     news: broadcast::Sender<Arc<News>>,
     /// Where the reader is; none while nobody listens.
     reading: tokio::sync::Mutex<Option<FollowPlace>>,
-    versions: Mutex<VecDeque<Arc<Definition>>>,
 }
 
 impl Tail {
@@ -99,7 +95,6 @@ impl Tail {
             clients: AtomicUsize::new(0),
             news: broadcast::channel(BEHIND_MAX).0,
             reading: tokio::sync::Mutex::default(),
-            versions: Mutex::default(),
         }
     }
 
@@ -158,43 +153,18 @@ impl Tail {
     /// The events after a place.
     async fn portion(&self, after: FollowPlace) -> Result<Vec<Arc<News>>, StoreError> {
         let rows = self.store.follow(after, ROWS_MAX).await?;
-        let mut news = Vec::with_capacity(rows.len());
-        for row in rows {
-            let names = self.names(&row).await?;
-            news.push(Arc::new(News { place: row.place, data: written(row, &names) }));
-        }
-        Ok(news)
-    }
-
-    /// The names of the task runs that a row tells of. The version knows all but those of elements.
-    async fn names(&self, row: &FollowRow) -> Result<HashMap<usize, String>, StoreError> {
-        let definition = self.definition(row).await?;
-        let tasks = &definition.pipeline.tasks;
-        let concerned: BTreeSet<usize> = row.changes.iter().filter_map(|change| change.task).collect();
-        let (own, elements): (Vec<usize>, Vec<usize>) =
-            concerned.into_iter().partition(|position| *position < tasks.len());
-        let mut names = if elements.is_empty() {
-            HashMap::new()
-        } else {
-            self.store.task_names(row.run, &elements).await?
+        let told = |row: &FollowRow| {
+            let run = row.run;
+            let tasks: Vec<usize> = row.changes.iter().filter_map(|change| change.task).collect();
+            tasks.into_iter().map(move |task| (run, task))
         };
-        names.extend(own.into_iter().map(|position| (position, tasks[position].name.to_string())));
-        Ok(names)
-    }
-
-    async fn definition(&self, row: &FollowRow) -> Result<Arc<Definition>, StoreError> {
-        let is_it = |known: &&Arc<Definition>| {
-            known.version == row.version && known.pipeline.name.as_str() == row.pipeline
-        };
-        let known = self.versions.lock().unwrap_or_else(PoisonError::into_inner).iter().find(is_it).cloned();
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let read = self.store.definition(&row.pipeline, row.version).await?;
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        versions.push_front(Arc::clone(&read));
-        versions.truncate(VERSIONS_MAX);
-        Ok(read)
+        let concerned: BTreeSet<(RunId, usize)> = rows.iter().flat_map(told).collect();
+        let names =
+            if concerned.is_empty() { HashMap::new() } else { self.store.task_names(&concerned).await? };
+        Ok(rows
+            .into_iter()
+            .map(|row| Arc::new(News { place: row.place, data: written(row, &names) }))
+            .collect())
     }
 }
 
@@ -210,7 +180,7 @@ impl Drop for Seat {
     }
 }
 
-fn written(row: FollowRow, names: &HashMap<usize, String>) -> String {
+fn written(row: FollowRow, names: &HashMap<(RunId, usize), String>) -> String {
     let view = EventView {
         id: row.run.to_string(),
         run: format!("{}@{}", row.pipeline, row.key),
@@ -221,7 +191,7 @@ fn written(row: FollowRow, names: &HashMap<usize, String>) -> String {
             .changes
             .iter()
             .map(|change| {
-                let task = change.task.and_then(|position| names.get(&position).cloned());
+                let task = change.task.and_then(|position| names.get(&(row.run, position)).cloned());
                 ChangeView::new(change, task)
             })
             .collect(),

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_state::{
-    machine::Command,
     run::Run,
     store::{RunEntry, StoreError},
 };
@@ -19,8 +18,8 @@ use crate::service::{
     FindError,
     choose::{self, Chosen, RunsWanted},
     clear::{self, ClearChoice},
-    many::{Outcome, ask_all, wishes},
-    mark,
+    many::{Asked, Outcome, Wish, ask_all, wishes},
+    mark, newest,
     token::Scope,
 };
 
@@ -69,6 +68,9 @@ struct ClearManyBody {
     /// And everything before.
     #[serde(default)]
     upstream: bool,
+    /// On the version that is current now instead of the one that each began with.
+    #[serde(default)]
+    newest: bool,
     /// Why, for the history.
     #[schemars(length(max = 2_000))]
     reason: Option<String>,
@@ -123,12 +125,14 @@ pub(crate) struct ManyDone {
 async fn clear_runs(call: Call<Nothing, Nothing, ClearManyBody>) -> Result<ManyDone, Problem> {
     let ClearManyBody { runs, from, to, past, future, state, tasks, failed, downstream, upstream, .. } =
         call.body;
-    let (reason, dry_run) = (call.body.reason, call.body.dry_run);
+    let (newest, reason, dry_run) = (call.body.newest, call.body.reason, call.body.dry_run);
     check_reason(reason.as_ref())?;
     let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
     let wanted = RunsWanted { name: runs, from, to, past, future, state: state.map(Into::into) };
-    let wish = |run: &Run| clear::wish(run, &choice, reason.clone());
-    carry_out(&call.api, &call.actor, &wanted, wish, dry_run).await
+    let chosen = chosen(&call.api, &wanted).await?;
+    let newest = if newest { Some(newest::newest(&call.api.store, &chosen.0).await?) } else { None };
+    let wish = |run: Run| clear::wish(run, newest.as_ref(), &choice, reason.clone());
+    carry_out(&call.api, &call.actor, chosen, wish, dry_run).await
 }
 
 async fn mark_runs(call: Call<Nothing, Nothing, MarkManyBody>) -> Result<ManyDone, Problem> {
@@ -136,17 +140,12 @@ async fn mark_runs(call: Call<Nothing, Nothing, MarkManyBody>) -> Result<ManyDon
     check_reason(reason.as_ref())?;
     let choice = check_tasks(ClearChoice { tasks, ..ClearChoice::default() })?;
     let wanted = RunsWanted { name: runs, from, to, past, future, state: state.map(Into::into) };
-    let wish = |run: &Run| mark::wish(run, &choice, word.into(), reason.clone());
-    carry_out(&call.api, &call.actor, &wanted, wish, dry_run).await
+    let wish = |run: Run| Ok(mark::wish(&run, &choice, word.into(), reason.clone())?.map(Asked::from));
+    carry_out(&call.api, &call.actor, chosen(&call.api, &wanted).await?, wish, dry_run).await
 }
 
-async fn carry_out(
-    api: &Api,
-    actor: &str,
-    wanted: &RunsWanted,
-    wish: impl Fn(&Run) -> Result<Option<(Command, String)>, FindError>,
-    dry_run: bool,
-) -> Result<ManyDone, Problem> {
+/// The runs that are meant, and their pipeline.
+async fn chosen(api: &Api, wanted: &RunsWanted) -> Result<(String, Vec<RunEntry>), Problem> {
     let (pipeline, runs) = match choose::runs(&api.store, wanted).await? {
         Chosen::Many { pipeline, runs } => (pipeline, runs),
         Chosen::One(run) => {
@@ -167,23 +166,34 @@ async fn carry_out(
             runs.len()
         )));
     }
+    Ok((pipeline, runs))
+}
+
+async fn carry_out(
+    api: &Api,
+    actor: &str,
+    (pipeline, runs): (String, Vec<RunEntry>),
+    wish: impl Fn(Run) -> Result<Option<Asked>, FindError>,
+    dry_run: bool,
+) -> Result<ManyDone, Problem> {
     let wishes = wishes(&api.store, &runs, wish).await?;
     if wishes.is_empty() {
         return Err(Problem::refused(format!("nothing matches: no run of {pipeline} would change")));
     }
     let runs = if dry_run {
-        let foreseen = |wish: &crate::service::many::Wish| Outcome {
+        let foreseen = |wish: &Wish| Outcome {
             run: format!("{pipeline}@{}", wish.entry.key),
             state: wish.entry.state.word().to_owned(),
-            effect: wish.effect.clone(),
+            effect: wish.asked.effect.clone(),
             done: false,
-            refused: None,
+            refused: wish.asked.command.as_ref().err().cloned(),
         };
         wishes.iter().map(foreseen).collect()
     } else {
         // In a task of its own: a client that goes away in the middle leaves nothing half done.
-        let (engine, actor) = (api.engine.clone(), actor.to_owned());
-        let asked = async move { ask_all(&engine, &actor, &pipeline, &wishes).await };
+        let (store, engine, actor, now) =
+            (api.store.clone(), api.engine.clone(), actor.to_owned(), api.clock.now());
+        let asked = async move { ask_all(&store, &engine, (&actor, now), &pipeline, &wishes).await };
         match tokio::spawn(asked).await {
             Ok(outcomes) => outcomes?,
             Err(error) => return Err(StoreError::Broken { message: error.to_string() }.into()),

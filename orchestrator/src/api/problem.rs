@@ -8,14 +8,14 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use trunkline_state::store::StoreError;
+use trunkline_state::{machine::Refusal, store::StoreError};
 
 use crate::{
     definition::params::ParamsError,
     engine::{AskError, EngineError, chain},
     service::{
-        FindError, backfill::BackfillError, choose::ChooseError, foresee::ForeseeError, request::WantedError,
-        trigger::TriggerError,
+        FindError, backfill::BackfillError, choose::ChooseError, foresee::ForeseeError, newest::MoveError,
+        request::WantedError, trigger::TriggerError,
     },
 };
 
@@ -210,6 +210,22 @@ impl From<EngineError> for Problem {
             EngineError::Store(error) => error.into(),
             closed @ EngineError::Closed => Self::new(Kind::Unavailable, closed.to_string()),
         }
+    }
+}
+
+impl From<MoveError> for Problem {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::Refused(reason) => Self::refused(reason),
+            MoveError::Find(error) => error.into(),
+            MoveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::refused(refusal.0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `clear`: run tasks of a run again. Shows exactly what will run, asks, then is like `run`.
 
-use trunkline_state::{ids::RunId, machine::Command, run::Run};
+use trunkline_state::{ids::RunId, machine::Command, run::Run, versions::Moved};
 
 use super::{
     carry::{carry, command_engine},
@@ -17,6 +17,7 @@ use crate::service::{
     clear::{ClearChoice, ClearPreview, preview, wish},
     elements::{Named, named},
     many::wishes,
+    newest::{self, MoveError},
 };
 
 /// What `clear` takes.
@@ -26,6 +27,9 @@ pub(crate) struct ClearArgs {
     pub(crate) runs: RunsArgs,
     #[command(flatten)]
     pub(crate) tasks: TasksArgs,
+    /// On the version that is current now, instead of the one that the run began with
+    #[arg(long)]
+    pub(crate) newest: bool,
     #[command(flatten)]
     pub(crate) consent: ConsentArgs,
     /// Do not wait for the run
@@ -43,14 +47,17 @@ pub(crate) async fn clear(cx: &Context, args: &ClearArgs) -> anyhow::Result<Exit
     match choose::runs(&session.store, &args.runs.wanted()).await? {
         Chosen::One(run) => {
             provision_for(cx, &session, run).await?;
-            clear_run(cx, &session, run, &choice, consent, reason.clone()).await
+            clear_run(cx, &session, run, &choice, args.newest, consent, reason.clone()).await
         }
         Chosen::Many { pipeline, runs } => {
             if let Some(first) = runs.first() {
                 provision_for(cx, &session, first.id).await?;
             }
-            let wishes = wishes(&session.store, &runs, |run| wish(run, &choice, reason.clone()));
-            many::carry_out(cx, &session, &pipeline, "Run again:", wishes.await?, consent).await
+            let newest =
+                if args.newest { Some(newest::newest(&session.store, &pipeline).await?) } else { None };
+            let wish = |run| wish(run, newest.as_ref(), &choice, reason.clone());
+            let wishes = wishes(&session.store, &runs, wish).await?;
+            many::carry_out(cx, &session, &pipeline, "Run again:", wishes, consent).await
         }
     }
 }
@@ -66,23 +73,39 @@ async fn provision_for(cx: &Context, session: &Session, run: RunId) -> anyhow::R
     }
 }
 
+/// The run on the newest version; none where it is on it already.
+async fn on_newest(session: &Session, run: RunId) -> Result<Option<Moved>, MoveError> {
+    let run = session.store.read_run(run).await?;
+    let newest = newest::newest(&session.store, run.definition.pipeline.name.as_str()).await?;
+    Ok(newest::moved(run, &newest)?)
+}
+
 /// Shows what a clear would do, asks, does it, carries the run on.
 pub(crate) async fn clear_run(
     cx: &Context,
     session: &Session,
     run: RunId,
     choice: &ClearChoice,
+    newest: bool,
     consent: Consent,
     reason: Option<String>,
 ) -> anyhow::Result<Exit> {
     let snapshot = Snapshot::read(&session.store, run).await?;
     let label = snapshot.label();
-    let model = snapshot.as_run();
-    let preview = preview(&model, choice)?;
+    let moved = if newest { on_newest(session, run).await? } else { None };
+    let (model, choice) = match &moved {
+        Some(moved) => (moved.run.clone(), newest::with_added(choice, moved)),
+        None => (snapshot.as_run(), choice.clone()),
+    };
+    let preview = preview(&model, &choice)?;
     if preview.cleared.is_empty() {
         return refuse(format!("nothing of {label} matches: no task would run again"));
     }
-    show(cx, &snapshot, &model, &preview, consent);
+    let differences = match &moved {
+        Some(moved) => newest::what_differs(&session.store, moved).await?,
+        None => Vec::new(),
+    };
+    show(cx, &snapshot, &model, &preview, &differences, consent);
     if consent == Consent::DryRun {
         return Ok(Exit::Done);
     }
@@ -95,6 +118,12 @@ pub(crate) async fn clear_run(
     let engine = command_engine(cx, session).await?;
     if consent == Consent::GivenDetached {
         engine.handle().leave_runs();
+    }
+    if let Some(moved) = &moved
+        && let Err(error) = newest::go(&session.store, moved, reason.as_deref(), &cx.actor(), cx.now()).await
+    {
+        engine.shutdown().await?;
+        return Err(error.into());
     }
     let generation = Some(snapshot.run.generation);
     let command = Command::Clear { tasks: preview.selected, generation, reason };
@@ -112,18 +141,31 @@ pub(crate) async fn clear_run(
     carry(cx, session, engine, run).await
 }
 
-fn show(cx: &Context, snapshot: &Snapshot, run: &Run, preview: &ClearPreview, consent: Consent) {
+fn show(
+    cx: &Context,
+    snapshot: &Snapshot,
+    run: &Run,
+    preview: &ClearPreview,
+    differences: &[String],
+    consent: Consent,
+) {
+    let (from, to) = (snapshot.run.version, run.definition.version);
     let Named { count, words } = named(run, &preview.cleared);
     let label = snapshot.label();
     if cx.output.json() {
         // What becomes of the run is the answer where anything does.
         if consent == Consent::DryRun {
             let names: Vec<_> = preview.cleared.iter().map(|task| run.task_name(*task)).collect();
-            cx.output.value(&serde_json::json!({ "run": label, "tasks": names }));
+            let mut answer = serde_json::json!({ "run": label, "tasks": names });
+            if from != to {
+                answer["newest"] = serde_json::json!({ "version": to, "differences": differences });
+            }
+            cx.output.value(&answer);
         }
         return;
     }
     cx.output.note(&format!("{}  {}", bold(&label), snapshot.covers()));
+    show_newest(cx, from, to, differences);
     let verb = if count == 1 { "runs" } else { "run" };
     cx.output.data(&format!("{} {verb} again: {words}", counted(count, "task")));
     let kept: Vec<String> = snapshot
@@ -133,5 +175,19 @@ fn show(cx: &Context, snapshot: &Snapshot, run: &Run, preview: &ClearPreview, co
         .collect();
     if !kept.is_empty() {
         cx.output.note(&dim(&format!("kept as they are: {}", kept.join(", "))));
+    }
+}
+
+/// That another version is run, and what differs.
+pub(crate) fn show_newest(cx: &Context, from: i32, to: i32, differences: &[String]) {
+    if from == to {
+        return;
+    }
+    cx.output.data(&format!("goes on with version {to} instead of {from}:"));
+    for line in differences {
+        cx.output.data(&format!("  {line}"));
+    }
+    if differences.is_empty() {
+        cx.output.data("  nothing differs");
     }
 }

@@ -9,7 +9,7 @@ use super::server::ServerError;
 use crate::{
     engine::{AskError, EngineError},
     keeper::KeeperError,
-    service::{FindError, SandboxCallError},
+    service::{FindError, SandboxCallError, newest::MoveError},
 };
 
 /// How a command ended that did what it could.
@@ -66,7 +66,10 @@ fn is_unreachable(cause: &(dyn std::error::Error + 'static)) -> bool {
         (_, _, Some(AskError::Store(store)), _) => Some(store),
         (.., Some(FindError::Store(store))) => Some(store),
         (_, _, Some(AskError::Unanswered), _) => return true,
-        _ => None,
+        _ => match cause.downcast_ref::<MoveError>() {
+            Some(MoveError::Store(store) | MoveError::Find(FindError::Store(store))) => Some(store),
+            _ => None,
+        },
     };
     store.is_some_and(StoreError::is_unreachable)
         || cause.is::<KeeperError>()

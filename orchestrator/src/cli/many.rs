@@ -48,7 +48,7 @@ pub(crate) async fn carry_out(
         let planned = wishes.iter().map(|wish| Planned {
             run: format!("{pipeline}@{}", wish.entry.key),
             state: wish.entry.state,
-            effect: &wish.effect,
+            effect: &wish.asked.effect,
         });
         cx.output.value(&planned.collect::<Vec<_>>());
     }
@@ -66,7 +66,8 @@ pub(crate) async fn carry_out(
     if detached {
         engine.handle().leave_runs();
     }
-    let asked = ask_all(&engine.handle(), &cx.actor(), pipeline, &wishes).await;
+    let by = cx.actor();
+    let asked = ask_all(&session.store, &engine.handle(), (&by, cx.now()), pipeline, &wishes).await;
     let outcomes = match asked {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -95,7 +96,7 @@ fn show(cx: &Context, pipeline: &str, wishes: &[Wish]) {
     }
     let rows = wishes.iter().map(|wish| {
         let run = format!("{pipeline}@{}", wish.entry.key);
-        (run, wish.entry.state.word(), wish.effect.as_str())
+        (run, wish.entry.state.word(), wish.asked.effect.as_str())
     });
     show_effects(cx, rows);
 }

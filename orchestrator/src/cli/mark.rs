@@ -15,6 +15,7 @@ use super::{
 use crate::service::{
     choose::{self, Chosen},
     clear::ClearChoice,
+    many::Asked,
     many::wishes,
     mark::{MarkPreview, described, preview, wish},
 };
@@ -50,7 +51,9 @@ pub(crate) async fn mark(cx: &Context, args: &MarkArgs) -> anyhow::Result<Exit> 
         }
         Chosen::Many { pipeline, runs } => {
             let reason = &args.consent.reason;
-            let wishes = wishes(&session.store, &runs, |run| wish(run, &choice, args.mark, reason.clone()));
+            let wishes = wishes(&session.store, &runs, |run| {
+                Ok(wish(&run, &choice, args.mark, reason.clone())?.map(Asked::from))
+            });
             let verb = format!("Mark as {}:", args.mark.word());
             many::carry_out(cx, &session, &pipeline, &verb, wishes.await?, consent).await
         }

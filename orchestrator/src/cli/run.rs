@@ -82,7 +82,7 @@ async fn again(
     let label = &wanted.label;
     if !args.tasks.is_empty() {
         let choice = ClearChoice { tasks: args.tasks.clone(), ..ClearChoice::default() };
-        return clear::clear_run(cx, session, run, &choice, Consent::Given, None).await;
+        return clear::clear_run(cx, session, run, &choice, false, Consent::Given, None).await;
     }
     let snapshot = Snapshot::read(&session.store, run).await?;
     if snapshot.ended() {

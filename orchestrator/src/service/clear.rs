@@ -1,16 +1,18 @@
 //! What a clear would run again, before anybody says yes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use trunkline_state::{
-    machine::{Command, clear_set},
-    run::Run,
+    machine::{Command, Refusal, clear_set},
+    run::{Definition, Run},
     words::{RunState, TaskState},
 };
 
 use super::{
     elements::{Named, named},
     find::{FindError, task},
+    many::Asked,
+    newest::{moved, with_added},
 };
 
 /// Which tasks of a run a person means. Nothing chosen means every task.
@@ -42,8 +44,37 @@ pub fn preview(run: &Run, choice: &ClearChoice) -> Result<ClearPreview, FindErro
     Ok(ClearPreview { selected, cleared })
 }
 
-/// What clearing one of many runs means. Runs that have not started have nothing to clear.
+/// What clearing one of many runs means, on the newest version where that is wanted. Runs that have not
+/// started have nothing to clear.
 pub fn wish(
+    run: Run,
+    newest: Option<&Arc<Definition>>,
+    choice: &ClearChoice,
+    reason: Option<String>,
+) -> Result<Option<Asked>, FindError> {
+    let Some(newest) = newest.filter(|newest| newest.version != run.definition.version) else {
+        return Ok(wish_on(&run, choice, reason)?.map(Asked::from));
+    };
+    if preview(&run, choice)?.cleared.is_empty() || run.state == RunState::Queued {
+        return Ok(None);
+    }
+    let moved = match moved(run, newest) {
+        Ok(Some(moved)) => moved,
+        Ok(None) => return Ok(None),
+        Err(Refusal(reason)) => {
+            return Ok(Some(Asked { effect: reason.clone(), command: Err(reason), moved: None }));
+        }
+    };
+    let wish = wish_on(&moved.run, &with_added(choice, &moved), reason)?;
+    Ok(wish.map(|(command, effect)| {
+        let (from, to) = (moved.before.definition.version, newest.version);
+        let effect = format!("version {from} → {to}; {effect}");
+        Asked { command: Ok(command), effect, moved: Some(Box::new(moved)) }
+    }))
+}
+
+/// What clearing a run means on the version that it is on.
+fn wish_on(
     run: &Run,
     choice: &ClearChoice,
     reason: Option<String>,

@@ -105,7 +105,7 @@ async fn live_runs(store: &Store) -> Result<Vec<RunRow>, StoreError> {
 }
 
 /// A pipeline as a tree in which tasks go by name, so that a new task is one difference.
-fn comparable(pipeline: &Pipeline) -> Value {
+pub(super) fn comparable(pipeline: &Pipeline) -> Value {
     let mut tree = serde_json::to_value(pipeline).unwrap_or_default();
     let Some(tasks) = tree.get_mut("tasks").and_then(Value::as_array_mut).map(std::mem::take) else {
         return tree;

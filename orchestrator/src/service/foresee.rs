@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use trunkline_state::{
     ids::RunId,
     machine::{self, Command},
+    run::Run,
     store::{Store, StoreError},
 };
 
@@ -29,7 +30,16 @@ pub async fn foresee(
     command: &Command,
     now: Timestamp,
 ) -> Result<Vec<String>, ForeseeError> {
-    let mut copy = store.read_run(run).await?;
+    foresee_on(store.read_run(run).await?, actor, command, now)
+}
+
+/// The same of a run in hand.
+pub fn foresee_on(
+    mut copy: Run,
+    actor: &str,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Vec<String>, ForeseeError> {
     let delta = machine::ask(&mut copy, actor, command, now)
         .map_err(|refusal| ForeseeError::Refused(refusal.to_string()))?;
     let mut lines: Vec<String> = delta

@@ -1,8 +1,9 @@
 //! One command for many runs of a pipeline: what would happen to each, then each is asked; what is
 //! refused is named, and the rest goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_state::{
@@ -10,9 +11,10 @@ use trunkline_state::{
     machine::Command,
     run::Run,
     store::{RunEntry, Store, StoreError},
+    versions::Moved,
 };
 
-use super::find::FindError;
+use super::{find::FindError, newest};
 use crate::engine::{AskError, EngineHandle};
 
 /// Runs that are read at a time: some thousand rows, in four statements.
@@ -20,13 +22,28 @@ pub const RUNS_READ_MAX: usize = 1_000;
 
 /// What is asked of one run.
 #[derive(Clone, Debug)]
+pub struct Asked {
+    /// What it is asked, or why it is not.
+    pub command: Result<Command, String>,
+    /// What would happen, for people.
+    pub effect: String,
+    /// The version that it goes on with before it is asked.
+    pub moved: Option<Box<Moved>>,
+}
+
+impl From<(Command, String)> for Asked {
+    fn from((command, effect): (Command, String)) -> Self {
+        Self { command: Ok(command), effect, moved: None }
+    }
+}
+
+/// A run, and what is asked of it.
+#[derive(Clone, Debug)]
 pub struct Wish {
     /// The run.
     pub entry: RunEntry,
-    /// What it is asked.
-    pub command: Command,
-    /// What would happen, for people.
-    pub effect: String,
+    /// What.
+    pub asked: Asked,
 }
 
 /// What became of it.
@@ -48,17 +65,17 @@ pub struct Outcome {
 pub async fn wishes(
     store: &Store,
     runs: &[RunEntry],
-    wish: impl Fn(&Run) -> Result<Option<(Command, String)>, FindError>,
+    wish: impl Fn(Run) -> Result<Option<Asked>, FindError>,
 ) -> Result<Vec<Wish>, FindError> {
     let mut wishes = Vec::new();
     for portion in runs.chunks(RUNS_READ_MAX) {
         let ids: Vec<RunId> = portion.iter().map(|entry| entry.id).collect();
-        let read: BTreeMap<RunId, Run> =
+        let mut read: BTreeMap<RunId, Run> =
             store.read_runs(&ids).await?.into_iter().map(|run| (run.id, run)).collect();
         for entry in portion {
-            let Some(run) = read.get(&entry.id) else { continue };
-            if let Some((command, effect)) = wish(run)? {
-                wishes.push(Wish { entry: entry.clone(), command, effect });
+            let Some(run) = read.remove(&entry.id) else { continue };
+            if let Some(asked) = wish(run)? {
+                wishes.push(Wish { entry: entry.clone(), asked });
             }
         }
     }
@@ -67,16 +84,38 @@ pub async fn wishes(
 
 /// Asks each run; in the order of the wishes, so that what is told of the first run stands first.
 pub async fn ask_all(
+    store: &Store,
     handle: &EngineHandle,
-    actor: &str,
+    (actor, now): (&str, Timestamp),
     pipeline: &str,
     wishes: &[Wish],
 ) -> Result<Vec<Outcome>, AskError> {
-    let commands: Vec<(RunId, Command)> =
-        wishes.iter().map(|wish| (wish.entry.id, wish.command.clone())).collect();
-    let answers = handle.ask_many(&commands, actor).await?;
-    let outcome = |(wish, answer): (&Wish, Result<(), AskError>)| {
+    let mut refusals: HashMap<RunId, String> = HashMap::new();
+    let mut commands: Vec<(RunId, Command)> = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        let (run, Asked { command, moved, .. }) = (wish.entry.id, &wish.asked);
+        match command {
+            Ok(command) => {
+                if let Some(moved) = moved
+                    && let Err(error) = newest::go(store, moved, command.reason(), actor, now).await
+                {
+                    refusals.insert(run, error.to_string());
+                    continue;
+                }
+                commands.push((run, command.clone()));
+            }
+            Err(reason) => {
+                refusals.insert(run, reason.clone());
+            }
+        }
+    }
+    let mut answers = handle.ask_many(&commands, actor).await?.into_iter();
+    let outcome = |wish: &Wish| {
         let run = format!("{pipeline}@{}", wish.entry.key);
+        let answer = match refusals.remove(&wish.entry.id) {
+            Some(reason) => Err(AskError::Refused(reason)),
+            None => answers.next().unwrap_or(Err(AskError::Unanswered)),
+        };
         let refused = match answer {
             Ok(()) => None,
             Err(AskError::Refused(reason)) => Some(reason),
@@ -88,10 +127,10 @@ pub async fn ask_all(
         Ok(Outcome {
             run,
             state: wish.entry.state.word().to_owned(),
-            effect: wish.effect.clone(),
+            effect: wish.asked.effect.clone(),
             done: refused.is_none(),
             refused,
         })
     };
-    wishes.iter().zip(answers).map(outcome).collect()
+    wishes.iter().map(outcome).collect()
 }

@@ -8,6 +8,7 @@
 //! | `choose.rs` | one run, or many of a pipeline by date and state |
 //! | `backfill.rs` | which dates a backfill runs |
 //! | `clear.rs`, `mark.rs` | what a clear would run again, what a mark would change |
+//! | `newest.rs` | a run on the newest version instead of its own |
 //! | `many.rs` | one command for many runs |
 //! | `foresee.rs` | what a command would change, without doing it |
 //! | `trigger.rs` | a run of what is deployed, asked for once however often it is sent |
@@ -38,6 +39,7 @@ pub mod foresee;
 pub mod ledger;
 pub mod many;
 pub mod mark;
+pub mod newest;
 pub mod plan;
 pub mod provision;
 pub mod request;

@@ -37,13 +37,13 @@ impl Snapshot {
     /// Reads everything.
     pub async fn read(store: &Store, id: RunId) -> Result<Self, StoreError> {
         let run = store.run(id).await?;
-        let definition = store.definition(&run.pipeline, run.version).await?;
         let usual = store.usual_durations(&run.pipeline, USUAL_SAMPLE).await?;
         let (tasks, attempts) = (store.task_runs(id).await?, store.attempts(id).await?);
+        let definition = definition_of(store, &run, &tasks).await?;
         Ok(Self { run, tasks, attempts, definition, usual: Arc::new(usual.into_iter().collect()) })
     }
 
-    /// Reads what may have changed; the version and the usual durations stay as they are.
+    /// Reads what may have changed; the usual durations stay as they are.
     /// Nothing more than the run is read if nothing was committed since.
     pub async fn refresh(&mut self, store: &Store) -> Result<bool, StoreError> {
         let run = store.run(self.run.id).await?;
@@ -52,6 +52,9 @@ impl Snapshot {
         if changed {
             self.tasks = store.task_runs(self.run.id).await?;
             self.attempts = store.attempts(self.run.id).await?;
+        }
+        if self.run.version != self.definition.version {
+            self.definition = definition_of(store, &self.run, &self.tasks).await?;
         }
         Ok(changed)
     }
@@ -155,6 +158,17 @@ impl Snapshot {
         run.recount();
         run
     }
+}
+
+/// The version that a run runs, laid over its tasks.
+async fn definition_of(
+    store: &Store,
+    run: &RunRow,
+    tasks: &[TaskRow],
+) -> Result<Arc<Definition>, StoreError> {
+    let own = tasks.iter().filter(|row| row.element.is_none());
+    let names: Vec<String> = own.map(|row| row.task.clone()).collect();
+    Ok(store.definition(&run.pipeline, run.version).await?.laid_over(&names))
 }
 
 /// A duration that is never negative, whatever two clocks said.

@@ -34,8 +34,6 @@ pub struct FollowRow {
     pub pipeline: String,
     /// Its key.
     pub key: String,
-    /// The version that it runs.
-    pub version: i32,
     /// When.
     pub at: Timestamp,
     /// Who made it happen.
@@ -91,7 +89,6 @@ impl Store {
                     run: RunId(row.run_id),
                     pipeline: row.pipeline,
                     key: row.run_key,
-                    version: row.version,
                     at: read_option(Some(row.at)).unwrap_or_default(),
                     actor: row.actor,
                     changes: serde_json::from_value(row.changes).unwrap_or_default(),

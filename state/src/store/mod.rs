@@ -14,6 +14,7 @@
 //! | `backfills` | lists of dates that are worked off |
 //! | `late` | deadlines that have passed |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
+//! | `moves` | runs that go on with another version |
 //! | `turns` | pools and pasts: who waits for a turn, whose it is |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
@@ -31,6 +32,7 @@ mod lane;
 mod late;
 mod link;
 mod logs;
+mod moves;
 mod others;
 mod outbox;
 mod own;

@@ -359,15 +359,12 @@ impl Store {
         let heads = self.run_records(&ids).await?;
         let mut loaded = Vec::with_capacity(heads.len());
         for (mut run, has_place) in heads {
-            run.tasks = tasks
-                .remove(&run.id.0)
-                .unwrap_or_default()
-                .into_iter()
-                .map(TaskRecord::into_model)
-                .collect::<Result<_, _>>()?;
-            if run.tasks.iter().filter(|entry| entry.element.is_none()).count()
-                != run.definition.pipeline.tasks.len()
-            {
+            let records = tasks.remove(&run.id.0).unwrap_or_default();
+            let own = records.iter().filter(|record| record.element_of.is_none());
+            let names: Vec<String> = own.map(|record| record.task.clone()).collect();
+            run.definition = run.definition.laid_over(&names);
+            run.tasks = records.into_iter().map(TaskRecord::into_model).collect::<Result<_, _>>()?;
+            if names.len() != run.definition.pipeline.tasks.len() {
                 return Err(StoreError::Broken {
                     message: format!(
                         "{} has {} task runs, its version has {} tasks",
@@ -460,7 +457,7 @@ impl Store {
     async fn task_records(&self, ids: &[Uuid]) -> Result<Vec<TaskRecord>, StoreError> {
         Ok(sqlx::query_as!(
             TaskRecord,
-            r#"select run_id, state, generation, attempts, tries,
+            r#"select run_id, task, state, generation, attempts, tries,
                       retry_at as "retry_at: jiff_sqlx::Timestamp", outputs, warnings, failure,
                       started_at as "started_at: jiff_sqlx::Timestamp", ended_at as "ended_at: jiff_sqlx::Timestamp",
                       element_of, element_index, item, elements

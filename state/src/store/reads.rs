@@ -1,6 +1,9 @@
 //! What people look at. Never decides anything; every list is bounded.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -378,21 +381,26 @@ impl Store {
             .collect())
     }
 
-    /// The names of some task runs of a run, by position.
+    /// The names of some task runs, by run and position.
     pub async fn task_names(
         &self,
-        run: RunId,
-        positions: &[usize],
-    ) -> Result<HashMap<usize, String>, StoreError> {
-        let positions: Vec<i32> = positions.iter().copied().map(position).collect();
+        wanted: &BTreeSet<(RunId, usize)>,
+    ) -> Result<HashMap<(RunId, usize), String>, StoreError> {
+        let (runs, positions): (Vec<Uuid>, Vec<i32>) =
+            wanted.iter().map(|(run, task)| (run.0, position(*task))).unzip();
         let rows = sqlx::query!(
-            "select position, task from task_run where run_id = $1 and position = any($2)",
-            run.0,
+            r#"select t.run_id, t.position, t.task
+                 from unnest($1::uuid[], $2::integer[]) as w (run_id, place)
+                 join task_run t on t.run_id = w.run_id and t.position = w.place"#,
+            &runs,
             &positions
         )
         .fetch_all(&self.link)
         .await?;
-        Ok(rows.into_iter().map(|row| (unsigned(row.position) as usize, row.task)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| ((RunId(row.run_id), unsigned(row.position) as usize), row.task))
+            .collect())
     }
 
     /// The attempts of a run, by position and number.

@@ -70,6 +70,7 @@ pub(super) fn read_element(of: Option<i32>, index: Option<i32>, item: Option<Val
 /// A task run's row, as loading reads it.
 pub(super) struct TaskRecord {
     pub(super) run_id: Uuid,
+    pub(super) task: String,
     pub(super) state: String,
     pub(super) generation: i32,
     pub(super) attempts: i32,

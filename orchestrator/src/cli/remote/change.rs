@@ -8,7 +8,7 @@ use crate::{
     api::answers::{ChangeDone, ManyDone, SwitchView},
     cli::{
         choice::{Consent, RunsArgs, TasksArgs},
-        clear::ClearArgs,
+        clear::{ClearArgs, show_newest},
         context::Context,
         control::{ApproveArgs, CancelArgs, PauseArgs, ResolveArgs, RetryNowArgs, WordArgs},
         exit::{Exit, refuse},
@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn clear(cx: &Context, server: &Server, args: &ClearArgs) -> anyhow::Result<Exit> {
     let consent = args.consent.consent(args.detach)?;
     let mut fields = choice(&args.tasks);
-    fields.push(("reason", json!(args.consent.reason)));
+    fields.extend([("newest", json!(args.newest)), ("reason", json!(args.consent.reason))]);
     if let Some(run) = one(&args.runs) {
         return clear_run(cx, server, &run, &fields, consent).await;
     }
@@ -172,7 +172,12 @@ async fn with_consent(
     match (cx.output.json(), consent) {
         (true, Consent::DryRun) => cx.output.value(&preview),
         (true, _) => {}
-        (false, _) => cx.output.data(&format!("{}\n  {}", bold(&preview.run), preview.changes.join("\n  "))),
+        (false, _) => {
+            if let Some(newest) = &preview.newest {
+                show_newest(cx, preview.version, newest.version, &newest.differences);
+            }
+            cx.output.data(&format!("{}\n  {}", bold(&preview.run), preview.changes.join("\n  ")));
+        }
     }
     let question = format!("Change {} of {}?", counted(preview.changes.len(), "state"), preview.run);
     if consent == Consent::DryRun {
