@@ -101,6 +101,10 @@ pub struct AthenaQueryConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub fetch_rows: Option<u32>,
+    /// With `fetch_rows`: whether more rows than that deserve a warning. `ignore` where only the first are wanted,
+    /// say for a mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_rows: Option<MoreRows>,
     /// The query is a SELECT, and its result takes the place of a table or of some of its partitions. A retry, a
     /// crash, a run that is cleared: the table shows the rows of exactly one complete query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,16 @@ pub struct AthenaQueryConfig {
     /// More of `StartQueryExecution`, in the words of the API; laid over everything above.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub request: Map<String, Value>,
+}
+
+/// What more rows mean than `fetch_rows` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MoreRows {
+    /// The task succeeds with a warning.
+    Warn,
+    /// Nothing.
+    Ignore,
 }
 
 /// A value for a question mark.
@@ -168,6 +182,13 @@ replace:
                 return Err(Failure::new(ErrorClass::Config, message));
             }
             body["fetch_rows"] = json!(rows);
+        }
+        if let Some(more) = config.more_rows {
+            if config.fetch_rows.is_none() {
+                let message = "more_rows: it says what becomes of rows beyond `fetch_rows`, which is missing";
+                return Err(Failure::new(ErrorClass::Config, message));
+            }
+            body["more_rows"] = json!(more);
         }
         if let Some(plan) = plan {
             body["replace"] = json!(plan);
@@ -276,7 +297,7 @@ async fn start(clients: &Clients, request: &Request, signed: Option<SignedAt>) -
 fn handle(request: &Request, id: String) -> Handle {
     let workgroup = request.body["StartQueryExecution"]["WorkGroup"].clone();
     let mut detail = json!({ "workgroup": workgroup });
-    for name in ["fetch_rows", "replace"] {
+    for name in ["fetch_rows", "more_rows", "replace"] {
         if let Some(value) = request.body.get(name) {
             detail[name] = value.clone();
         }

@@ -52,21 +52,15 @@ def by_sql(sandbox, pipeline_folder, sample):
     return sandbox.folder / "root" / "s3" / "cdr-processed", reports
 
 
-@pytest.fixture(scope="module")
-def by_spark(environment, pipeline_folder, sample, tmp_path_factory):
-    """Runs the script under plain PySpark; answers the same."""
-    root = tmp_path_factory.mktemp("spark")
-    shutil.copytree(sample, root / "cdr-raw")
-    for key in (STALE, OTHER):
-        path = root / "cdr-processed" / key
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"old")
+def spark(environment, pipeline_folder, root, dates):
+    """Runs the script under plain PySpark on the buckets below a folder."""
     command = [
         sys.executable,
         str(pathlib.Path(__file__).with_name("spark_days.py")),
         str(pipeline_folder / "jobs" / "cdr_etl.py"),
-        ",".join([*DAYS, EMPTY_DAY, DAYS[0]]),
+        ",".join(dates),
         *("--local_root", str(root), "--raw_bucket", "cdr-raw", "--processed_bucket", "cdr-processed"),
+        *("--additional_bucket", "cdr-additional"),
         *("--database", "cdrs", "--table", "amazon_chime_voice_connector_cdrs"),
         "--trunkline-attempt=an-argument-that-the-script-does-not-know",
     ]
@@ -77,6 +71,18 @@ def by_spark(environment, pipeline_folder, sample, tmp_path_factory):
         command, env=environment | zone | loopback | java_home(), capture_output=True, text=True, cwd=root
     )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def by_spark(environment, pipeline_folder, sample, tmp_path_factory):
+    """Runs the script for each date; answers the same."""
+    root = tmp_path_factory.mktemp("spark")
+    shutil.copytree(sample, root / "cdr-raw")
+    for key in (STALE, OTHER):
+        path = root / "cdr-processed" / key
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"old")
+    spark(environment, pipeline_folder, root, [*DAYS, EMPTY_DAY, DAYS[0]])
     processed = root / "cdr-processed"
     reports = {
         date: json.loads((processed / f"_reports/daily_cdr_etl/{date}.json").read_text())
@@ -163,3 +169,37 @@ def test_the_sample_has_the_quirks(sample):
     assert any("@" in row["callid"] for row in rows.values())
     assert any(row["duration"] == 0 for row in rows.values())
     assert os.path.basename(min(bodies)).count(".") == 3  # no file extension
+
+
+def test_a_full_run_is_every_date_of_both_buckets(environment, pipeline_folder, sample, tmp_path):
+    """The same of full_crawl's SQL shows test_full_and_report.py."""
+    shutil.copytree(sample, tmp_path / "cdr-raw")
+    wanted, corrupt = {}, []
+    for date in DAYS:
+        rows, bad = expected(objects_of_folder(sample), date)
+        wanted[date], corrupt = rows, corrupt + bad
+    # Of the second bucket one call is known, and one is new, a month earlier.
+    known = next(path for path in (tmp_path / "cdr-raw").rglob("*") if path.name.split("_", 1)[-1] in wanted[DAYS[0]])
+    text = known.read_text()
+    old = json.loads(text) | {"TransactionId": "old", "StartTimeEpochSeconds": 1790812800, "EndTimeEpochSeconds": 1790812860}
+    base = known.relative_to(tmp_path / "cdr-raw").parents[3]
+    for place, body in ((known.relative_to(tmp_path / "cdr-raw"), text.replace("Completed", "Older")),
+                        (base / "2026/10/01/00.00.00.000_old", json.dumps(old))):
+        path = tmp_path / "cdr-additional" / place
+        path.parent.mkdir(parents=True)
+        path.write_text(body)
+    wanted["2026-10-01"], _ = expected(objects_of_folder(tmp_path / "cdr-additional"), "2026-10-01")
+    for key in (STALE, OTHER):
+        path = tmp_path / "cdr-processed" / key
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"old")
+    spark(environment, pipeline_folder, tmp_path, ["full", "full"])
+    processed = tmp_path / "cdr-processed"
+    assert len(wanted["2026-10-01"]) == 1
+    for date, rows in wanted.items():
+        assert rows_of(processed / "processed_cdrs", date)[0] == rows, date
+    assert not (processed / STALE).exists() and not (processed / OTHER).exists()
+    outputs = json.loads((processed / "_reports/full_crawl/twin.json").read_text())["outputs"]
+    rows = sum(map(len, wanted.values()))
+    assert (outputs["rows"], outputs["input_rows"], outputs["quarantined"]) == (rows, rows + 1, len(corrupt))
+    assert all((processed / "quarantine/full" / key).exists() for key in corrupt)

@@ -130,7 +130,8 @@ impl Upstreams<'_> {
         reference: &TaskReference,
     ) -> Option<usize> {
         let found = self.position(&reference.task);
-        if found.is_none() && !self.lost.contains(&reference.task) {
+        // A file whose tasks cannot be read says that once, not for each template.
+        if found.is_none() && !self.tasks.is_empty() && !self.lost.contains(&reference.task) {
             let names: Vec<&str> = self.tasks.iter().map(|task| task.name.as_str()).collect();
             let help = did_you_mean(&reference.task, names, "the tasks are");
             let message = format!("there is no task `{}`", shorten(&reference.task));

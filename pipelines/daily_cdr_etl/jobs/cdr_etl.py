@@ -1,18 +1,20 @@
-"""One day of call detail records, from the service's JSON to partitioned Parquet.
+"""One day of call detail records, or all of them, from the service's JSON to partitioned Parquet.
 
-The Glue job of the pipeline daily_cdr_etl. Its twin for the sandbox is sql/cdr_etl.sql;
-tests/python/test_twin.py runs both and compares rows and schema. Change both.
+The Glue job of the pipelines daily_cdr_etl and full_crawl. Its twins for the sandbox are their SQL
+scripts; tests/python/test_twin.py runs them and compares rows and schema. Change all.
 
-On AWS it takes the arguments --date, --database, --table, --processed_bucket. Without the
-`awsglue` library it runs under plain PySpark: then --local_root names a folder that holds
-each bucket as a folder, and --raw_bucket the one with the records.
+On AWS it takes the arguments --date, --database, --table, --processed_bucket; instead of --date,
+--full true with --run_key and --additional_database. Without the `awsglue` library it runs under
+plain PySpark: then --local_root names a folder that holds each bucket as a folder, and --raw_bucket
+and --additional_bucket those with the records.
 
-A run owns its date and nothing else: running it again replaces the date's partitions, also
-when fewer hours or connectors remain. A file that does not parse is copied to the
-quarantine, counted and named; a day without files writes nothing and says so.
+A run of a date owns that date and nothing else: running it again replaces the date's partitions, also
+when fewer hours or connectors remain; a full run owns the table. A file that does not parse is copied
+to the quarantine, counted and named; a day without files writes nothing and says so.
 """
 
 import argparse
+import glob
 import json
 import os
 import re
@@ -128,22 +130,24 @@ def folder_of(path):
 
 
 class S3:
-    """Buckets on AWS; the date's folders come from the catalog."""
+    """Buckets on AWS; the folders of a date, or all, come from the catalog."""
 
-    def __init__(self, database, table):
+    def __init__(self, table):
         import boto3
 
         self.s3 = boto3.client("s3")
         self.glue = boto3.client("glue")
-        self.database, self.table = database, table
+        self.table = table
 
-    def partitions(self, date):
+    def partitions(self, database, date):
         """Push-down: the catalog is asked for the date's partitions, nothing else is read."""
-        year, month, day = date.split("-")
+        matching = {}
+        if date is not None:
+            year, month, day = date.split("-")
+            wanted = f"partition_2 = '{year}' AND partition_3 = '{month}' AND partition_4 = '{day}'"
+            matching = {"Expression": wanted}
         pages = self.glue.get_paginator("get_partitions").paginate(
-            DatabaseName=self.database,
-            TableName=self.table,
-            Expression=f"partition_2 = '{year}' AND partition_3 = '{month}' AND partition_4 = '{day}'",
+            DatabaseName=database, TableName=self.table, **matching
         )
         try:
             found = [partition for page in pages for partition in page["Partitions"]]
@@ -184,23 +188,18 @@ class S3:
 
 
 class Folders:
-    """Buckets as folders of this machine; the date's folders are looked up directly."""
+    """Buckets as folders of this machine, by the database that would know them; looked up directly."""
 
-    def __init__(self, root, raw_bucket):
-        self.root, self.raw_bucket = os.path.abspath(root), raw_bucket
+    def __init__(self, root, buckets):
+        self.root, self.buckets = os.path.abspath(root), buckets
 
-    def partitions(self, date):
-        base = os.path.join(self.root, self.raw_bucket, PREFIX)
-        if not os.path.isdir(base):
+    def partitions(self, database, date):
+        base = os.path.join(self.root, self.buckets[database] or "", PREFIX)
+        if not self.buckets[database] or not os.path.isdir(base):
             return None
-        found = {}
-        for kind in sorted(os.listdir(base)):
-            for connector in sorted(os.listdir(os.path.join(base, kind))):
-                values = [kind, connector, *date.split("-")]
-                location = os.path.join(base, *values)
-                if os.path.isdir(location):
-                    found[location] = values
-        return found
+        day = "*/*/*" if date is None else date.replace("-", "/")
+        places = sorted(glob.glob(f"{glob.escape(base)}/*/*/{day}"))
+        return {place: place.split(os.sep)[-5:] for place in places if os.path.isdir(place)}
 
     def uri(self, bucket, key):
         return os.path.join(self.root, bucket, key)
@@ -229,8 +228,8 @@ class Folders:
             file.write(body)
 
 
-def read_day(spark, partitions):
-    """Every file of the date's folders, parsed. Folders are listed now, so a file that came
+def read_folders(spark, partitions):
+    """Every file of the folders, parsed. Folders are listed now, so a file that came
     after the crawl is read too."""
     files = spark.read.format("binaryFile").load(list(partitions)).where("length > 0")
     by_folder = {folder_of(location + "/"): values for location, values in partitions.items()}
@@ -265,9 +264,17 @@ def folder(row):
     return "/".join(f"{name}={value}" for name, value in zip(PARTITIONED_BY, values)) + "/"
 
 
-def replace_day(storage, bucket, date, calls):
-    """Replaces the date's partitions by `calls`; answers their number. First the partitions
-    that remain, each as a whole, then away with those that have no more rows: a crash in
+def folders_below(storage, bucket, prefix, levels):
+    """The folders that lie so many levels below a prefix."""
+    if levels == 0:
+        return [prefix]
+    found = storage.folders(bucket, prefix)
+    return [place for folder in found for place in folders_below(storage, bucket, folder, levels - 1)]
+
+
+def replace(storage, bucket, date, calls):
+    """Replaces the date's partitions, or all of them, by `calls`; answers their number. First the
+    partitions that remain, each as a whole, then away with those that have no more rows: a crash in
     between leaves no hour empty that has calls, and the next run finishes the work."""
     written = set()
     if calls is not None:
@@ -279,53 +286,79 @@ def replace_day(storage, bucket, date, calls):
             .partitionBy(*PARTITIONED_BY)
             .parquet(storage.uri(bucket, TARGET))
         )
-    year, month, day = date.split("-")
-    for connector in storage.folders(bucket, TARGET):
-        for hour in storage.folders(bucket, f"{connector}year={year}/month={month}/day={day}/"):
-            if hour[len(TARGET) :] not in written:
-                storage.remove(bucket, hour)
+    if date is None:
+        hours = folders_below(storage, bucket, TARGET, len(PARTITIONED_BY))
+    else:
+        year, month, day = date.split("-")
+        days = [f"{connector}year={year}/month={month}/day={day}/" for connector in storage.folders(bucket, TARGET)]
+        hours = [hour for day in days for hour in storage.folders(bucket, day)]
+    for hour in hours:
+        if hour[len(TARGET) :] not in written:
+            storage.remove(bucket, hour)
     return len(written)
+
+
+def read(spark, storage, database, arguments, date, warnings):
+    """What a database knows of the date, or of all dates, parsed; None where there is nothing."""
+    table = f"{database}.{arguments['table']}"
+    partitions = storage.partitions(database, date)
+    if partitions is None:
+        warnings.append(f"table {table} is not in the catalog; read as empty")
+    partitions = {place: values for place, values in (partitions or {}).items() if storage.has_files(place)}
+    if not partitions:
+        warnings.append(f"no input objects: {table} has no partition or object that matches")
+        return None
+    return read_folders(spark, partitions)
+
+
+def together(raw, additional):
+    """The calls of both buckets; one that both have counts once, as the raw one has it."""
+    if raw is None or additional is None:
+        return additional if raw is None else raw
+    return raw.unionByName(additional.join(raw.select("transactionid"), "transactionid", "left_anti"))
 
 
 def run(spark, storage, arguments):
     """The whole job; answers the report."""
-    date, bucket = arguments["date"], arguments["processed_bucket"]
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
+    bucket, full = arguments["processed_bucket"], arguments.get("full") == "true"
+    date = None if full else arguments["date"]
+    if not full and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
         raise ValueError(f"--date must look like 2026-11-19, not {date!r}")
-    table = f"{arguments['database']}.{arguments['table']}"
     outputs = dict.fromkeys(("rows", "files", "partitions", "quarantined", "input_files", "input_rows"), 0)
-    warnings = []
-    partitions = storage.partitions(date)
-    if partitions is None:
-        warnings.append(f"table {table} is not in the catalog; read as empty")
-    partitions = {place: values for place, values in (partitions or {}).items() if storage.has_files(place)}
-    calls = None
-    if partitions:
-        parsed = read_day(spark, partitions)
-        for corrupt in parsed.where("reason is not null").select("uri", "reason").sort("uri").collect():
-            uri = storage.copy(corrupt.uri, bucket, f"quarantine/{date}/")
-            warnings.append(f"quarantined {uri}: {corrupt.reason}")
-        outputs["quarantined"] = len(warnings)
-        outputs["input_files"] = parsed.count()
-        calls = converted(parsed)
-        outputs["rows"] = outputs["input_rows"] = calls.count()
-    else:
-        warnings.append(f"no input objects: {table} has no partition or object that matches")
+    warnings, found = [], []
+    for database in [arguments["database"], *([arguments["additional_database"]] if full else [])]:
+        parsed = read(spark, storage, database, arguments, date, warnings)
+        if parsed is None:
+            found.append(None)
+            continue
+        corrupt = parsed.where("reason is not null").select("uri", "reason").sort("uri").collect()
+        for file in corrupt:
+            uri = storage.copy(file.uri, bucket, f"quarantine/{date or 'full'}/")
+            warnings.append(f"quarantined {uri}: {file.reason}")
+        outputs["quarantined"] += len(corrupt)
+        outputs["input_files"] += parsed.count()
+        found.append(converted(parsed))
+        outputs["input_rows"] += found[-1].count()
+    calls = together(found[0], found[1] if full else None)
+    outputs["rows"] = 0 if calls is None else calls.count()
     if not outputs["rows"]:
         warnings.append(f"no rows to write to s3://{bucket}/{TARGET}")
         calls = None
-    outputs["partitions"] = outputs["files"] = replace_day(storage, bucket, date, calls)
+    outputs["partitions"] = outputs["files"] = replace(storage, bucket, date, calls)
     if len(warnings) > WARNINGS_MAX:
         more = len(warnings) - WARNINGS_MAX
         warnings = [*warnings[:WARNINGS_MAX], f"… and {more} more"]
     report = {"outputs": outputs, "warnings": warnings}
     body = json.dumps(report, ensure_ascii=False).encode()
-    storage.write(bucket, f"_reports/daily_cdr_etl/{date}.json", body)
+    place = f"full_crawl/{arguments['run_key']}" if full else f"daily_cdr_etl/{date}"
+    storage.write(bucket, f"_reports/{place}.json", body)
     return report
 
 
 def main():
-    names = ["date", "database", "table", "processed_bucket"]
+    full = "--full" in sys.argv
+    names = ["full", "run_key", "additional_database"] if full else ["date"]
+    names += ["database", "table", "processed_bucket"]
     try:
         from awsglue.context import GlueContext
         from awsglue.job import Job
@@ -335,6 +368,7 @@ def main():
         parser = argparse.ArgumentParser(description="The daily CDR conversion under plain PySpark.")
         for name in [*names, "raw_bucket", "local_root"]:
             parser.add_argument(f"--{name}", required=True)
+        parser.add_argument("--additional_bucket")
         arguments = vars(parser.parse_known_args()[0])
         spark = (
             SparkSession.builder.appName("cdr_etl")
@@ -343,13 +377,16 @@ def main():
             .config("spark.sql.shuffle.partitions", "4")
             .getOrCreate()
         )
-        storage, job = Folders(arguments["local_root"], arguments["raw_bucket"]), None
+        buckets = {arguments["database"]: arguments["raw_bucket"]}
+        if full:
+            buckets[arguments["additional_database"]] = arguments["additional_bucket"]
+        storage, job = Folders(arguments["local_root"], buckets), None
     else:
         arguments = getResolvedOptions(sys.argv, ["JOB_NAME", *names])
         context = GlueContext(SparkContext.getOrCreate())
         spark, job = context.spark_session, Job(context)
         job.init(arguments["JOB_NAME"], arguments)
-        storage = S3(arguments["database"], arguments["table"])
+        storage = S3(arguments["table"])
     # The hour of a call is UTC, whatever zone the cluster is in.
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     report = run(spark, storage, arguments)

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Deserialize as _;
 
-use super::{BATCH_MAX, leftovers, replace::Plan, repoint, rows};
+use super::{BATCH_MAX, MoreRows, leftovers, replace::Plan, repoint, rows};
 use crate::{
     aws::error::Trouble,
     clients::{Clients, Purpose},
@@ -54,7 +54,8 @@ async fn finish(clients: &Clients, handle: &Handle, status: Status, now: Timesta
             repoint::step(clients, handle, &plan, outcome, now).await
         }
         (Status::Succeeded(mut outcome), None, Some(limit)) => {
-            match rows::fetch(clients, &handle.connection, &handle.id, limit, &mut outcome).await {
+            let more = MoreRows::deserialize(&handle.detail["more_rows"]).unwrap_or(MoreRows::Warn);
+            match rows::fetch(clients, handle, limit, more, &mut outcome).await {
                 Ok(()) => Status::Succeeded(outcome),
                 Err(status) => status,
             }

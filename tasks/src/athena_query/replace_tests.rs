@@ -105,6 +105,7 @@ fn what_cannot_replace_is_refused_before_anything_is_sent() {
             "a value to each of the columns day",
         ),
         (json!({ "query": "SELECT 1", "fetch_rows": 1001 }), "not between 1 and 1000"),
+        (json!({ "query": "SELECT 1", "more_rows": "ignore" }), "beyond `fetch_rows`, which is missing"),
         (json!({ "query": "SELECT ?", "parameters": ["x".repeat(1023)] }), "1025 characters"),
     ] {
         let failure = prepared(settings).unwrap_err();
@@ -286,6 +287,13 @@ async fn rows_become_outputs_up_to_their_limits() {
     let Status::Succeeded(outcome) = fetched(1, pages()).await else { panic!() };
     assert_eq!(outcome.outputs["rows"], json!([{ "a": 1, "b": "x" }]));
     assert_eq!(outcome.warnings, ["the result has more than 1 rows; the output `rows` holds the first 1"]);
+    let wanted = json!({ "query": "SELECT a, b FROM t", "fetch_rows": 1, "more_rows": "ignore" });
+    let double = Double::start(std::iter::once(ended("SUCCEEDED")).chain(pages())).await;
+    let asked = [handle(&prepared(wanted).unwrap(), "q-1".into())];
+    let Status::Succeeded(outcome) = operator().poll(&double.clients, &asked).await.remove(0) else {
+        panic!()
+    };
+    assert_eq!((outcome.outputs["row_count"].clone(), outcome.warnings.len()), (json!(1), 0));
     let long = "x".repeat(65_536);
     let answer = rows_answer(&[["a", "b"], ["1", &long]], None);
     let Status::Failed(failure) = fetched(5, [answer]).await else { panic!() };

@@ -7,8 +7,10 @@ use serde_json::{Map, Value};
 use crate::{
     aws::error::Trouble,
     clients::{Clients, Purpose},
-    operator::{ErrorClass, Failure, Outcome, Status},
+    operator::{ErrorClass, Failure, Handle, Outcome, Status},
 };
+
+use super::MoreRows;
 
 /// The most rows that `fetch_rows` may ask for: what is longer belongs into a table or a bucket.
 pub(super) const FETCH_ROWS_MAX: u32 = 1000;
@@ -22,12 +24,12 @@ const PAGE: usize = 1000;
 /// Adds the first `limit` rows of a result to what the query left.
 pub(super) async fn fetch(
     clients: &Clients,
-    connection: &str,
-    id: &str,
+    handle: &Handle,
     limit: usize,
+    more_rows: MoreRows,
     outcome: &mut Outcome,
 ) -> Result<(), Status> {
-    let athena = clients.athena(connection, Purpose::Read).await.map_err(Status::Unavailable)?;
+    let athena = clients.athena(&handle.connection, Purpose::Read).await.map_err(Status::Unavailable)?;
     let mut rows: Vec<Value> = Vec::new();
     let mut bytes = 0;
     let mut token = None;
@@ -35,7 +37,7 @@ pub(super) async fn fetch(
     loop {
         // One more than asked for, and the header: enough to know whether there are more.
         let wanted = i32::try_from((limit - rows.len() + 2).min(PAGE)).unwrap_or(i32::MAX);
-        let page = athena.get_query_results().query_execution_id(id).max_results(wanted);
+        let page = athena.get_query_results().query_execution_id(&handle.id).max_results(wanted);
         let page = page.set_next_token(token.take()).send().await;
         let page = page.map_err(|error| unreadable(Trouble::from(error)))?;
         let set = page.result_set.unwrap_or_else(|| aws_sdk_athena::types::ResultSet::builder().build());
@@ -60,9 +62,11 @@ pub(super) async fn fetch(
             rows.push(row);
         }
         if more || (rows.len() >= limit && token.is_some()) {
-            outcome.warnings.push(format!(
-                "the result has more than {limit} rows; the output `rows` holds the first {limit}"
-            ));
+            if more_rows == MoreRows::Warn {
+                outcome.warnings.push(format!(
+                    "the result has more than {limit} rows; the output `rows` holds the first {limit}"
+                ));
+            }
             break;
         }
         if token.is_none() {

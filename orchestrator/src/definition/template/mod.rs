@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod dates;
+mod table;
 pub mod vocabulary;
 
 use std::{
@@ -280,6 +281,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_fuel(Some(FUEL));
     environment.set_syntax(syntax());
+    environment.add_filter("table", table::table);
     environment.set_unknown_method_callback(|_, value, method, args| match value.as_str() {
         Some(text) => dates::text_method(text, method, args),
         None => Err(Error::from(ErrorKind::UnknownMethod)),

@@ -74,7 +74,7 @@ pub(super) const FILTERS: [&str; 43] = [
     "trim",
 ];
 /// The remaining ones, kept apart only for the length of a line.
-pub(super) const MORE_FILTERS: [&str; 4] = ["unique", "upper", "zip", "safe"];
+pub(super) const MORE_FILTERS: [&str; 5] = ["unique", "upper", "zip", "safe", "table"];
 /// Tests of the template engine (`x is defined`).
 pub(super) const TESTS: [&str; 33] = [
     "boolean",
