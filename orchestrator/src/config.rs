@@ -31,6 +31,8 @@ pub struct Flags {
 pub struct Config {
     /// The environment, by default `local`.
     pub environment: String,
+    /// The environment, where a flag or a variable named it.
+    pub named_environment: Option<String>,
     /// Where to look for the project, by default the working directory.
     pub project: PathBuf,
     /// Whether the project was named by a person.
@@ -117,6 +119,7 @@ impl Config {
         let store_named = flags.store.is_some();
         let environment = flags.environment.or_else(|| variable("TRUNKLINE_ENV"));
         Ok(Self {
+            named_environment: environment.clone(),
             environment: environment.unwrap_or_else(|| "local".to_owned()),
             project,
             project_named,

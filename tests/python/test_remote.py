@@ -166,7 +166,7 @@ def test_a_server_that_does_not_help_is_told_apart(project, elsewhere):
     nobody = elsewhere.call("runs", code=2, TRUNKLINE_TOKEN="")
     assert "TRUNKLINE_TOKEN" in nobody.stderr
     here = "leave out --server"
-    for words in (["deploy"], ["serve"], ["token", "list"], ["validate"], ["purge", "--dry-run"]):
+    for words in (["serve"], ["token", "list"], ["validate"], ["purge", "--dry-run"]):
         assert here in elsewhere.call(*words, code=2).stderr, words
     away = Elsewhere(project, "http://127.0.0.1:9", "t", elsewhere.folder)
     assert "no server answers at http://127.0.0.1:9" in away.call("runs", code=3).stderr
@@ -177,4 +177,4 @@ def test_a_server_that_does_not_help_is_told_apart(project, elsewhere):
     named = Project(project.binary, shell, project.folder)
     assert "no runs yet" in named.call("runs").stderr
     named.call("validate")
-    assert "unset TRUNKLINE_SERVER" in named.call("deploy", code=2).stderr
+    assert "unset TRUNKLINE_SERVER" in named.call("purge", "--dry-run", code=2).stderr

@@ -8,7 +8,7 @@
 //! | `guard` | the Host header, tokens and scopes |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
-//! | `pipelines`, `runs`, `changes`, `many`, `backfills`, `pools`, `overview` | the operations |
+//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `overview` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server` | the accept loop and its limits |
@@ -17,6 +17,7 @@
 
 mod backfills;
 mod changes;
+mod deployments;
 mod events;
 mod guard;
 mod many;
@@ -52,6 +53,7 @@ pub(crate) mod answers {
     pub(crate) use super::{
         backfills::BackfillMade,
         changes::ChangeDone,
+        deployments::{DEPLOYMENT_BYTES_MAX, DeployDone, RolledBack},
         many::ManyDone,
         overview::StatusView,
         pages::{LIMIT_MAX, Page},
@@ -69,7 +71,7 @@ use self::{
 use crate::{
     clock::{SharedClock, SharedIds},
     engine::EngineHandle,
-    service::token::Token,
+    service::{receive::OwnProject, token::Token},
 };
 
 /// What the API needs.
@@ -85,8 +87,8 @@ pub struct ApiOptions {
     pub clock: SharedClock,
     /// Where ids come from.
     pub ids: SharedIds,
-    /// The environment, for people.
-    pub environment: String,
+    /// The project that what is deployed is resolved with.
+    pub project: OwnProject,
     /// Names under which clients reach this server, beside loopback and addresses.
     pub hosts: Vec<String>,
     /// The token of this project's folder; none where others than this machine can connect.
@@ -100,7 +102,11 @@ struct Api {
     registry: Arc<Registry>,
     clock: SharedClock,
     ids: SharedIds,
+    /// The environment, for people.
     environment: String,
+    project: OwnProject,
+    /// Held by the deployment that is being made.
+    deploying: tokio::sync::Mutex<()>,
     guard: Guard,
     tail: Arc<Tail>,
     http: HttpCounts,
@@ -141,6 +147,7 @@ impl ApiServer {
 fn operations() -> Routes {
     let routes = Routes::new();
     let routes = pipelines::add(routes);
+    let routes = deployments::add(routes);
     let routes = runs::add(routes);
     let routes = changes::add(routes);
     let routes = many::add(routes);
@@ -151,7 +158,7 @@ fn operations() -> Routes {
 }
 
 fn router(options: ApiOptions, ending: CancellationToken) -> Router {
-    let ApiOptions { store, engine, registry, clock, ids, environment, hosts, local_token } = options;
+    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token } = options;
     let mut routes = operations();
     let document = openapi::document(&mut routes);
     let api = Arc::new(Api {
@@ -161,7 +168,9 @@ fn router(options: ApiOptions, ending: CancellationToken) -> Router {
         registry,
         clock,
         ids,
-        environment,
+        environment: project.environment.clone(),
+        project,
+        deploying: tokio::sync::Mutex::new(()),
         guard: Guard { hosts, local: local_token },
         http: HttpCounts::default(),
         document,

@@ -11,11 +11,11 @@ use serde::Serialize;
 use trunkline_state::{machine::Refusal, store::StoreError};
 
 use crate::{
-    definition::params::ParamsError,
+    definition::{Diagnostics, params::ParamsError},
     engine::{AskError, EngineError, chain},
     service::{
         FindError, backfill::BackfillError, choose::ChooseError, foresee::ForeseeError, newest::MoveError,
-        request::WantedError, trigger::TriggerError,
+        request::WantedError, trigger::TriggerError, views::DiagnosticView,
     },
 };
 
@@ -91,6 +91,14 @@ impl Kind {
 pub(super) struct Problem {
     kind: Kind,
     detail: String,
+    mistakes: Option<Box<Mistakes>>,
+}
+
+/// What is wrong with definitions.
+#[derive(Clone, Debug)]
+struct Mistakes {
+    rows: Vec<DiagnosticView>,
+    rendered: String,
 }
 
 /// As it is sent.
@@ -106,11 +114,30 @@ pub(super) struct ProblemView<'a> {
     status: u16,
     /// What is wrong, and what to do about it.
     detail: &'a str,
+    /// Of definitions that are wrong: each mistake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostics: Option<&'a [DiagnosticView]>,
+    /// The same as text, as the commands print it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rendered: Option<&'a str>,
 }
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), mistakes: None }
+    }
+
+    /// Definitions with mistakes, each with its place.
+    pub(super) fn mistakes(found: &Diagnostics) -> Self {
+        let errors = match found.counts() {
+            (1, _) => "1 error".to_owned(),
+            (errors, _) => format!("{errors} errors"),
+        };
+        let detail = format!(
+            "there is {errors} in the definitions, and nothing was deployed; `diagnostics` says where"
+        );
+        let mistakes = Mistakes { rows: DiagnosticView::rows(found), rendered: found.render(false) };
+        Self { mistakes: Some(Box::new(mistakes)), ..Self::invalid(detail) }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -134,6 +161,8 @@ impl IntoResponse for Problem {
             title,
             status: status.as_u16(),
             detail: &self.detail,
+            diagnostics: self.mistakes.as_ref().map(|mistakes| mistakes.rows.as_slice()),
+            rendered: self.mistakes.as_ref().map(|mistakes| mistakes.rendered.as_str()),
         };
         let body = serde_json::to_vec(&view).unwrap_or_default();
         let mut response = Response::new(Body::from(body));

@@ -24,7 +24,7 @@ use crate::service::token::Scope;
 
 /// Where every operation lies.
 pub(super) const PREFIX: &str = "/api/v1";
-/// The longest body: parameters and lists of tasks, never files.
+/// The longest body of most operations: parameters and lists of tasks, never files.
 const BODY_MAX: usize = 256 * 1024;
 /// The type of what is answered.
 pub(super) const JSON: &str = "application/json";
@@ -66,6 +66,15 @@ pub(super) struct Outline {
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     pub(super) scope: Scope,
+    /// The longest body, in bytes.
+    body_max: usize,
+}
+
+impl Outline {
+    /// The same for an operation that takes longer bodies than others.
+    pub(super) const fn with_body(self, body_max: usize) -> Self {
+        Self { body_max, ..self }
+    }
 }
 
 /// An outline in one line.
@@ -75,7 +84,7 @@ pub(super) const fn outline(
     id: &'static str,
     summary: &'static str,
 ) -> Outline {
-    Outline { path, id, summary, scope }
+    Outline { path, id, summary, scope, body_max: BODY_MAX }
 }
 
 /// The operations, while they are collected.
@@ -141,7 +150,7 @@ impl Routes {
                 // Who may not ask is told so before anything of the body is read.
                 let call = read::<P, Nothing, Nothing>(api, outline.scope, parts.clone(), Nothing {}).await?;
                 let Call { api, actor, path, query, last_event, .. } = call;
-                let body = read_body(&parts, body).await?;
+                let body = read_body(&parts, body, outline.body_max).await?;
                 Ok(json(&handler(Call { api, actor, path, query, body, last_event }).await?))
             }
         })
@@ -174,7 +183,7 @@ impl Routes {
     ) {
         let path_shape = P::json_schema(&mut self.incoming);
         let query_shape = Q::json_schema(&mut self.incoming);
-        let Outline { path, id, summary, scope } = outline;
+        let Outline { path, id, summary, scope, .. } = outline;
         self.operations.push(Operation {
             method,
             path,
@@ -236,7 +245,7 @@ fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body) -> Result<B, Problem> {
+async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body, most: usize) -> Result<B, Problem> {
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
     // Also what keeps pages of other sites from sending one: a browser asks first.
@@ -246,11 +255,11 @@ async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body) -> Result<B, 
             "send the body as JSON, with the header `content-type: application/json`",
         ));
     }
-    let limited = http_body_util::Limited::new(body, BODY_MAX);
+    let limited = http_body_util::Limited::new(body, most);
     let bytes: Bytes = match http_body_util::BodyExt::collect(limited).await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(Problem::new(Kind::TooLarge, format!("a body has at most {BODY_MAX} bytes")));
+            return Err(Problem::new(Kind::TooLarge, format!("a body has at most {most} bytes here")));
         }
         Err(error) => {
             return Err(Problem::new(Kind::Malformed, format!("the body did not arrive whole: {error}")));
@@ -258,8 +267,9 @@ async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body) -> Result<B, 
     };
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(Kind::Malformed, format!("the body is no JSON: {error}")))?;
-    if holds_nul(&value) {
-        return Err(Problem::invalid("a text of the body holds a NUL character; leave it out"));
+    if let Some(field) = nul_in("", &value) {
+        let field = field.escape_debug();
+        return Err(Problem::invalid(format!("`{field}` of the body holds a NUL character; leave it out")));
     }
     // Serde takes a list for a record, field by field; nobody means that.
     if !value.is_object() {
@@ -268,12 +278,15 @@ async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body) -> Result<B, 
     serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))
 }
 
-fn holds_nul(value: &Value) -> bool {
+/// The field that holds a NUL, in its name or in what stands there.
+fn nul_in<'a>(field: &'a str, value: &'a Value) -> Option<&'a str> {
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(holds_nul),
-        Value::Object(entries) => entries.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        _ => false,
+        Value::String(text) => text.contains('\0').then_some(field),
+        Value::Array(items) => items.iter().find_map(|item| nul_in(field, item)),
+        Value::Object(entries) => entries.iter().find_map(|(name, value)| {
+            if name.contains('\0') { Some(name.as_str()) } else { nul_in(name, value) }
+        }),
+        _ => None,
     }
 }
 

@@ -1,30 +1,27 @@
 //! `deploy`: the project's pipelines become current in the store, all or none.
 
 use serde_json::json;
-use trunkline_state::{pipeline::Pipeline, store::Deployed};
+use trunkline_state::store::Deployed;
 
 use super::{
-    context::{Context, Session},
+    context::Context,
     exit::Exit,
     output::{bold, dim},
 };
-use crate::{
-    definition::Loaded,
-    service::deploy::{Action, PipelineChange, compare},
-};
+use crate::service::deploy::{Action, PipelineChange, compare, foresee_rollback, put};
 
 /// What `deploy` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DeployArgs {
     /// Make the versions of the deployment before the last one current again
     #[arg(long)]
-    rollback: bool,
+    pub(crate) rollback: bool,
     /// Only show what would change
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Keep pipelines that the project no longer has
     #[arg(long, conflicts_with = "rollback")]
-    keep: bool,
+    pub(crate) keep: bool,
 }
 
 /// Validates, shows the difference and what it means for live runs, deploys.
@@ -35,17 +32,13 @@ pub(crate) async fn deploy(cx: &Context, args: &DeployArgs) -> anyhow::Result<Ex
     let (project, loaded, _) = cx.pipelines()?;
     cx.report(&loaded.diagnostics)?;
     let session = cx.open(&project).await?;
-    let pipelines: Vec<&Pipeline> = loaded.pipelines.iter().map(|entry| &entry.pipeline).collect();
+    let pipelines: Vec<_> = loaded.pipelines.iter().map(|entry| &entry.pipeline).collect();
     let changes = compare(&session.store, &pipelines, !args.keep).await?;
-    if cx.output.json() {
-        cx.output.value(&json!({ "dry_run": args.dry_run, "changes": changes }));
-    } else {
-        show(cx, &changes);
-    }
+    show(cx, &changes, args.dry_run);
     if args.dry_run {
         return Ok(Exit::Done);
     }
-    let deployed = put(cx, &session, &loaded, !args.keep).await?;
+    let deployed = put(&session.store, &loaded, !args.keep, &cx.actor(), cx.now()).await?;
     for entry in &loaded.pipelines {
         session.provision(cx, &project, entry).await?;
     }
@@ -53,28 +46,10 @@ pub(crate) async fn deploy(cx: &Context, args: &DeployArgs) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
-/// Makes every loaded pipeline current.
-pub(crate) async fn put(
-    cx: &Context,
-    session: &Session,
-    loaded: &Loaded,
-    prune: bool,
-) -> anyhow::Result<Vec<Deployed>> {
-    let sources = &loaded.diagnostics.sources;
-    let pipelines = loaded
-        .pipelines
-        .iter()
-        .map(|entry| (entry.pipeline.clone(), sources.get(entry.source).text.to_string()))
-        .collect();
-    let deployed = session.store.deploy(pipelines, prune, &cx.actor(), cx.now()).await?;
-    session.store.hint().await?;
-    Ok(deployed)
-}
-
 async fn roll_back(cx: &Context, dry_run: bool) -> anyhow::Result<Exit> {
     let session = cx.open(&cx.project()?).await?;
     if dry_run {
-        cx.output.note("would make the versions of the deployment before the last one current again");
+        would_roll_back(cx, &foresee_rollback(&session.store).await?);
         return Ok(Exit::Done);
     }
     let deployed = session.store.roll_back(&cx.actor(), cx.now()).await?;
@@ -83,7 +58,17 @@ async fn roll_back(cx: &Context, dry_run: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn show(cx: &Context, changes: &[PipelineChange]) {
+/// The preview of a rollback.
+pub(crate) fn would_roll_back(cx: &Context, changes: &[Deployed]) {
+    cx.output.note("would make the versions of the deployment before the last one current again");
+    say(cx, changes);
+}
+
+/// What a deploy does to each pipeline.
+pub(crate) fn show(cx: &Context, changes: &[PipelineChange], dry_run: bool) {
+    if cx.output.json() {
+        return cx.output.value(&json!({ "dry_run": dry_run, "changes": changes }));
+    }
     for change in changes {
         let word = match change.action {
             Action::Add => "new",

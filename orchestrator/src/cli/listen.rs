@@ -18,8 +18,10 @@ use super::{
 };
 use crate::{
     api::{ApiOptions, ApiServer},
+    config::variable,
     engine::EngineHandle,
-    service::token::Token,
+    project::Project,
+    service::{receive::OwnProject, token::Token},
 };
 
 /// Where it listens where nobody says where.
@@ -74,7 +76,7 @@ pub(crate) async fn take_address(args: &ListenArgs) -> anyhow::Result<Option<Tcp
 /// Begins to serve the API, and says where.
 pub(crate) fn serve_api(
     cx: &Context,
-    session: &Session,
+    (project, session): (&Project, &Session),
     engine: EngineHandle,
     listener: TcpListener,
     args: &ListenArgs,
@@ -88,7 +90,12 @@ pub(crate) fn serve_api(
         registry: std::sync::Arc::clone(&session.registry),
         clock: std::sync::Arc::clone(&cx.clock),
         ids: std::sync::Arc::clone(&cx.ids),
-        environment: cx.config.environment.clone(),
+        project: OwnProject {
+            root: project.root.clone(),
+            environment: project.environment.name.clone(),
+            has_file: project.file.is_some(),
+            lookup: variable,
+        },
         hosts: args.hosts.clone(),
         local_token,
     };

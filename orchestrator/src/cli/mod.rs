@@ -48,7 +48,7 @@ mod why;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use self::{context::Context, exit::Exit, remote::Reach};
 use crate::config::{Config, Flags, NamedServer, variable};
@@ -81,7 +81,7 @@ struct Cli {
         long,
         global = true,
         value_name = "URL",
-        conflicts_with_all = ["store", "env"],
+        conflicts_with = "store",
         help = "Ask this server over its API, with the token in TRUNKLINE_TOKEN [default: TRUNKLINE_SERVER]"
     )]
     server: Option<String>,
@@ -188,10 +188,21 @@ struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
+/// Reads the arguments. A server has one environment; to name it is of use only where something is made for it.
+fn read(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(arguments)?;
+    if cli.server.is_some() && cli.env.is_some() && !matches!(cli.command, Command::Deploy(_)) {
+        let message =
+            "--env cannot be used with --server but for `deploy`: a server has an environment of its own";
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(cli)
+}
+
 /// The program: reads the arguments, does what they say, ends with a code.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors and go to stdout with code 0.
@@ -322,6 +333,15 @@ mod tests {
     #[test]
     fn verify_cli() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_a_deploy_may_say_which_environment_a_server_must_have() {
+        let read = |command| {
+            read(["trunkline", "--server", "u", "--env", "prod", command].map(OsString::from).to_vec())
+        };
+        assert!(read("deploy").is_ok());
+        assert!(read("runs").unwrap_err().to_string().contains("an environment of its own"));
     }
 
     #[test]

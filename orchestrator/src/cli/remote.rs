@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `begin` | `run` |
 //! | `change` | `clear`, `mark`, `cancel` and the other words to a run |
+//! | `deploy` | `deploy` |
 //! | `range` | `backfill`, `backfills` |
 //! | `watch` | a run until it ends, what a task printed |
 
 mod begin;
 mod change;
+mod deploy;
 mod range;
 mod watch;
 
@@ -27,7 +29,7 @@ use crate::{api::answers::StatusView, cli::server::Server, config::NamedServer};
 /// What a command works with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Runs: a server can be asked.
+    /// Runs and what is deployed: a server can be asked.
     Server,
     /// Files and this machine: no server is needed.
     Files,
@@ -55,6 +57,7 @@ impl Reach {
             | Command::Backfill(_)
             | Command::Backfills(_)
             | Command::Pools(_)
+            | Command::Deploy(_)
             | Command::Status => Self::Server,
             Command::Init(_)
             | Command::Demo(_)
@@ -73,7 +76,6 @@ impl Reach {
             | Command::HiddenSandbox(_) => Self::Files,
             Command::Check(_)
             | Command::Subscribe(_)
-            | Command::Deploy(_)
             | Command::Serve(_)
             | Command::Token(_)
             | Command::Stop(_)
@@ -118,6 +120,7 @@ pub(crate) async fn execute(cx: &Context, command: Command) -> anyhow::Result<Ex
         Command::Resume(args) => change::pause(cx, server, &args, "resume").await,
         Command::Backfill(args) => range::backfill(cx, server, &args).await,
         Command::Backfills(args) => range::backfills(cx, server, &args).await,
+        Command::Deploy(args) => deploy::deploy(cx, server, &args).await,
         Command::Pools(args) => pools::pools(cx, &args).await,
         Command::Status => status(cx, server).await,
         _ => refuse_here(named),

@@ -19,8 +19,11 @@ use super::{
     output::bold,
     validate::counted,
 };
-use crate::engine::EngineHandle;
-use crate::project::{PROJECT_FILE, Project};
+use crate::{
+    engine::EngineHandle,
+    project::{PROJECT_FILE, Project},
+    service::deploy::put,
+};
 
 /// How often `--watch` looks at the files: editors write in bursts, people wait for a second.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -74,7 +77,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
     }
     list_schedules(cx, &session).await?;
     let api = match listener {
-        Some(listener) => Some(serve_api(cx, &session, engine.handle(), listener, &args.listen)?),
+        Some(listener) => Some(serve_api(cx, (&project, &session), engine.handle(), listener, &args.listen)?),
         None => None,
     };
     let guard = async {
@@ -208,7 +211,7 @@ async fn redeploy(cx: &Context, session: &Session) -> anyhow::Result<()> {
         cx.output.warn("what is invalid keeps its last good version until it is repaired");
     }
     // A broken file's pipeline is not among the loaded ones, and must not count as removed.
-    let deployed = deploy::put(cx, session, &loaded, !broken).await?;
+    let deployed = put(&session.store, &loaded, !broken, &cx.actor(), cx.now()).await?;
     let changed: Vec<_> = deployed.into_iter().filter(|change| change.before != change.after).collect();
     if !changed.is_empty() {
         deploy::say(cx, &changed);

@@ -44,6 +44,9 @@ pub(crate) enum ServerError {
     /// It refused, in its own words.
     #[error("{0}")]
     Refused(String),
+    /// Definitions that it was sent have mistakes: in the words and pictures of the loader.
+    #[error("the definition is invalid")]
+    Mistakes(String),
     /// Something answers that is no Trunkline.
     #[error("what answers at {url} is not Trunkline's API (HTTP {status}): is it the right address?")]
     Stranger { url: String, status: u16 },
@@ -253,8 +256,9 @@ impl Server {
                 _ => stranger(),
             });
         };
-        Err(match answer.status {
-            503 => self.away(detail.to_owned()),
+        Err(match (answer.status, problem["rendered"].as_str()) {
+            (503, _) => self.away(detail.to_owned()),
+            (_, Some(rendered)) => ServerError::Mistakes(rendered.to_owned()),
             _ => ServerError::Refused(detail.to_owned()),
         })
     }

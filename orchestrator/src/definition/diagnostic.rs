@@ -6,7 +6,8 @@
 use std::{fmt::Write as _, ops::Range, path::PathBuf, sync::Arc};
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// So many are shown; a broken file seldom needs more than the first ten.
 pub const SHOWN_MAX: usize = 100;
@@ -35,7 +36,7 @@ pub struct Sources {
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The definition cannot be used.

@@ -1,12 +1,15 @@
 //! `file:sql/report.sql`: texts that live beside the pipeline file.
 //!
 //! Only files inside the pipeline's own folder are read, never through a link: a definition
-//! that somebody else wrote must not publish the reader's files.
+//! that somebody else wrote must not publish the reader's files. Files that a client sent are
+//! read from what was sent, by the same rules.
 
 use std::{
     fs, io,
     path::{Component, Path, PathBuf},
 };
+
+use super::sent::SentFiles;
 
 /// How a setting names a file.
 pub(crate) const PREFIX: &str = "file:";
@@ -44,13 +47,41 @@ pub(super) fn reference(text: &str) -> Option<&str> {
     text.strip_prefix(PREFIX).filter(|path| !path.starts_with("//")).map(str::trim)
 }
 
-/// Reads the file `name` below `folder`.
-pub(super) fn read(folder: &Path, name: &str) -> Result<(PathBuf, String), FileError> {
+/// Reads the file `name` below `folder`, of this disk or of what was sent.
+pub(super) fn read(
+    folder: &Path,
+    sent: Option<&SentFiles>,
+    name: &str,
+) -> Result<(PathBuf, String), FileError> {
     let relative = Path::new(name);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if name.is_empty() || !plain {
         return Err(FileError::Outside(name.to_owned()));
     }
+    match sent {
+        Some(sent) => read_sent(sent, folder, name),
+        None => read_disk(folder, name),
+    }
+}
+
+fn read_sent(sent: &SentFiles, folder: &Path, name: &str) -> Result<(PathBuf, String), FileError> {
+    let path = below(folder, name);
+    match sent.text(&path) {
+        Some(text) if text.len() as u64 > REFERENCED_BYTES_MAX => Err(FileError::TooLarge(name.to_owned())),
+        Some(text) => Ok((path, text.to_owned())),
+        None if sent.is_folder(&path) => Err(FileError::Kind(name.to_owned())),
+        None => Err(FileError::Missing(name.to_owned())),
+    }
+}
+
+/// The path of a file in its folder, without the dots that change nothing.
+fn below(folder: &Path, name: &str) -> PathBuf {
+    let parts = Path::new(name).components().filter(|part| matches!(part, Component::Normal(_)));
+    folder.join(parts.collect::<PathBuf>())
+}
+
+fn read_disk(folder: &Path, name: &str) -> Result<(PathBuf, String), FileError> {
+    let relative = Path::new(name);
     let mut path = folder.to_owned();
     let mut kind = None;
     for part in relative.components().filter(|part| matches!(part, Component::Normal(_))) {
@@ -78,9 +109,16 @@ pub(super) fn read(folder: &Path, name: &str) -> Result<(PathBuf, String), FileE
 }
 
 /// Files below `folder` that end like `name`, for a suggestion; at most a few hundred are seen.
-pub(super) fn neighbours(folder: &Path, name: &str) -> Vec<String> {
+pub(super) fn neighbours(folder: &Path, sent: Option<&SentFiles>, name: &str) -> Vec<String> {
     const SEEN_MAX: usize = 500;
     let extension = Path::new(name).extension().map(ToOwned::to_owned);
+    if let Some(sent) = sent {
+        let alike =
+            sent.inside(folder).take(SEEN_MAX).filter(|path| path.extension() == extension.as_deref());
+        let mut found: Vec<String> = alike.map(|path| path.to_string_lossy().into_owned()).collect();
+        found.sort();
+        return found;
+    }
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     let mut seen = 0;
@@ -117,13 +155,13 @@ mod tests {
         fs::write(root.path().join("secret"), "x").unwrap();
         std::os::unix::fs::symlink(root.path().join("secret"), folder.join("link.sql")).unwrap();
         std::os::unix::fs::symlink(root.path(), folder.join("up")).unwrap();
-        assert_eq!(read(&folder, "sql/a.sql").unwrap().1, "select 1");
-        assert!(matches!(read(&folder, "../secret"), Err(FileError::Outside(_))));
-        assert!(matches!(read(&folder, "/etc/passwd"), Err(FileError::Outside(_))));
-        assert!(matches!(read(&folder, "link.sql"), Err(FileError::Link(_))));
-        assert!(matches!(read(&folder, "up/secret"), Err(FileError::Link(_))));
-        assert!(matches!(read(&folder, "sql"), Err(FileError::Kind(_))));
-        assert!(matches!(read(&folder, "sql/b.sql"), Err(FileError::Missing(_))));
-        assert_eq!(neighbours(&folder, "b.sql"), ["link.sql", "sql/a.sql"]);
+        assert_eq!(read(&folder, None, "sql/a.sql").unwrap().1, "select 1");
+        assert!(matches!(read(&folder, None, "../secret"), Err(FileError::Outside(_))));
+        assert!(matches!(read(&folder, None, "/etc/passwd"), Err(FileError::Outside(_))));
+        assert!(matches!(read(&folder, None, "link.sql"), Err(FileError::Link(_))));
+        assert!(matches!(read(&folder, None, "up/secret"), Err(FileError::Link(_))));
+        assert!(matches!(read(&folder, None, "sql"), Err(FileError::Kind(_))));
+        assert!(matches!(read(&folder, None, "sql/b.sql"), Err(FileError::Missing(_))));
+        assert_eq!(neighbours(&folder, None, "b.sql"), ["link.sql", "sql/a.sql"]);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs,
     io::{self, Read as _},
     ops::Range,
@@ -17,6 +18,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, SourceId},
     lower::{Lowered, Place, Scope, lower},
     operators::Operators,
+    sent::SentFiles,
     tree::{self, Node},
 };
 
@@ -25,9 +27,9 @@ pub const PIPELINE_FILE: &str = "pipeline.yaml";
 /// The other ending that people use.
 const PIPELINE_FILE_SHORT: &str = "pipeline.yml";
 /// How deep below the pipelines folder a pipeline may lie: groups of groups.
-const FOLDER_DEPTH_MAX: usize = 4;
+pub(super) const FOLDER_DEPTH_MAX: usize = 4;
 /// The most pipeline files of a project.
-const FILES_MAX: usize = 5_000;
+pub(super) const FILES_MAX: usize = 5_000;
 
 /// A pipeline and where it came from.
 #[derive(Clone, Debug)]
@@ -79,14 +81,42 @@ impl Loaded {
 
 /// Reads pipeline files. `root` is what their names are shown relative to.
 pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Operators<'_>) -> Loaded {
+    load_from(None, files, root, scope, operators)
+}
+
+/// The same for a whole pipelines folder that a client sent.
+pub fn load_sent(
+    sent: &SentFiles,
+    root: &Path,
+    scope: &Scope,
+    operators: &Operators<'_>,
+) -> io::Result<Loaded> {
+    Ok(named(load_from(Some(sent), &sent.find()?, root, scope, operators)))
+}
+
+fn load_from(
+    sent: Option<&SentFiles>,
+    files: &[PathBuf],
+    root: &Path,
+    scope: &Scope,
+    operators: &Operators<'_>,
+) -> Loaded {
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, (SourceId, Range<usize>)> = HashMap::new();
     for file in files {
         let before = loaded.diagnostics.items.len();
-        let Some((source, node)) = read_tree(file, root, &mut loaded.diagnostics) else { continue };
+        let read = match sent {
+            // What was sent is never looked for on this disk.
+            Some(sent) => {
+                let text = sent.text(file).unwrap_or_default();
+                parse_text(&shown(file, root), file, text.as_bytes(), &mut loaded.diagnostics)
+            }
+            None => read_tree(file, root, &mut loaded.diagnostics),
+        };
+        let Some((source, node)) = read else { continue };
         let folder = file.parent().unwrap_or(root);
         let folder_name = shown(folder, root);
-        let place = Place { source, folder: Some(folder), folder_name: &folder_name };
+        let place = Place { source, folder: Some(folder), folder_name: &folder_name, sent };
         let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, before));
         let Some(Lowered { pipeline, name_span, calls }) = lowered else { continue };
         let name = pipeline.name.to_string();
@@ -113,7 +143,11 @@ pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Ope
 
 /// The same for all files of a project: what names another pipeline must then name one of them.
 pub fn load_all(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Operators<'_>) -> Loaded {
-    let mut loaded = load_files(files, root, scope, operators);
+    named(load_files(files, root, scope, operators))
+}
+
+/// Blames names of pipelines that are not among all that there are.
+fn named(mut loaded: Loaded) -> Loaded {
     if !loaded.diagnostics.has_errors() {
         loaded.diagnostics.items.extend(calls::check_names(&loaded.callers));
         loaded.diagnostics.sort();
@@ -125,7 +159,7 @@ pub fn load_all(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Opera
 pub fn load_text(name: &str, text: &[u8], scope: &Scope, operators: &Operators<'_>) -> Loaded {
     let mut loaded = Loaded::default();
     if let Some((source, node)) = parse_text(name, Path::new(name), text, &mut loaded.diagnostics) {
-        let place = Place { source, folder: None, folder_name: "" };
+        let place = Place { source, folder: None, folder_name: "", sent: None };
         let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, 0));
         if let Some(lowered) = lowered {
             let (folder, file) = (PathBuf::new(), PathBuf::from(name));
@@ -170,7 +204,7 @@ pub fn find_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
             let entry = entry?;
             let kind = entry.file_type()?;
             let name = entry.file_name();
-            if kind.is_file() && (name == PIPELINE_FILE || name == PIPELINE_FILE_SHORT) {
+            if kind.is_file() && is_pipeline_file(&name) {
                 files.push(entry.path());
             } else if kind.is_dir() && depth < FOLDER_DEPTH_MAX && !name.to_string_lossy().starts_with('.') {
                 folders.push((entry.path(), depth + 1));
@@ -182,6 +216,11 @@ pub fn find_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file of this name is a pipeline.
+pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
+    name == PIPELINE_FILE || name == PIPELINE_FILE_SHORT
 }
 
 /// Reads a YAML file into its tree; what is wrong goes to `out`.
@@ -210,7 +249,7 @@ pub fn parse_text(name: &str, path: &Path, bytes: &[u8], out: &mut Diagnostics) 
 }
 
 /// One byte more than is allowed, so that the reader can tell.
-fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(tree::FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     fs::File::open(file)?.take(limit).read_to_end(&mut bytes)?;

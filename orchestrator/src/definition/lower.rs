@@ -26,6 +26,7 @@ use super::{
     params,
     pooled::used_pools,
     reader::{Keys, Reader, shorten},
+    sent::SentFiles,
     suggest::did_you_mean,
     task::{ReadTask, TaskScope, task},
     timing::{read_timing, retention},
@@ -116,6 +117,8 @@ pub struct Place<'a> {
     pub folder: Option<&'a Path>,
     /// The folder as people know it.
     pub folder_name: &'a str,
+    /// The files that a client sent, where the folder is one of theirs and not of this disk.
+    pub sent: Option<&'a SentFiles>,
 }
 
 /// A pipeline that was read, and where its name stands.
@@ -367,6 +370,7 @@ impl Lowering<'_> {
             pools: &self.scope.pools,
             folder: place.folder,
             folder_name: place.folder_name,
+            sent: place.sent,
             sources: self.sources,
         };
         let entries = mapping.entries.iter().take(TASKS_MAX);

@@ -19,6 +19,7 @@ use super::{
     pooled::{POOLED_KEYS, pool},
     reader::{Reader, shorten},
     scalar::Core,
+    sent::SentFiles,
     settings::{Settings, Site},
     suggest::did_you_mean,
     template::{holds_template, is_template},
@@ -69,6 +70,8 @@ pub(super) struct TaskScope<'a> {
     pub(super) folder: Option<&'a Path>,
     /// How the folder is called in messages.
     pub(super) folder_name: &'a str,
+    /// The files that a client sent, where the folder is one of theirs.
+    pub(super) sent: Option<&'a SentFiles>,
     /// Where files that are read on the way are kept.
     pub(super) sources: &'a mut Sources,
 }
@@ -300,7 +303,7 @@ fn inline(
             .help("name the file itself; templates inside the file are rendered");
         return reader.report(diagnostic);
     }
-    match files::read(folder, &name) {
+    match files::read(folder, scope.sent, &name) {
         Ok((path, content)) => {
             let shown = format!("{}/{name}", scope.folder_name);
             if is_template(&content) {
@@ -313,7 +316,7 @@ fn inline(
         Err(error) => {
             let help = match &error {
                 files::FileError::Missing(_) => {
-                    let there = files::neighbours(folder, &name);
+                    let there = files::neighbours(folder, scope.sent, &name);
                     did_you_mean(&name, there.iter().map(String::as_str), "there are")
                 }
                 _ => Some("name a file inside the folder of the pipeline".to_owned()),

@@ -22,10 +22,12 @@ use crate::definition::{
     check_names::report_faults,
     common::Common,
     diagnostic::SourceId,
-    load::{find_files, load_all, load_files, parse_text, read_tree, shown},
+    gather::{Gathered, gather},
+    load::{self, find_files, load_all, load_files, parse_text, read_tree, shown},
     lower::check_connection,
     notices::{Lists, ReadNotice, all_notices, place_of},
     reader::{Keys, Reader},
+    sent::SentFiles,
     template::{
         check::{Names, check},
         vocabulary::Place,
@@ -185,20 +187,53 @@ impl Project {
 pub fn load_pipelines(project: &Project, registry: &Registry) -> Loaded {
     match find_files(&project.pipelines) {
         Ok(files) => load_all(&files, &project.root, &project.scope, &Operators::new(registry)),
-        Err(error) => {
-            let folder = shown(&project.pipelines, &project.root);
-            let reason = if error.kind() == io::ErrorKind::NotFound {
-                "it does not exist".to_owned()
-            } else {
-                error.to_string()
-            };
-            let message = format!("the pipelines folder `{folder}` cannot be read: {reason}");
-            let diagnostic = Diagnostic::general(message).help("`trunkline init` makes a project");
-            let mut loaded = Loaded::default();
-            loaded.diagnostics.items.push(diagnostic);
-            loaded
+        Err(error) => unreadable(&project.pipelines, &project.root, &error),
+    }
+}
+
+/// Loads the pipelines that a client sent, as if they were this project's.
+pub fn load_sent(project: &Project, sent: &SentFiles, registry: &Registry) -> Loaded {
+    load::load_sent(sent, &project.root, &project.scope, &Operators::new(registry))
+        .unwrap_or_else(|error| unreadable(&project.pipelines, &project.root, &error))
+}
+
+/// A pipelines folder that nothing can be loaded from.
+fn unreadable(pipelines: &Path, root: &Path, error: &io::Error) -> Loaded {
+    let folder = shown(pipelines, root);
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        _ => error.to_string(),
+    };
+    let message = format!("the pipelines folder `{folder}` cannot be read: {reason}");
+    let mut loaded = Loaded::default();
+    loaded.diagnostics.items.push(Diagnostic::general(message).help("`trunkline init` makes a project"));
+    loaded
+}
+
+/// The files of a project that make its pipelines, to be sent to a server. Of its project file only
+/// the folder counts: everything else there is for the server's own to say.
+pub fn gather_pipelines(root: &Path) -> (Gathered, Diagnostics) {
+    let mut out = Diagnostics::default();
+    let mut project = Project::built_in(root, LOCAL);
+    let file = root.join(PROJECT_FILE);
+    if fs::symlink_metadata(&file).is_ok()
+        && let Some((source, tree)) = read_tree(&file, root, &mut out)
+    {
+        let mut reader = Reader::new(source);
+        if let Some(top) = reader.mapping(&tree, PROJECT_FILE) {
+            project.folder(&mut reader, top);
+        }
+        out.items.extend(reader.found);
+    }
+    let mut gathered = Gathered::default();
+    if !out.has_errors() {
+        match find_files(&project.pipelines) {
+            Ok(files) => gathered = gather(&files, &project.pipelines, root, &mut out),
+            Err(error) => out.absorb(unreadable(&project.pipelines, root, &error).diagnostics),
         }
     }
+    out.sort();
+    (gathered, out)
 }
 
 /// The project and all its pipelines, with everything that is wrong in one place.

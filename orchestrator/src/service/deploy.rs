@@ -1,12 +1,18 @@
-//! What a deploy changes, and what that means for live runs.
+//! What a deploy changes, what that means for live runs, and the deploy itself.
 
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_state::{
     pipeline::Pipeline,
-    store::{RunFilter, RunRow, Store, StoreError},
+    store::{Deployed, RunFilter, RunRow, Store, StoreError},
     words::RunState,
 };
+
+use crate::definition::Loaded;
 
 /// Differences that are shown for one pipeline; the rest is counted.
 const CHANGES_SHOWN_MAX: usize = 20;
@@ -18,7 +24,7 @@ const LIVE_RUNS_MAX: i64 = 1_000;
 const VALUE_SHOWN_MAX: usize = 60;
 
 /// What a deploy does to a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is new, or it was removed before.
@@ -32,7 +38,7 @@ pub enum Action {
 }
 
 /// What a deploy does to one pipeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineChange {
     /// Its name.
     pub pipeline: String,
@@ -93,6 +99,44 @@ pub async fn compare(
         });
     }
     Ok(changes)
+}
+
+/// Makes every loaded pipeline current, all or none; with `prune` those that are not among them are
+/// removed.
+pub async fn put(
+    store: &Store,
+    loaded: &Loaded,
+    prune: bool,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Vec<Deployed>, StoreError> {
+    let sources = &loaded.diagnostics.sources;
+    let pipelines = loaded
+        .pipelines
+        .iter()
+        .map(|entry| (entry.pipeline.clone(), sources.get(entry.source).text.to_string()))
+        .collect();
+    let deployed = store.deploy(pipelines, prune, actor, now).await?;
+    store.hint().await?;
+    Ok(deployed)
+}
+
+/// What making the versions of the deployment before the last one current again would change.
+pub async fn foresee_rollback(store: &Store) -> Result<Vec<Deployed>, StoreError> {
+    let newest = store.deployments(None, 2).await?;
+    let [_, earlier] = newest.as_slice() else {
+        return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
+    };
+    let rows = store.pipelines().await?.into_iter().filter(|row| !row.removed);
+    let current: BTreeMap<String, i32> = rows.map(|row| (row.name, row.version)).collect();
+    let names: BTreeSet<&String> = current.keys().chain(earlier.versions.keys()).collect();
+    let version = |versions: &BTreeMap<String, i32>, name| versions.get(name).copied();
+    let changes = names.into_iter().map(|name| Deployed {
+        name: name.clone(),
+        before: version(&current, name),
+        after: version(&earlier.versions, name),
+    });
+    Ok(changes.filter(|change| change.before != change.after).collect())
 }
 
 async fn live_runs(store: &Store) -> Result<Vec<RunRow>, StoreError> {

@@ -20,7 +20,8 @@
 //! | `plan.rs` | the exact requests that a run would make |
 //! | `access.rs` | what a pipeline needs of its accounts: is it there, is it allowed, the policy |
 //! | `elements.rs` | how the elements of mapped tasks stand, in words |
-//! | `deploy.rs` | what a deploy changes, and for which live runs |
+//! | `deploy.rs` | what a deploy changes, and for which live runs; the deploy itself |
+//! | `receive.rs` | definitions that a client sent, as this server's project has them |
 //! | `resolve.rs` | the handle of a job that a person found |
 //! | `ledger.rs` | what the sandbox accepted twice |
 //! | `sandbox.rs`, `provision.rs` | the sandbox's own paths, and what a pipeline needs there |
@@ -42,6 +43,7 @@ pub mod mark;
 pub mod newest;
 pub mod plan;
 pub mod provision;
+pub mod receive;
 pub mod request;
 pub mod resolve;
 pub mod sandbox;

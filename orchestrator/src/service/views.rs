@@ -16,11 +16,13 @@ use trunkline_state::{
 use uuid::Uuid;
 
 mod backfills;
+mod diagnostics;
 mod pools;
 mod replicas;
 
 pub use self::{
     backfills::{BackfillDateView, BackfillView},
+    diagnostics::DiagnosticView,
     pools::{PoolView, TurnView},
     replicas::ReplicaView,
 };
