@@ -338,10 +338,7 @@ async fn flush(shared: &Shared, mut exporting: tokio::task::JoinHandle<()>) {
     traces.close();
     if tokio::time::timeout(traces::FLUSH_WAIT, &mut exporting).await.is_err() {
         exporting.abort();
-        tracing::warn!(
-            queued = traces.queued(),
-            "some traces could not be exported before this process ends"
-        );
+        tracing::warn!("some traces could not be exported before this process ends");
     }
 }
 

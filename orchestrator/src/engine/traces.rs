@@ -75,11 +75,6 @@ impl Traces {
         self.closing.cancel();
     }
 
-    /// How many runs wait.
-    pub(super) fn queued(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     fn pop(&self) -> Option<Ended> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -241,7 +236,7 @@ mod tests {
         for _ in 0..QUEUE_MAX + 3 {
             traces.want(ended);
         }
-        assert_eq!((traces.queued(), traces.lost.load(Ordering::Relaxed)), (QUEUE_MAX, 3));
+        assert_eq!((traces.queue.lock().unwrap().len(), traces.lost.load(Ordering::Relaxed)), (QUEUE_MAX, 3));
         traces.taken();
         assert_eq!(traces.lost.load(Ordering::Relaxed), 0);
     }
