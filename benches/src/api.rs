@@ -132,7 +132,7 @@ impl Client {
             method: if body.is_some() { "POST" } else { "GET" },
             url: &url,
             headers: &self.headers,
-            body: body.as_deref(),
+            body: body.as_deref().map(str::as_bytes),
             answer_max: ANSWER_MAX,
         };
         let answer = exchange(&self.clients, outgoing, PATIENCE).await;

@@ -149,6 +149,7 @@ impl Stage {
             sandbox_endpoint: None,
             timing: Timing::default(),
             host: "bench".to_owned(),
+            traces: None,
         };
         Ok(Engine::start(self.store().await?, options).await?)
     }

@@ -70,6 +70,7 @@ async fn a_fire_that_meets_a_live_run_does_what_the_pipeline_says() {
         sandbox_endpoint: None,
         timing: Timing::default().scaled(0.02),
         host: "test".to_owned(),
+        traces: None,
     };
     let engine = Engine::start(store.clone(), options).await.unwrap();
     for (overlap, wanted) in

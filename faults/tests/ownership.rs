@@ -88,6 +88,7 @@ impl World {
             sandbox_endpoint: None,
             timing: Timing::default().scaled(0.02),
             host: "test".to_owned(),
+            traces: None,
         };
         let here = Engine::start(connect().await, options()).await.unwrap();
         let other = Engine::start(connect().await, options()).await.unwrap();

@@ -91,6 +91,7 @@ async fn a_refused_run_holds_up_no_other() {
         sandbox_endpoint: None,
         timing: Timing::default().scaled(0.05),
         host: "test".to_owned(),
+        traces: None,
     };
     let engine = Engine::start(store, options).await.unwrap();
     // Wanted in one breath, so that they are born, and end, in one commit.

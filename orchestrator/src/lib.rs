@@ -9,6 +9,7 @@
 //! | [`definition`], [`project`] | YAML into validated pipelines, environments |
 //! | [`keeper`] | the background process with the private Postgres and the sandbox |
 //! | [`message`], [`graph`] | mails and pictures, as pure text |
+//! | [`trace`] | a run that ended as OpenTelemetry's spans |
 //! | [`generate`] | made-up source data |
 //! | [`clock`], [`config`] | the present, ids and settings, as values |
 //!
@@ -27,6 +28,7 @@ pub mod keeper;
 pub mod message;
 pub mod project;
 pub mod service;
+pub mod trace;
 
 /// What the program allocates with: it gives pages back after a burst of starts, where the
 /// system's own keeps them (measured: `docs/decisions/0009-allocator.md`).

@@ -12,11 +12,12 @@ fn manifest(member: &str) -> String {
 
 #[test]
 fn each_outside_world_has_one_crate() {
-    let homes: [(&str, &[&str]); 7] = [
+    let homes: [(&str, &[&str]); 8] = [
         ("aws-sdk-", &["tasks"]),
         ("axum", &["orchestrator"]),
         ("clap", &["orchestrator", "benches", "faults"]),
         ("datafusion", &["sandbox"]),
+        ("opentelemetry", &["orchestrator"]),
         ("s3s", &["sandbox"]),
         // The private Postgres only connects; the sandbox runs Redshift's SQL on a Postgres of its
         // own; the benches and the trials look from outside.

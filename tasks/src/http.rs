@@ -360,7 +360,7 @@ impl Stored {
             method: self.method.word(),
             url: &self.url,
             headers: &self.headers,
-            body: self.body.as_deref(),
+            body: self.body.as_deref().map(str::as_bytes),
             answer_max: ANSWER_BYTES_MAX,
         }
     }

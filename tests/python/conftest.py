@@ -15,8 +15,8 @@ from project import Project
 from sandbox import Sandbox
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# Whatever the developer's shell says about AWS or a database must not reach a test.
-PRIVATE = ("AWS_", "TRUNKLINE_", "DATABASE_URL", "CDR_")
+# Whatever the developer's shell says about AWS, a database or a collector must not reach a test.
+PRIVATE = ("AWS_", "TRUNKLINE_", "DATABASE_URL", "CDR_", "OTEL_")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ use crate::{
         find::unknown_pipeline,
         provision::{Provisioned, Template, provision},
     },
+    trace::Settings,
 };
 
 /// The folder of a project that holds what belongs to this machine.
@@ -233,6 +234,7 @@ impl Session {
             sandbox_endpoint: self.sandbox_endpoint(),
             timing: cx.timing(),
             host: cx.config.host.clone(),
+            traces: Settings::read(&variable).open(),
         };
         crash::arm(Blow::Kill, variable("TRUNKLINE_CRASH_AT").as_deref())?;
         crash::arm(Blow::Stop, variable("TRUNKLINE_STOP_AT").as_deref())?;

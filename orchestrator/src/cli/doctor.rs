@@ -14,6 +14,7 @@ use crate::{
     keeper,
     project::{Project, load_pipelines},
     service::sandbox,
+    trace::Settings,
 };
 
 /// What became of one check.
@@ -25,8 +26,12 @@ enum Finding {
 /// Checks, repairs what can be repaired, says the rest.
 pub(crate) async fn doctor(cx: &Context) -> anyhow::Result<Exit> {
     let root = cx.root()?;
-    let mut findings =
-        vec![("project", project(cx, &root)), ("postgres", binaries(cx)), ("folder", writable(&root))];
+    let mut findings = vec![
+        ("project", project(cx, &root)),
+        ("postgres", binaries(cx)),
+        ("folder", writable(&root)),
+        ("traces", traces()),
+    ];
     let (loaded, diagnostics) = Project::load(&root, &cx.config.environment, &variable);
     if !diagnostics.has_errors() {
         findings.push(("keeper", left_behind(&root).await));
@@ -110,6 +115,17 @@ fn writable(root: &std::path::Path) -> Finding {
             bad(&format!("{} cannot be written: {error}", folder.display()), "check its owner and the disk")
         }
     }
+}
+
+/// Whether this program has OpenTelemetry, and what it does with it. Never bad: runs do without.
+fn traces() -> Finding {
+    let settings = Settings::read(&variable);
+    Finding::Good(match (&settings, settings.shown()) {
+        (_, Some(address)) => format!("go to {address}"),
+        (Settings::Refused(why), _) => why.clone(),
+        _ if cfg!(feature = "otel") => "off: OTEL_EXPORTER_OTLP_ENDPOINT names no receiver".to_owned(),
+        _ => "none: this program was built without OpenTelemetry".to_owned(),
+    })
 }
 
 /// A Postgres whose keeper was killed is harmless, but nobody ends it: repaired here.

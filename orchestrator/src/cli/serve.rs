@@ -20,9 +20,11 @@ use super::{
     validate::counted,
 };
 use crate::{
+    config::variable,
     engine::EngineHandle,
     project::{PROJECT_FILE, Project},
     service::deploy::put,
+    trace::Settings,
 };
 
 /// How often `--watch` looks at the files: editors write in bursts, people wait for a second.
@@ -75,6 +77,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
     if let Some(endpoint) = session.sandbox_endpoint() {
         cx.output.note(&format!("sandbox {endpoint}"));
     }
+    say_traces(cx);
     list_schedules(cx, &session).await?;
     let api = match listener {
         Some(listener) => Some(serve_api(cx, (&project, &session), engine.handle(), listener, &args.listen)?),
@@ -107,6 +110,17 @@ pub(crate) async fn told_to_end() -> anyhow::Result<()> {
     tokio::select! {
         _ = terminated.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("Ctrl-C cannot be heard"),
+    }
+}
+
+/// Says where traces go, or why none do although somebody wants them.
+fn say_traces(cx: &Context) {
+    let settings = Settings::read(&variable);
+    if let Settings::Refused(why) = &settings {
+        cx.output.warn(why);
+    }
+    if let Some(address) = settings.shown() {
+        cx.output.note(&format!("traces go to {address}"));
     }
 }
 
@@ -230,7 +244,7 @@ type Stamps = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 /// The files of the project as they are now.
 fn stamps(root: &Path, environment: &str) -> Stamps {
     let mut found = BTreeMap::new();
-    let (project, _) = Project::load(root, environment, &crate::config::variable);
+    let (project, _) = Project::load(root, environment, &variable);
     let mut folders = vec![project.pipelines];
     let mut note = |path: PathBuf| {
         if let Ok(about) = std::fs::metadata(&path) {

@@ -222,7 +222,7 @@ impl Server {
             method,
             url: url.as_str(),
             headers: &self.headers,
-            body: body.as_deref(),
+            body: body.as_deref().map(str::as_bytes),
             answer_max: ANSWER_BYTES_MAX,
         };
         match exchange(&self.clients, outgoing, ANSWER_WAIT).await {

@@ -21,6 +21,7 @@
 //! | `cron`, `backfill` | due fires into runs, dates of backfills into runs |
 //! | `late`, `retention` | deadlines that have passed into notices; old runs into nothing |
 //! | `notices` | the outbox into mails |
+//! | `traces` | runs that ended here into traces, for whoever collects them |
 //! | `rehearsal` | a run without store and services, for tests of pipelines |
 //! | `counts` | what this replica did, for whoever measures it |
 //! | `shared` | what all of these use |
@@ -51,6 +52,7 @@ pub mod rehearsal;
 mod retention;
 mod shared;
 pub mod timing;
+mod traces;
 
 use std::{
     collections::HashMap,
@@ -76,7 +78,10 @@ pub(crate) use self::{
     retention::RUNS_AT_ONCE as RUNS_PURGED_AT_ONCE,
     shared::{Shared, clients_of},
 };
-use crate::clock::{SharedClock, SharedIds};
+use crate::{
+    clock::{SharedClock, SharedIds},
+    trace::Export,
+};
 
 /// How long somebody who left a letter for another replica waits for the answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -103,6 +108,8 @@ pub struct EngineOptions {
     pub timing: Timing,
     /// This machine, for people.
     pub host: String,
+    /// Where the traces of runs go, if anybody wants them.
+    pub traces: Option<Arc<dyn Export>>,
 }
 
 /// A running engine.
@@ -110,6 +117,7 @@ pub struct EngineOptions {
 pub struct Engine {
     handle: EngineHandle,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    traces: tokio::task::JoinHandle<()>,
 }
 
 /// A way to talk to a running engine.
@@ -147,7 +155,8 @@ impl Engine {
         if is_server {
             tasks.push(tokio::spawn(retention::keep_house(Arc::clone(&shared))));
         }
-        Ok(Self { handle: EngineHandle { shared }, tasks })
+        let traces = tokio::spawn(traces::export(Arc::clone(&shared)));
+        Ok(Self { handle: EngineHandle { shared }, tasks, traces })
     }
 
     /// A way to talk to it.
@@ -170,8 +179,10 @@ impl Engine {
         for task in &self.tasks {
             task.abort();
         }
-        shared.store.leave().await?;
-        Ok(())
+        let left = shared.store.leave().await;
+        // Last, when others have the runs already.
+        flush(shared, self.traces).await;
+        Ok(left?)
     }
 }
 
@@ -318,6 +329,16 @@ impl EngineHandle {
     /// Sends whatever notices are due now, and returns once that was tried.
     pub async fn send_notices(&self) {
         notices::send_due(&self.shared).await;
+    }
+}
+
+/// Waits, not for long, until the traces of what ended here are out.
+async fn flush(shared: &Shared, mut exporting: tokio::task::JoinHandle<()>) {
+    let Some(traces) = &shared.traces else { return };
+    traces.close();
+    if tokio::time::timeout(traces::FLUSH_WAIT, &mut exporting).await.is_err() {
+        exporting.abort();
+        tracing::warn!("some traces could not be exported before this process ends");
     }
 }
 

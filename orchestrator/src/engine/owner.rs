@@ -35,6 +35,7 @@ use super::{
     message::{Asked, EngineError, Message},
     pace, perform, prepare,
 };
+use crate::trace::Ended;
 
 /// Messages taken before a commit is considered: keeps decisions and commits interleaved.
 const TURN_MESSAGES_MAX: usize = 4_096;
@@ -64,7 +65,8 @@ struct Flight {
     fence: i64,
     effects: Vec<Effect>,
     waiting: Vec<oneshot::Sender<Asked>>,
-    ended: bool,
+    /// That it ends the run, if it does.
+    ended: Option<Ended>,
 }
 
 type BornReply = oneshot::Sender<Result<(RunId, Created), EngineError>>;

@@ -39,10 +39,12 @@ use super::{
     pace, pipelines,
     polls::{PollMessage, Watch, Watched},
     timing::Timing,
+    traces::Traces,
 };
 use crate::{
     clock::{SharedClock, SharedIds},
     definition::template::Templates,
+    trace::Ended,
 };
 
 /// Versions whose templates and clients are kept; more are made again.
@@ -90,6 +92,8 @@ pub(crate) struct Shared {
     pub(super) leaves_runs: AtomicBool,
     /// Held while notices are sent: one at a time, and never cut off by a graceful end.
     pub(super) sending: tokio::sync::Mutex<()>,
+    /// Who is told of runs that ended here.
+    pub(super) traces: Option<Traces>,
 }
 
 /// What is derived from a version once, by its identity in memory.
@@ -150,6 +154,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             leaves_runs: AtomicBool::new(false),
             sending: tokio::sync::Mutex::new(()),
+            traces: options.traces.map(Traces::new),
         }
     }
 
@@ -229,6 +234,13 @@ impl Shared {
             self.send(Message::Adopt(claimed));
         }
         Ok(count)
+    }
+
+    /// The end of a run was committed here.
+    pub(super) fn trace(&self, ended: Ended) {
+        if let Some(traces) = &self.traces {
+            traces.want(ended);
+        }
     }
 
     /// A run ended and a place is free: others may want it.

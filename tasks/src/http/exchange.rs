@@ -39,7 +39,7 @@ pub struct Outgoing<'a> {
     /// Its headers.
     pub headers: &'a IndexMap<String, Value>,
     /// Its body.
-    pub body: Option<&'a str>,
+    pub body: Option<&'a [u8]>,
     /// The longest answer that is read, in bytes.
     pub answer_max: usize,
 }

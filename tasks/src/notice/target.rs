@@ -149,8 +149,13 @@ async fn post(
         headers.insert("x-trunkline-signature".to_owned(), json!(signature(key, &second, body)));
         headers.insert("x-trunkline-timestamp".to_owned(), json!(second));
     }
-    let outgoing =
-        Outgoing { method: "POST", url, headers: &headers, body: Some(body), answer_max: ANSWER_BYTES_MAX };
+    let outgoing = Outgoing {
+        method: "POST",
+        url,
+        headers: &headers,
+        body: Some(body.as_bytes()),
+        answer_max: ANSWER_BYTES_MAX,
+    };
     let host = host_of(url);
     match exchange(clients, outgoing, ANSWER_WITHIN).await {
         Ok(answer) if answer.is_success() => {

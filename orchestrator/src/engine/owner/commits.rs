@@ -17,12 +17,15 @@ use trunkline_state::{
 };
 
 use super::{BornReply, Flight, Owner};
-use crate::engine::{
-    chain,
-    counts::add,
-    crash,
-    message::{Asked, EngineError, RunRequest},
-    mutant, prepare,
+use crate::{
+    engine::{
+        chain,
+        counts::add,
+        crash,
+        message::{Asked, EngineError, RunRequest},
+        mutant, prepare,
+    },
+    trace::Ended,
 };
 
 /// Rows in one group commit: enough that a fan-out of thousands needs a few, few enough that
@@ -58,7 +61,7 @@ impl Owner {
                 fence: held.fence,
                 effects: delta.effects,
                 waiting: std::mem::take(&mut held.waiting),
-                ended: held.run.state.is_terminal(),
+                ended: end_of(&held.run),
             });
             if alone || batch.rows() >= COMMIT_ROWS_MAX {
                 break;
@@ -106,6 +109,9 @@ impl Owner {
             for reply in flight.waiting {
                 let _ = reply.send(Asked::Done);
             }
+            if let Some(ended) = flight.ended {
+                self.shared.trace(ended);
+            }
             if !self.holds(flight.run, flight.fence) {
                 // Loaded anew: its effects were derived from what is stored.
                 continue;
@@ -113,7 +119,7 @@ impl Owner {
             self.begin_effects(flight.run, flight.fence, flight.effects);
             let clean = !self.dirty_set.contains(&flight.run);
             let over = self.held.get(&flight.run).is_some_and(|held| held.run.state.is_terminal());
-            if flight.ended && over && clean {
+            if flight.ended.is_some() && over && clean {
                 self.evict(flight.run);
                 freed = true;
             }
@@ -213,6 +219,11 @@ impl Owner {
         };
         for ((run, delta, _, reply), created) in births.into_iter().zip(created) {
             let id = run.id;
+            if created == Created::Placed
+                && let Some(ended) = end_of(&run)
+            {
+                self.shared.trace(ended);
+            }
             match created {
                 // Claimed again meanwhile, under a later fence: others took this replica for dead.
                 Created::Placed if self.held.contains_key(&id) => {
@@ -235,4 +246,10 @@ impl Owner {
             }
         }
     }
+}
+
+/// That a run is over, for whoever wants its trace.
+pub(super) fn end_of(run: &Run) -> Option<Ended> {
+    let at = run.ended_at.filter(|_| run.state.is_terminal())?;
+    Some(Ended { run: run.id, generation: run.generation, at })
 }

@@ -31,6 +31,7 @@ async fn owner() -> Owner {
         sandbox_endpoint: None,
         timing: Timing::default(),
         host: "test".to_owned(),
+        traces: None,
     };
     let place = Place { host: "test".into(), pid: 1, machine: String::new(), version: String::new() };
     let (to_owner, inbox) = mpsc::unbounded_channel();
@@ -72,7 +73,7 @@ async fn overtaken() -> (Owner, RunId) {
     let (mut owner, run) = (owner().await, run());
     let id = run.id;
     owner.hold(run.clone(), 3);
-    owner.flights.push(Flight { run: id, fence: 3, effects: vec![], waiting: vec![], ended: false });
+    owner.flights.push(Flight { run: id, fence: 3, effects: vec![], waiting: vec![], ended: None });
     owner.adopt(Owned { run, fence: 5, has_place: true });
     (owner, id)
 }
@@ -96,7 +97,7 @@ async fn a_miss_of_the_copy_in_hand_drops_it() {
     let (mut owner, run) = (owner().await, run());
     let id = run.id;
     owner.hold(run, 3);
-    owner.flights.push(Flight { run: id, fence: 3, effects: vec![], waiting: vec![], ended: false });
+    owner.flights.push(Flight { run: id, fence: 3, effects: vec![], waiting: vec![], ended: None });
     owner.saved(Ok(vec![]));
     assert!(!owner.held.contains_key(&id));
 }
@@ -109,7 +110,13 @@ async fn an_ended_run_that_refuses_is_given_back_unless_a_commit_of_it_is_under_
     let _ = machine::ask(&mut run, "user:test", &cancel, NOW).unwrap();
     assert!(run.state.is_terminal());
     owner.hold(run.clone(), 3);
-    owner.flights.push(Flight { run: id, fence: 3, effects: vec![], waiting: vec![], ended: true });
+    owner.flights.push(Flight {
+        run: id,
+        fence: 3,
+        effects: vec![],
+        waiting: vec![],
+        ended: commits::end_of(&run),
+    });
     let refused = |owner: &mut Owner| {
         let (reply, mut answer) = oneshot::channel();
         owner.ask(id, "user:test", &cancel, None, reply);
