@@ -40,11 +40,11 @@ struct Case {
     law: Law,
 }
 
-/// Operators whose other side is no service of the sandbox. `http` is put through the same steps
-/// against a server of its own in `tasks/src/http/tests.rs` and `tests/python/test_http.py`; the
-/// others ask the store or a person, and are tried with a whole engine in
-/// `tests/python/test_run_pipeline.py` and `test_approval.py`.
-const TRIED_ELSEWHERE: [&str; 4] = ["approval", "http", "pipeline_wait", "run_pipeline"];
+/// Operators whose other side is no service of the sandbox. `http` and `sql` are put through the same
+/// steps against a server of their own in `tasks/src/http/tests.rs`, `tasks/src/sql/tests.rs`,
+/// `tests/python/test_http.py` and `test_sql.py`; the others ask the store or a person, and are tried
+/// with a whole engine in `tests/python/test_run_pipeline.py` and `test_approval.py`.
+const TRIED_ELSEWHERE: [&str; 5] = ["approval", "http", "pipeline_wait", "run_pipeline", "sql"];
 
 /// The id that the sandbox gives to an application named `spark`.
 const SPARK: &str = "0092f473809e5979";

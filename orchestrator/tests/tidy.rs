@@ -20,8 +20,9 @@ fn each_outside_world_has_one_crate() {
         ("opentelemetry", &["orchestrator"]),
         ("s3s", &["sandbox"]),
         // The private Postgres only connects; the sandbox runs Redshift's SQL on a Postgres of its
-        // own; the benches and the trials look from outside.
-        ("sqlx", &["state", "postgres", "sandbox", "benches", "faults"]),
+        // own; the operator `sql` speaks to people's databases; the benches and the trials look from
+        // outside.
+        ("sqlx", &["state", "tasks", "postgres", "sandbox", "benches", "faults"]),
         ("trunkline-sandbox", &["orchestrator"]),
     ];
     for member in ["state", "tasks", "postgres", "sandbox", "orchestrator", "benches", "faults"] {

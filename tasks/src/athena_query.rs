@@ -31,6 +31,7 @@ use crate::{
         Status,
     },
     registry::Options,
+    scalar::Parameter,
 };
 
 mod access;
@@ -122,22 +123,6 @@ pub enum MoreRows {
     Warn,
     /// Nothing.
     Ignore,
-}
-
-/// A value for a question mark.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Parameter {
-    /// `true` or `false`.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A number.
-    Number(f64),
-    /// A text; dates are texts too.
-    Text(String),
-    /// Nothing.
-    Null,
 }
 
 impl AthenaQuery {

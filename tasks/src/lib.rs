@@ -67,6 +67,7 @@ operators! {
     glue_job::GlueJob,
     athena_query::AthenaQuery,
     redshift_sql::RedshiftSql,
+    sql::Sql,
     step_function::StepFunction,
     lambda_invoke::LambdaInvoke,
     ecs_task::EcsTask,

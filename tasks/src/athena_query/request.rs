@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{AthenaQueryConfig, Parameter, QUERY_BYTES_MAX, replace::Plan};
+use super::{AthenaQueryConfig, QUERY_BYTES_MAX, replace::Plan};
 use crate::{
     aws::merge,
     operator::{ErrorClass, Failure, PrepareContext},
+    scalar::Parameter,
 };
 
 /// The longest value for a question mark that Athena takes, as SQL, in characters.

@@ -1,0 +1,122 @@
+//! Which attempts were committed, as their database knows it: one row each in `trunkline_statement`.
+
+use std::{str::FromStr as _, time::Duration};
+
+use serde_json::Value;
+use sqlx::{Connection as _, Error, PgConnection, postgres::PgConnectOptions};
+
+use crate::operator::Outcome;
+
+/// The longest that connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rows are kept so long: by then nobody asks about their attempts any more.
+const KEPT_DAYS: i32 = 90;
+
+/// Old rows that one transaction removes: housekeeping must not be what takes time.
+const FORGOTTEN_MAX: i64 = 100;
+
+const TABLE: &str = "create table if not exists trunkline_statement (
+    token text primary key, run text not null, task text not null, outcome jsonb,
+    committed_at timestamptz not null default clock_timestamp())";
+
+/// What the database knows of an attempt.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// It was committed, and left this.
+    Committed(Outcome),
+    /// A session of it is still there.
+    UnderWay,
+    /// Neither.
+    Absent,
+}
+
+/// A connection under the attempt's own name, which the server ends soon when this process is gone.
+pub(super) async fn connect(url: &str, name: &str) -> Result<PgConnection, Error> {
+    let options = PgConnectOptions::from_str(url)?.application_name(name);
+    let connecting = PgConnection::connect_with(&options);
+    let Ok(connected) = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await else {
+        return Err(Error::PoolTimedOut);
+    };
+    let mut connection = connected?;
+    for setting in [
+        "set tcp_keepalives_idle = 10",
+        "set tcp_keepalives_interval = 5",
+        "set tcp_keepalives_count = 3",
+        // From Postgres 14 on: a statement whose client is gone is ended, not finished.
+        "set client_connection_check_interval = '5s'",
+    ] {
+        match sqlx::raw_sql(setting).execute(&mut connection).await {
+            Err(Error::Database(_)) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(connection)
+}
+
+/// The name of an attempt's sessions.
+pub(super) fn session_name(token: &str) -> String {
+    format!("trunkline {token}")
+}
+
+/// Looks for an attempt.
+pub(super) async fn look(url: &str, token: &str) -> Result<Look, Error> {
+    let mut connection = connect(url, "trunkline").await?;
+    if let Some(outcome) = committed(&mut connection, token).await? {
+        return Ok(Look::Committed(outcome));
+    }
+    let sessions: i64 =
+        sqlx::query_scalar("select count(*) from pg_stat_activity where application_name = $1")
+            .bind(session_name(token))
+            .fetch_one(&mut connection)
+            .await?;
+    if sessions > 0 {
+        return Ok(Look::UnderWay);
+    }
+    // It may have been committed between the two questions.
+    let outcome = committed(&mut connection, token).await?;
+    connection.close().await?;
+    Ok(outcome.map_or(Look::Absent, Look::Committed))
+}
+
+/// What an attempt left, if it was committed.
+pub(super) async fn committed(connection: &mut PgConnection, token: &str) -> Result<Option<Outcome>, Error> {
+    if !exists(connection).await? {
+        return Ok(None);
+    }
+    let row: Option<Option<Value>> =
+        sqlx::query_scalar("select outcome from trunkline_statement where token = $1")
+            .bind(token)
+            .fetch_optional(connection)
+            .await?;
+    let outcome = row.map(|outcome| outcome.and_then(|outcome| serde_json::from_value(outcome).ok()));
+    Ok(outcome.map(Option::unwrap_or_default))
+}
+
+async fn exists(connection: &mut PgConnection) -> Result<bool, Error> {
+    let found = "select to_regclass('trunkline_statement') is not null";
+    sqlx::query_scalar(found).fetch_one(connection).await
+}
+
+/// Makes the table where it is missing, and forgets what is old.
+pub(super) async fn open(connection: &mut PgConnection) -> Result<(), Error> {
+    if !exists(connection).await? {
+        let made = sqlx::raw_sql(TABLE).execute(&mut *connection).await;
+        // Two that make it at once: one is refused, and it is there.
+        if let Err(error) = made
+            && !exists(connection).await?
+        {
+            return Err(error);
+        }
+    }
+    sqlx::query(
+        "delete from trunkline_statement where token in (
+           select token from trunkline_statement where committed_at < now() - make_interval(days => $1) limit $2
+           for update skip locked)",
+    )
+    .bind(KEPT_DAYS)
+    .bind(FORGOTTEN_MAX)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
