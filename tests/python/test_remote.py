@@ -87,7 +87,9 @@ def elsewhere(project, tmp_path):
 def test_what_is_seen_through_a_server_is_what_is_seen_at_the_store(project, elsewhere):
     (project.folder / "bad-2026-10-02").touch()
     done = elsewhere.call("run", "daily", "--date", "2026-10-01", "-p", "factor=3", "-p", "full=true")
-    assert "daily@2026-10-01 succeeded" in done.stdout and "extract  running" in done.stderr, done
+    assert "daily@2026-10-01 succeeded" in done.stdout, done
+    # It is looked at once a second, and this one may take less.
+    assert re.search(r"extract  (running|succeeded)", done.stderr), done
     failed = elsewhere.call("run", "daily", "--date", "2026-10-02", code=1)
     assert "daily@2026-10-02 failed" in failed.stdout and "bad file of 2026-10-02" in failed.stderr, failed
     assert "trunkline clear daily@2026-10-02 --failed --server" in failed.stderr
@@ -141,7 +143,9 @@ def test_runs_are_changed_through_a_server(project, elsewhere):
     until(lambda: "cancelled" in elsewhere.call("show", "daily@2026-10-05").stdout, 60, "the cancel")
     run = elsewhere.call("run", "by_hand", "--detach").stdout.strip()
     until(lambda: "waits for a person" in elsewhere.call("why", run).stdout, 60, "the question")
-    assert "is running" in elsewhere.call("approve", run, "ask", "--comment", "looks good").stdout
+    # What follows takes no time: it may be over before the answer is written.
+    said = elsewhere.call("approve", run, "ask", "--comment", "looks good").stdout
+    assert re.search(r" is (running|succeeded)$", said.strip()), said
     until(lambda: "succeeded" in elsewhere.call("runs", "by_hand").stdout, 60, "the run to end")
     for asked in (elsewhere, project):
         refused = asked.call("retry-now", run, "ask", "--dry-run", "--reason", "now", code=2).stderr
