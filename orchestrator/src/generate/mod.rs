@@ -6,6 +6,8 @@
 //! whoever wants the objects in a bucket iterates and puts them there.
 
 pub mod cdr;
+pub mod events;
+pub mod orders;
 
 use std::{
     fs, io,
