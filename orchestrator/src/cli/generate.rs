@@ -14,6 +14,7 @@ use crate::{
     generate::{
         Object, Written,
         cdr::{CdrSpec, cdr},
+        facility::{FacilitySpec, facility},
         write_to_folder,
     },
     keeper::{Needs, attach},
@@ -31,6 +32,8 @@ const UPLOADS_WAITING: usize = 256;
 pub(crate) enum GenerateCommand {
     /// Call detail records as the telephony service writes them
     Cdr(CdrArgs),
+    /// Exports about child care facilities, with cells that slid out of their columns
+    Facility(FacilityArgs),
 }
 
 /// What `generate cdr` takes.
@@ -53,31 +56,63 @@ pub(crate) struct CdrArgs {
     out: String,
 }
 
+/// What `generate facility` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FacilityArgs {
+    /// Same seed, same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Rows of each of the four files; from 40 on every quirk occurs
+    #[arg(long, default_value_t = 60)]
+    count: u64,
+    /// First day on which leads are created
+    #[arg(long, value_name = "DATE")]
+    from: Date,
+    /// Over how many days leads are created
+    #[arg(long, default_value_t = 60)]
+    days: u32,
+    /// Where to: a folder, or <s3://bucket>[/prefix] of the sandbox
+    #[arg(long, value_name = "DIR|s3://BUCKET")]
+    out: String,
+}
+
 /// Generates data and says how much.
 pub(crate) async fn generate(cx: &Context, command: GenerateCommand) -> anyhow::Result<Exit> {
-    let GenerateCommand::Cdr(args) = command;
-    let spec = CdrSpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
-    spec.check()?;
-    let written = match args.out.strip_prefix("s3://") {
-        Some(place) => upload(cx, place, &spec).await?,
-        None => write_to_folder(cdr(&spec), &PathBuf::from(&args.out))?,
+    match command {
+        GenerateCommand::Cdr(args) => {
+            let spec = CdrSpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
+            spec.check()?;
+            put(cx, &args.out, cdr(&spec)).await
+        }
+        GenerateCommand::Facility(args) => {
+            let spec = FacilitySpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
+            spec.check()?;
+            put(cx, &args.out, facility(&spec)).await
+        }
+    }
+}
+
+async fn put(cx: &Context, out: &str, objects: impl Iterator<Item = Object>) -> anyhow::Result<Exit> {
+    let written = match out.strip_prefix("s3://") {
+        Some(place) => upload(cx, place, objects).await?,
+        None => write_to_folder(objects, &PathBuf::from(out))?,
     };
     if cx.output.json() {
-        cx.output.value(&json!({ "objects": written.objects, "bytes": written.bytes, "out": args.out }));
+        cx.output.value(&json!({ "objects": written.objects, "bytes": written.bytes, "out": out }));
     } else {
-        cx.output.data(&format!("{} objects, {} bytes in {}", written.objects, written.bytes, args.out));
+        cx.output.data(&format!("{} objects, {} bytes in {out}", written.objects, written.bytes));
     }
     Ok(Exit::Done)
 }
 
-async fn upload(cx: &Context, place: &str, spec: &CdrSpec) -> anyhow::Result<Written> {
+async fn upload(cx: &Context, place: &str, objects: impl Iterator<Item = Object>) -> anyhow::Result<Written> {
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     if bucket.is_empty() {
         return refuse("--out names no bucket; write s3://bucket or s3://bucket/prefix");
     }
     let attached = attach(&cx.local_folder()?, Needs { postgres: false, sandbox: true }).await?;
     let endpoint = attached.sandbox_endpoint.clone().context("the keeper started no sandbox")?;
-    upload_to(cx, &endpoint, bucket, prefix, cdr(spec)).await
+    upload_to(cx, &endpoint, bucket, prefix, objects).await
 }
 
 /// Puts objects into a bucket of the sandbox, which is made if it is missing.
