@@ -147,6 +147,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             sandbox_endpoint: None,
+            private_postgres: None,
             timing: Timing::default(),
             host: "bench".to_owned(),
             traces: None,

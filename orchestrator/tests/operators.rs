@@ -40,11 +40,13 @@ struct Case {
     law: Law,
 }
 
-/// Operators whose other side is no service of the sandbox. `http` and `sql` are put through the same
-/// steps against a server of their own in `tasks/src/http/tests.rs`, `tasks/src/sql/tests.rs`,
-/// `tests/python/test_http.py` and `test_sql.py`; the others ask the store or a person, and are tried
+/// Operators whose other side is no service of the sandbox. `http`, `sql` and `data_check` are put
+/// through the same steps against a server of their own in `tasks/src/*/tests.rs`, `tests/python/test_http.py` and
+/// `test_sql.py`; `extract` and `load` in
+/// `test_extract_and_load.py`; the others ask the store or a person, and are tried
 /// with a whole engine in `tests/python/test_run_pipeline.py` and `test_approval.py`.
-const TRIED_ELSEWHERE: [&str; 5] = ["approval", "http", "pipeline_wait", "run_pipeline", "sql"];
+const TRIED_ELSEWHERE: [&str; 8] =
+    ["approval", "data_check", "extract", "http", "load", "pipeline_wait", "run_pipeline", "sql"];
 
 /// The id that the sandbox gives to an application named `spark`.
 const SPARK: &str = "0092f473809e5979";

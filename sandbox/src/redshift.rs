@@ -5,6 +5,7 @@
 //! the sandbox's process died is not run again: it ends as what the database can prove.
 
 mod api;
+pub(crate) mod copy;
 mod database;
 pub(crate) mod dialect;
 mod execute;

@@ -90,6 +90,8 @@ pub struct Clients {
     /// Trunkline itself, for tasks that start or wait for runs of other pipelines.
     pipelines: Option<Arc<dyn Pipelines>>,
     secrets: Secrets,
+    /// The address of the project's private Postgres, where there is one.
+    private_postgres: Option<String>,
 }
 
 /// One connection; each part is made when it is first needed.
@@ -156,6 +158,17 @@ impl Clients {
     #[must_use]
     pub fn with_secrets(self, sources: IndexMap<String, SecretSource>, variables: Variables) -> Self {
         Self { secrets: Secrets::new(sources, variables), ..self }
+    }
+
+    /// The same with a private Postgres, in which secrets can be databases ([`SecretSource::private_database`]).
+    #[must_use]
+    pub fn with_private_postgres(self, url: Option<String>) -> Self {
+        Self { private_postgres: url, ..self }
+    }
+
+    /// The address of the private Postgres.
+    pub(crate) fn private_postgres(&self) -> Option<&str> {
+        self.private_postgres.as_deref()
     }
 
     /// The secrets of the environment.

@@ -14,6 +14,7 @@
 //! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
 //! | `access.rs` | what requests need: permissions, and things that must exist; is it so |
 //! | `pipelines.rs` | runs of other pipelines, as `run_pipeline` and `pipeline_wait` ask the engine |
+//! | `postgres.rs`, `postgres/` | people's Postgres databases: an attempt is committed once, and known there |
 //! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
 //! | the rest | one operator each |
@@ -42,6 +43,7 @@ pub mod notice;
 mod objects;
 pub mod operator;
 pub mod pipelines;
+pub mod postgres;
 pub mod registry;
 mod released;
 pub mod scalar;
@@ -68,6 +70,9 @@ operators! {
     athena_query::AthenaQuery,
     redshift_sql::RedshiftSql,
     sql::Sql,
+    extract::Extract,
+    load::Load,
+    data_check::DataCheck,
     step_function::StepFunction,
     lambda_invoke::LambdaInvoke,
     ecs_task::EcsTask,

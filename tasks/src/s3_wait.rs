@@ -48,9 +48,9 @@ pub struct S3WaitConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Objects that must be there, under a prefix. Folder markers (empty, ending in `/`) do not
-    /// count.
+    /// count. With 0 it looks once, and warns where nothing is.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = COUNT_MAX))]
+    #[schemars(range(min = 0, max = COUNT_MAX))]
     pub min_count: u64,
     /// Bytes that they must have together.
     #[serde(default)]
@@ -126,8 +126,8 @@ timeout: 6h
             }
             _ => return Err(wrong("say either `key` (one object) or `prefix` (everything below it)")),
         };
-        if !(1..=COUNT_MAX).contains(&config.min_count) {
-            return Err(wrong(&format!("min_count: must be from 1 to {COUNT_MAX}")));
+        if config.min_count > COUNT_MAX {
+            return Err(wrong(&format!("min_count: must be at most {COUNT_MAX}")));
         }
         body["MinCount"] = json!(config.min_count);
         body["MinBytes"] = json!(config.min_bytes);
@@ -216,14 +216,22 @@ impl Seen {
         format!("{} objects, {} bytes", self.count, self.bytes)
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(self, wanted: &Wanted) -> Outcome {
         let mut outputs = Outputs::new();
         outputs.insert("count".into(), self.count.into());
         outputs.insert("bytes".into(), self.bytes.into());
         if let Some((_, key)) = self.newest {
             outputs.insert("newest_key".into(), key.into());
         }
-        Outcome { outputs, ..Outcome::default() }
+        let mut warnings = Vec::new();
+        if self.count == 0 {
+            warnings.push(format!(
+                "there is nothing below s3://{}/{}",
+                wanted.bucket,
+                wanted.prefix.as_deref().unwrap_or_default()
+            ));
+        }
+        Outcome { outputs, warnings, ..Outcome::default() }
     }
 }
 
@@ -250,7 +258,7 @@ async fn look(clients: &Clients, connection: &str, body: &Value) -> Result<Resul
         Some(key) => look_at(s3, &wanted.bucket, key).await?,
         None => look_below(s3, &wanted).await?,
     };
-    Ok(if seen.is_enough(&wanted) { Ok(seen.outcome()) } else { Err(seen) })
+    Ok(if seen.is_enough(&wanted) { Ok(seen.outcome(&wanted)) } else { Err(seen) })
 }
 
 async fn look_at(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Result<Seen, Failure> {

@@ -16,7 +16,7 @@
 //! | `source.rs` | where a secret lies, as `trunkline.yaml` says it |
 //! | `mark.rs` | the mark, and values that hold marks |
 //! | `mask.rs` | finding values, and what they look like encoded, in texts and streams |
-//! | `fetch.rs` | reading one from each of the four places |
+//! | `fetch.rs` | reading one from each of the five places |
 
 mod fetch;
 pub mod mark;

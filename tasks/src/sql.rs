@@ -1,7 +1,7 @@
 //! `sql`: runs statements in a Postgres database, as one transaction.
 //!
 //! **Safe start**: the call is the whole job, and it is committed together with a row of the attempt's token in the
-//! table `trunkline_statement` of that database ([`ledger`]). So whether it was committed is known to the database
+//! table `trunkline_statement` of that database ([`postgres::ledger`]). So whether it was committed is known to the database
 //! itself: after a lost answer the row is looked for. While a session of the attempt is still there, nobody knows yet;
 //! without row and session nothing was committed and nothing can be, and the stored request is sent again. Two sends
 //! of one attempt meet at the token: the second waits for the first and takes its result.
@@ -12,22 +12,24 @@ use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use url::Url;
+use serde_json::Value;
 
 use crate::{
     access::{Needs, Place},
     clients::{Clients, START_TIMEOUT},
-    operator::{ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Request, Sent, Status},
+    operator::{
+        ErrorClass, Failure, Found, Handle, Intent, Operator, Outputs, PrepareContext, Request, Sent, Status,
+    },
+    postgres::{
+        self,
+        transaction::{self, Attempt},
+    },
     registry::Options,
     scalar::Parameter,
-    secrets::mark::has_marks,
 };
 
-mod failure;
-mod ledger;
 mod placeholders;
-mod transaction;
+pub(crate) mod statements;
 
 #[cfg(test)]
 mod tests;
@@ -43,9 +45,6 @@ const SQL_BYTES_MAX: usize = 256 * 1024;
 
 /// Most rows that may be fetched: outputs feed later tasks, they are no way to move data.
 const FETCH_ROWS_MAX: u32 = 1_000;
-
-/// When a session of the attempt is looked for again.
-const LOOK_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
 /// The operator.
 #[derive(Clone, Copy, Debug)]
@@ -94,12 +93,19 @@ struct Work {
     task: String,
 }
 
+impl Work {
+    fn attempt<'a>(&'a self, token: &'a str) -> Attempt<'a> {
+        let Self { url, run, task, timeout_seconds, .. } = self;
+        Attempt { url, token, run, task, timeout_seconds: *timeout_seconds }
+    }
+}
+
 /// A statement with `$1`, `$2`, … and what they stand for.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
-struct Statement {
-    sql: String,
+pub(crate) struct Statement {
+    pub(crate) sql: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    values: Vec<Parameter>,
+    pub(crate) values: Vec<Parameter>,
 }
 
 impl Operator for Sql {
@@ -141,12 +147,8 @@ fetch_rows: 1
         if let Some(rows) = config.fetch_rows.filter(|rows| !(1..=FETCH_ROWS_MAX).contains(rows)) {
             return Err(wrong(format!("fetch_rows: {rows} is not between 1 and {FETCH_ROWS_MAX}")));
         }
-        // A request is stored: what stands in the file as text would be readable there for ever.
-        let is_secret = has_marks(&Value::from(config.url.as_str()));
-        if !is_secret && Url::parse(&config.url).is_ok_and(|url| url.password().is_some()) {
-            return Err(wrong("url: it holds a password as text; keep the address as a secret".into()));
-        }
-        let statements = statements(&texts, &config.parameters).map_err(wrong)?;
+        postgres::check_address("url", &config.url)?;
+        let statements = prepared(&texts, &config.parameters).map_err(wrong)?;
         let work = Work {
             url: config.url.clone(),
             statements,
@@ -166,30 +168,15 @@ fetch_rows: 1
 
     async fn send(&self, _clients: &Clients, intent: &Intent<'_>) -> Sent {
         match read(intent.request) {
-            Ok(work) => transaction::run(&work, &intent.request.token).await,
+            Ok(work) => transaction::run(work.attempt(&intent.request.token), &work).await,
             Err(failure) => Sent::Refused(failure),
         }
     }
 
     async fn find(&self, _clients: &Clients, intent: &Intent<'_>) -> Found {
-        let again_at = intent.now.checked_add(LOOK_AGAIN).unwrap_or(intent.now);
-        let work = match read(intent.request) {
-            Ok(work) => work,
-            Err(failure) => return Found::Lost(failure),
-        };
-        match ledger::look(&work.url, &intent.request.token).await {
-            Ok(ledger::Look::Committed(outcome)) => Found::Done(outcome),
-            Ok(ledger::Look::UnderWay) => {
-                Found::NotYetKnown { again_at, reason: "its session is still open in the database".into() }
-            }
-            Ok(ledger::Look::Absent) => Found::ProvedAbsent,
-            Err(error) => {
-                let failure = failure::of(&error);
-                Found::NotYetKnown {
-                    again_at,
-                    reason: format!("the database cannot be asked: {}", failure.message),
-                }
-            }
+        match read(intent.request) {
+            Ok(work) => transaction::find(&work.url, &intent.request.token, intent.now).await,
+            Err(failure) => Found::Lost(failure),
         }
     }
 
@@ -215,7 +202,11 @@ fetch_rows: 1
     }
 }
 
-fn statements(texts: &[&String], parameters: &BTreeMap<String, Parameter>) -> Result<Vec<Statement>, String> {
+/// The statements with numbered places and their values; every parameter has to be used.
+pub(crate) fn prepared(
+    texts: &[&String],
+    parameters: &BTreeMap<String, Parameter>,
+) -> Result<Vec<Statement>, String> {
     let mut used: Vec<&str> = Vec::new();
     let mut statements = Vec::with_capacity(texts.len());
     for text in texts {
@@ -253,10 +244,11 @@ fn read(request: &Request) -> Result<Work, Failure> {
 }
 
 /// Outputs of a transaction: how many rows each statement touched, and what was fetched.
-fn outputs(touched: &[u64]) -> Value {
-    let mut outputs = json!({ "rows_affected": touched.iter().sum::<u64>() });
+fn outputs(touched: &[u64]) -> Outputs {
+    let mut outputs = Outputs::new();
+    outputs.insert("rows_affected".into(), touched.iter().sum::<u64>().into());
     if touched.len() > 1 {
-        outputs["by_statement"] = json!(touched);
+        outputs.insert("by_statement".into(), touched.into());
     }
     outputs
 }

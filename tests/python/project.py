@@ -60,6 +60,16 @@ class Project:
     def status(self):
         return json.loads(self.call("status", "--json").stdout)
 
+    def psql(self, statement, url=None):
+        """What psql prints, asked of the store or of another database."""
+        url = url or self.status()["store"]["url"]
+        asked = ["psql", "-At", url, "-c", statement]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+    def private(self, name):
+        """The address of a database in the private Postgres."""
+        return self.status()["store"]["url"].replace("/trunkline?", f"/{name}?")
+
     def stop(self):
         subprocess.run(
             [str(self.binary), "stop"], cwd=self.folder, env=self.environment, capture_output=True, timeout=60

@@ -302,7 +302,7 @@ def test_tokens_open_what_their_scope_says_until_they_end(project):
         server.get("/runs", 401, token=made["operate"]["token"])
         assert "no token `operate` in use" in project.call("token", "revoke", "operate", code=2).stderr
         # Ended: the database's clock has passed its time.
-        psql(project, "update api_token set expires_at = clock_timestamp() where name = 'deploy'")
+        project.psql("update api_token set expires_at = clock_timestamp() where name = 'deploy'")
         server.get("/runs", 401, token=made["deploy"]["token"])
         listed = {row["name"]: row for row in json.loads(project.call("token", "list", "--json").stdout)}
         assert {name: row["state"] for name, row in listed.items()} == {
@@ -313,7 +313,7 @@ def test_tokens_open_what_their_scope_says_until_they_end(project):
             project.call("token", "create", "other", "--expires", expires, code=2)
         # A secret is nowhere but where it was printed.
         assert secret not in server.log.read_text()
-        assert psql(project, f"select count(*) from api_token t where t::text like '%{secret}%'") == "0"
+        assert project.psql(f"select count(*) from api_token t where t::text like '%{secret}%'") == "0"
         # Other names of this machine are not answered.
         status, _, text = server.request("GET", "/runs", headers={"Host": "evil.example.com"})
         assert (status, json.loads(text)["type"]) == (421, "urn:trunkline:problem:wrong-host")
@@ -328,12 +328,6 @@ def test_tokens_open_what_their_scope_says_until_they_end(project):
         server.url = server.url.replace("0.0.0.0", "127.0.0.1")
         server.get("/runs", 401)
         server.get("/runs", token=made["read"]["token"], headers={"Host": "trunkline.example.com"})
-
-
-def psql(project, statement):
-    url = project.status()["store"]["url"]
-    return subprocess.run(["psql", "-At", url, "-c", statement], capture_output=True, text=True, timeout=60,
-                          check=True).stdout.strip()
 
 
 def test_bad_requests_are_refused_in_one_form(project):

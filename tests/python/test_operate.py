@@ -127,20 +127,15 @@ def test_a_mark_goes_on_from_where_a_person_says(project):
 
 def test_a_word_that_came_too_late_for_a_run_is_refused_and_changes_nothing_later(project):
     project.call("run", "daily", "--date", "2026-10-01")
-    psql = ["psql", "-At", project.status()["store"]["url"], "-c"]
-
-    def sql(statement):
-        return subprocess.run([*psql, statement], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
-
     # Who left them was killed: the run had just ended, and nobody owned it.
-    sql("insert into inbox (run_id, command, actor) select run_id, '{\"command\": \"pause\"}', 'user:gone' from run")
-    sql("insert into inbox (run_id, command, actor, created_at) select run_id, '{\"command\": \"pause\"}', 'user:gone',"
+    project.psql("insert into inbox (run_id, command, actor) select run_id, '{\"command\": \"pause\"}', 'user:gone' from run")
+    project.psql("insert into inbox (run_id, command, actor, created_at) select run_id, '{\"command\": \"pause\"}', 'user:gone',"
         " now() - interval '1 day' from run")
     with serving(project):
-        until(lambda: sql("select count(*) from inbox where answered_at is null") == "0", 60, "both to be answered")
-        answers = sql("select answer ->> 'refused' from inbox order by created_at").splitlines()
+        until(lambda: project.psql("select count(*) from inbox where answered_at is null") == "0", 60, "both to be answered")
+        answers = project.psql("select answer ->> 'refused' from inbox order by created_at").splitlines()
         assert "given up" in answers[0] and "succeeded" in answers[1], answers
-        assert sql("select owner is null from run") == "t", "the server gives it back"
+        assert project.psql("select owner is null from run") == "t", "the server gives it back"
         project.call("clear", "daily@2026-10-01", "--yes")
         assert shown(project, "daily@2026-10-01")["state"] == "succeeded", "a pause of before would hold it"
 

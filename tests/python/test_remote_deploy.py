@@ -43,22 +43,13 @@ def stored(project):
         project.psql("select count(*) from deployment")
 
 
-class Deployed(Project):
-    def psql(self, statement):
-        import subprocess
-
-        url = self.status()["store"]["url"]
-        return subprocess.run(["psql", "-At", url, "-c", statement], capture_output=True, text=True, timeout=60,
-                              check=True).stdout
-
-
 def made(binary, environment, folder, name="local"):
     folder.mkdir()
     settings = f"environments:\n  {name}:\n    vars: {{ greeting: 'from the server' }}\n"
     if name != "local":
         settings += "    connections: { aws: { type: aws, region: us-east-1 } }\n"
     (folder / "trunkline.yaml").write_text(settings)
-    return Deployed(binary, environment, folder)
+    return Project(binary, environment, folder)
 
 
 @pytest.fixture

@@ -42,10 +42,10 @@ def project(binary, environment, tmp_path):
     (home / "sql/load.sql").write_text("-- for the day :day\nINSERT INTO sale SELECT :day::date, n FROM generate_series(1, 3) n;\n")
     made = Project(binary, environment, tmp_path)
     own = made.status()["store"]["url"]
-    psql(own, "create database warehouse")
+    made.psql("create database warehouse", own)
     made.warehouse = own.replace("/trunkline?", "/warehouse?") + f"&password={PASSWORD}"
     made.environment = environment | {"WAREHOUSE": made.warehouse}
-    psql(made.warehouse, "create table sale (day date, number int)")
+    made.psql("create table sale (day date, number int)", made.warehouse)
     # The process in the background read its environment before.
     made.stop()
     made.call("deploy")
@@ -53,13 +53,9 @@ def project(binary, environment, tmp_path):
     made.stop()
 
 
-def psql(url, statement):
-    return subprocess.run(["psql", "-At", url, "-c", statement], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
-
-
 def test_rows_are_there_once_and_later_tasks_read_them(project):
     done = project.call("run", "daily", "--date", "2026-11-19")
-    assert psql(project.warehouse, "select day, count(*) from sale group by day") == "2026-11-19|3"
+    assert project.psql("select day, count(*) from sale group by day", project.warehouse) == "2026-11-19|3"
     outputs = next(task for task in shown(project, "daily@2026-11-19")["tasks"] if task["task"] == "load")["outputs"]
     assert outputs["rows"] == [{"day": "2026-11-19", "rows": 3}] and outputs["by_statement"] == [3, 1, 1]
     assert "3 rows of 2026-11-19" in project.call("logs", "daily@2026-11-19", "tell").stdout
@@ -73,12 +69,12 @@ def test_a_process_that_is_killed_in_mid_transaction_leaves_one_commit(project):
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     sleeping = "select count(*) from pg_stat_activity where datname = 'warehouse' and query like 'SELECT pg_sleep%'"
-    until(lambda: psql(project.warehouse, sleeping) == "1", 60, "the transaction")
+    until(lambda: project.psql(sleeping, project.warehouse) == "1", 60, "the transaction")
     child.send_signal(signal.SIGKILL)
     child.wait()
     with serving(project):
         until(lambda: shown(project, "daily@2026-11-18")["state"] == "succeeded", 180, "the run")
-    assert psql(project.warehouse, "select count(*) from sale where day = '2026-11-18'") == "3"
+    assert project.psql("select count(*) from sale where day = '2026-11-18'", project.warehouse) == "3"
     attempts = shown(project, "daily@2026-11-18")["attempt_list"]
     assert len([one for one in attempts if one["task"] == "load"]) == 1, "it used up no retry"
 

@@ -283,14 +283,12 @@ async fn clear_run(call: Call<RunPath, Nothing, ClearBody>) -> Result<ChangeDone
     let ClearBody { tasks, failed, downstream, upstream, newest: on_newest, reason, dry_run } = body;
     let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
     let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
-    if on_newest {
-        let newest = newest::newest(&api.store, run.definition.pipeline.name.as_str()).await?;
-        if let Some(moved) = newest::moved(run.clone(), &newest)? {
-            let preview = clear::preview(&moved.run, &newest::with_added(&choice, &moved))?;
-            let generation = Some(moved.run.generation);
-            let command = Command::Clear { tasks: preview.selected, generation, reason };
-            return change_on(&api, &call.actor, &moved, command, dry_run).await;
-        }
+    let moved = if on_newest { newest::on_newest(&api.store, run.clone()).await? } else { None };
+    if let Some(moved) = moved {
+        let preview = clear::preview(&moved.run, &newest::with_added(&choice, &moved))?;
+        let generation = Some(moved.run.generation);
+        let command = Command::Clear { tasks: preview.selected, generation, reason };
+        return change_on(&api, &call.actor, &moved, command, dry_run).await;
     }
     let preview = clear::preview(&run, &choice)?;
     if preview.cleared.is_empty() {

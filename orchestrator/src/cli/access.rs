@@ -107,11 +107,12 @@ pub(super) async fn clients(
     project: &Project,
     entry: &LoadedPipeline,
 ) -> anyhow::Result<Clients> {
-    let mut endpoint = None;
+    let (mut endpoint, mut private) = (None, None);
     if cfg!(feature = "sandbox") && project.environment.uses_sandbox() {
         let session = cx.open(project).await?;
         session.provision(cx, project, entry).await?;
         endpoint = session.sandbox_endpoint();
+        private = session.private_postgres();
     }
-    Ok(engine::clients_of(&entry.pipeline, endpoint.as_deref()))
+    Ok(engine::clients_of(&entry.pipeline, endpoint.as_deref()).with_private_postgres(private))
 }

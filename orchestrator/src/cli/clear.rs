@@ -1,6 +1,6 @@
 //! `clear`: run tasks of a run again. Shows exactly what will run, asks, then is like `run`.
 
-use trunkline_state::{ids::RunId, machine::Command, run::Run, versions::Moved};
+use trunkline_state::{ids::RunId, machine::Command, run::Run};
 
 use super::{
     carry::{carry, command_engine},
@@ -17,7 +17,7 @@ use crate::service::{
     clear::{ClearChoice, ClearPreview, preview, wish},
     elements::{Named, named},
     many::wishes,
-    newest::{self, MoveError},
+    newest,
 };
 
 /// What `clear` takes.
@@ -73,13 +73,6 @@ async fn provision_for(cx: &Context, session: &Session, run: RunId) -> anyhow::R
     }
 }
 
-/// The run on the newest version; none where it is on it already.
-async fn on_newest(session: &Session, run: RunId) -> Result<Option<Moved>, MoveError> {
-    let run = session.store.read_run(run).await?;
-    let newest = newest::newest(&session.store, run.definition.pipeline.name.as_str()).await?;
-    Ok(newest::moved(run, &newest)?)
-}
-
 /// Shows what a clear would do, asks, does it, carries the run on.
 pub(crate) async fn clear_run(
     cx: &Context,
@@ -92,7 +85,11 @@ pub(crate) async fn clear_run(
 ) -> anyhow::Result<Exit> {
     let snapshot = Snapshot::read(&session.store, run).await?;
     let label = snapshot.label();
-    let moved = if newest { on_newest(session, run).await? } else { None };
+    let moved = if newest {
+        newest::on_newest(&session.store, session.store.read_run(run).await?).await?
+    } else {
+        None
+    };
     let (model, choice) = match &moved {
         Some(moved) => (moved.run.clone(), newest::with_added(choice, moved)),
         None => (snapshot.as_run(), choice.clone()),

@@ -224,6 +224,11 @@ impl Session {
         self.attached.as_ref().and_then(|attached| attached.sandbox_endpoint.clone())
     }
 
+    /// The address of the private Postgres, where that is the store.
+    pub(crate) fn private_postgres(&self) -> Option<String> {
+        self.attached.as_ref().and_then(|attached| attached.database_url.clone())
+    }
+
     /// Makes this process a replica.
     pub(crate) async fn engine(&self, cx: &Context, role: Role) -> anyhow::Result<Engine> {
         let options = EngineOptions {
@@ -232,6 +237,7 @@ impl Session {
             clock: Arc::clone(&cx.clock),
             ids: Arc::clone(&cx.ids),
             sandbox_endpoint: self.sandbox_endpoint(),
+            private_postgres: self.private_postgres(),
             timing: cx.timing(),
             host: cx.config.host.clone(),
             traces: Settings::read(&variable).open(),

@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use jiff::civil::Date;
 use serde_json::json;
+use trunkline_tasks::{postgres, secrets::source::SecretSource};
 
 use super::{
     context::Context,
-    exit::{Exit, refuse},
+    exit::{Exit, Refused, refuse},
+    status::without_password,
 };
 use crate::{
+    definition::cases::PRIVATE,
     generate::{
         Object, Written,
         cdr::{CdrSpec, cdr},
+        events::{EventsSpec, events},
         facility::{FacilitySpec, facility},
+        orders::{OrdersSpec, orders},
         write_to_folder,
     },
     keeper::{Needs, attach},
@@ -34,6 +39,10 @@ pub(crate) enum GenerateCommand {
     Cdr(CdrArgs),
     /// Exports about child care facilities, with cells that slid out of their columns
     Facility(FacilityArgs),
+    /// User events and clicks of campaigns, an hour in each folder, as Firehose writes them
+    Events(EventsArgs),
+    /// The database of a shop: eleven tables with orders and payments, and what changes in them
+    Orders(OrdersArgs),
 }
 
 /// What `generate cdr` takes.
@@ -76,22 +85,107 @@ pub(crate) struct FacilityArgs {
     out: String,
 }
 
+/// What `generate events` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventsArgs {
+    /// Same seed, same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Events of each hour; from 40 on every quirk occurs
+    #[arg(long, default_value_t = 400)]
+    count: u64,
+    /// First hour, as 2026-11-20T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: jiff::Timestamp,
+    /// How many hours; each fourth of five is empty
+    #[arg(long, default_value_t = 1)]
+    hours: u32,
+    /// Where to: a folder, or <s3://bucket>[/prefix] of the sandbox
+    #[arg(long, value_name = "DIR|s3://BUCKET")]
+    out: String,
+}
+
+/// What `generate orders` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OrdersArgs {
+    /// Same seed, same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Sales orders; from 40 on every quirk occurs
+    #[arg(long, default_value_t = 400)]
+    count: u64,
+    /// 0 fills an empty database, each later round is what happens afterwards
+    #[arg(long, default_value_t = 0)]
+    round: u64,
+    /// First day
+    #[arg(long, value_name = "DATE")]
+    from: Date,
+    /// How many days
+    #[arg(long, default_value_t = 1)]
+    days: u32,
+    /// Where to: a folder for a script, a database of the project's private Postgres, or any database
+    #[arg(long, value_name = "DIR|private:NAME|postgresql://…")]
+    out: String,
+}
+
 /// Generates data and says how much.
 pub(crate) async fn generate(cx: &Context, command: GenerateCommand) -> anyhow::Result<Exit> {
     match command {
         GenerateCommand::Cdr(args) => {
-            let spec = CdrSpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
+            let CdrArgs { seed, count, from, days, out } = args;
+            let spec = CdrSpec { seed, count, from, days };
             spec.check()?;
-            put(cx, &args.out, cdr(&spec)).await
+            put(cx, &out, cdr(&spec)).await
         }
         GenerateCommand::Facility(args) => {
-            let spec = FacilitySpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
+            let FacilityArgs { seed, count, from, days, out } = args;
+            let spec = FacilitySpec { seed, count, from, days };
             spec.check()?;
-            put(cx, &args.out, facility(&spec)).await
+            put(cx, &out, facility(&spec)).await
         }
+        GenerateCommand::Events(args) => {
+            let EventsArgs { seed, count, from, hours, out } = args;
+            let spec = EventsSpec { seed, count, from, hours };
+            spec.check()?;
+            put(cx, &out, events(&spec)).await
+        }
+        GenerateCommand::Orders(args) => generate_orders(cx, args).await,
     }
 }
 
+async fn generate_orders(cx: &Context, args: OrdersArgs) -> anyhow::Result<Exit> {
+    let OrdersArgs { seed, count, round, from, days, out } = args;
+    let spec = OrdersSpec { seed, count, round, from, days };
+    spec.check()?;
+    let url = if let Some(name) = out.strip_prefix(PRIVATE) {
+        let attached = attach(&cx.local_folder()?, Needs { postgres: true, sandbox: false }).await?;
+        let own = attached.database_url.clone().context("the keeper gave no private Postgres")?;
+        let source = SecretSource { private_database: Some(name.to_owned()), ..SecretSource::default() };
+        if let Err((wrong, fix)) = source.kind() {
+            return refuse(format!("--out {wrong}: {fix}"));
+        }
+        // Attached until it is filled.
+        let url = postgres::private_database(&own, name).await.map_err(|failure| Refused(failure.message))?;
+        postgres::script(&url, orders(&spec)).await.map_err(|failure| Refused(failure.message))?;
+        url
+    } else if ["postgres://", "postgresql://"].iter().any(|scheme| out.starts_with(scheme)) {
+        postgres::script(&out, orders(&spec)).await.map_err(|failure| Refused(failure.message))?;
+        without_password(&out)
+    } else {
+        let body = orders(&spec).collect::<String>().into_bytes();
+        let object = Object { key: format!("orders-{round}.sql"), body };
+        write_to_folder(std::iter::once(object), &PathBuf::from(&out))?;
+        out
+    };
+    if cx.output.json() {
+        cx.output.value(&json!({ "orders": count, "round": round, "out": url }));
+    } else {
+        cx.output.data(&format!("{count} orders of round {round} in {url}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Puts objects where `--out` says, and says how much that was.
 async fn put(cx: &Context, out: &str, objects: impl Iterator<Item = Object>) -> anyhow::Result<Exit> {
     let written = match out.strip_prefix("s3://") {
         Some(place) => upload(cx, place, objects).await?,

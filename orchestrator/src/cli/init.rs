@@ -30,6 +30,10 @@ pub(crate) enum Example {
     Hello,
     /// A day of call detail records: crawl, convert to Parquet, crawl
     DailyCdrEtl,
+    /// A database into a star schema, every ten minutes
+    WarehouseRefresh,
+    /// Every pipeline that Trunkline ships
+    All,
 }
 
 /// Writes a project; files that exist are left alone.
@@ -41,9 +45,9 @@ pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
     }
     let (entries, pipeline) = match args.example {
         Example::Hello => (scaffold::HELLO.to_vec(), "hello"),
-        Example::DailyCdrEtl => {
-            ([&[scaffold::PROJECT], scaffold::DAILY_CDR_ETL.as_slice()].concat(), "daily_cdr_etl")
-        }
+        Example::DailyCdrEtl => (shipped("daily_cdr_etl"), "daily_cdr_etl"),
+        Example::WarehouseRefresh => (shipped("warehouse_refresh"), "warehouse_refresh"),
+        Example::All => (scaffold::everything(), "daily_cdr_etl"),
     };
     let written = scaffold::write(&folder, &entries)
         .with_context(|| format!("the project cannot be written into {}", folder.display()))?;
@@ -56,12 +60,20 @@ pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
     }
     let enter = if here { String::new() } else { format!("  cd {}\n", args.folder.display()) };
     let mut next = format!("next:\n{enter}  trunkline validate\n  trunkline plan {pipeline}\n");
-    if args.example == Example::DailyCdrEtl {
-        next.push_str("  trunkline generate cdr --from 2026-11-19 --out s3://cdr-raw\n");
-        next.push_str("  trunkline run daily_cdr_etl --date 2026-11-19");
-    } else {
-        next.push_str(&format!("  trunkline run {pipeline}"));
-    }
+    next.push_str(match args.example {
+        Example::Hello => "  trunkline run hello",
+        Example::DailyCdrEtl | Example::All => {
+            "  trunkline generate cdr --from 2026-11-19 --out s3://cdr-raw\n  trunkline run daily_cdr_etl --date 2026-11-19"
+        }
+        Example::WarehouseRefresh => {
+            "  trunkline generate orders --from 2026-11-19 --out private:shop\n  trunkline run warehouse_refresh"
+        }
+    });
     cx.output.note(&next);
     Ok(Exit::Done)
+}
+
+/// A project with one shipped pipeline.
+fn shipped(name: &str) -> Vec<scaffold::Entry> {
+    [&[scaffold::PROJECT], scaffold::files_of(name)].concat()
 }

@@ -1,28 +1,16 @@
 //! The files of a new project: embedded at build time, so that a binary alone is enough.
 
+mod shipped;
+
 use std::{fs, io, path::Path};
+
+pub(crate) use shipped::{SHIPPED, files_of};
 
 /// A file of a scaffold: its path in the project and its text.
 pub(crate) type Entry = (&'static str, &'static str);
 
 /// The project file of the shipped pipelines.
 pub(crate) const PROJECT: Entry = ("trunkline.yaml", include_str!("../../../trunkline.yaml"));
-
-/// The shipped daily pipeline, without its sample data.
-pub(crate) const DAILY_CDR_ETL: [Entry; 6] = [
-    ("pipelines/daily_cdr_etl/pipeline.yaml", include_str!("../../../pipelines/daily_cdr_etl/pipeline.yaml")),
-    ("pipelines/daily_cdr_etl/aws.yaml", include_str!("../../../pipelines/daily_cdr_etl/aws.yaml")),
-    (
-        "pipelines/daily_cdr_etl/sql/cdr_etl.sql",
-        include_str!("../../../pipelines/daily_cdr_etl/sql/cdr_etl.sql"),
-    ),
-    (
-        "pipelines/daily_cdr_etl/jobs/cdr_etl.py",
-        include_str!("../../../pipelines/daily_cdr_etl/jobs/cdr_etl.py"),
-    ),
-    ("pipelines/daily_cdr_etl/tests.yaml", include_str!("../../../pipelines/daily_cdr_etl/tests.yaml")),
-    ("pipelines/daily_cdr_etl/README.md", include_str!("../../../pipelines/daily_cdr_etl/README.md")),
-];
 
 /// The smallest project: one pipeline that needs nothing but this machine.
 pub(crate) const HELLO: [Entry; 4] = [
@@ -88,6 +76,11 @@ pub(crate) const HELLO: [Entry; 4] = [
     (".gitignore", ".trunkline/\n"),
 ];
 
+/// A project with every shipped pipeline.
+pub(crate) fn everything() -> Vec<Entry> {
+    std::iter::once(PROJECT).chain(SHIPPED.iter().flat_map(|(_, files)| files.iter().copied())).collect()
+}
+
 /// Writes files below a folder; none that exists is touched. Says which were written.
 pub(crate) fn write(folder: &Path, entries: &[Entry]) -> io::Result<Vec<&'static str>> {
     let mut written = Vec::new();
@@ -117,9 +110,11 @@ mod tests {
     fn every_scaffold_validates() {
         let registry = trunkline_tasks::Registry::standard(&trunkline_tasks::Options::for_looking());
         assert!(Operators::new(&registry).get("command").is_some());
-        for (entries, name) in
-            [(HELLO.to_vec(), "hello"), ([&[PROJECT], DAILY_CDR_ETL.as_slice()].concat(), "daily_cdr_etl")]
-        {
+        let mut scaffolds = vec![(HELLO.to_vec(), "hello")];
+        for (name, files) in SHIPPED {
+            scaffolds.push(([&[PROJECT], files].concat(), name));
+        }
+        for (entries, name) in scaffolds {
             let folder = tempfile::tempdir().unwrap();
             write(folder.path(), &entries).unwrap();
             let (project, diagnostics) = Project::load(folder.path(), "local", &|_| None);
@@ -132,25 +127,26 @@ mod tests {
 
     #[test]
     fn nothing_of_the_shipped_folder_is_forgotten() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/daily_cdr_etl");
-        let mut folders = vec![folder.clone()];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders = vec![root.join("pipelines")];
+        let mut count = 0;
         while let Some(next) = folders.pop() {
             for entry in fs::read_dir(next).unwrap() {
                 let path = entry.unwrap().path();
-                let name = path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
+                let wanted = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
                 if path.is_dir() {
-                    if name != "sample" && !name.contains("__pycache__") {
+                    // The sample of call detail records is hundreds of files.
+                    if wanted != "pipelines/daily_cdr_etl/sample" && !wanted.contains("__pycache__") {
                         folders.push(path);
                     }
                     continue;
                 }
-                let wanted = format!("pipelines/daily_cdr_etl/{name}");
-                assert!(
-                    DAILY_CDR_ETL.iter().any(|(known, _)| *known == wanted),
-                    "{wanted} is not in the scaffold"
-                );
+                count += 1;
+                let mut files = SHIPPED.iter().flat_map(|(_, files)| *files);
+                assert!(files.any(|(known, _)| *known == wanted), "{wanted} is not in the scaffold");
             }
         }
+        assert_eq!(count, SHIPPED.iter().map(|(_, files)| files.len()).sum::<usize>());
     }
 
     #[test]

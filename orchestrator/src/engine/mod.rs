@@ -104,6 +104,8 @@ pub struct EngineOptions {
     pub ids: SharedIds,
     /// Where connections with `sandbox: true` lead.
     pub sandbox_endpoint: Option<String>,
+    /// The address of the project's private Postgres, where that is the store.
+    pub private_postgres: Option<String>,
     /// How often and how long.
     pub timing: Timing,
     /// This machine, for people.

@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     pub(super) place: Place,
     pub(crate) actor: String,
     pub(super) sandbox_endpoint: Option<String>,
+    pub(super) private_postgres: Option<String>,
     pub(super) owner: mpsc::UnboundedSender<Message>,
     pub(super) poller: mpsc::UnboundedSender<PollMessage>,
     pub(super) budgets: Mutex<Budgets>,
@@ -137,6 +138,7 @@ impl Shared {
             place,
             actor: format!("replica:{}", &replica[..8]),
             sandbox_endpoint: options.sandbox_endpoint,
+            private_postgres: options.private_postgres,
             owner,
             poller,
             budgets: Mutex::default(),
@@ -346,6 +348,7 @@ impl Shared {
             templates: Arc::new(Templates::for_pipeline(&definition.pipeline)),
             clients: Arc::new(
                 clients_of(&definition.pipeline, self.sandbox_endpoint.as_deref())
+                    .with_private_postgres(self.private_postgres.clone())
                     .with_pipelines(Arc::new(pipelines::OwnPipelines::new(self.own.clone()))),
             ),
             usual: Arc::default(),

@@ -6,7 +6,9 @@
 //! whoever wants the objects in a bucket iterates and puts them there.
 
 pub mod cdr;
+pub mod events;
 pub mod facility;
+pub mod orders;
 
 use std::{
     fs, io,

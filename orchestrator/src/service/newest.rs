@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use trunkline_state::{
-    machine::Refusal,
+    machine::{Refusal, said},
     run::{Definition, Run},
     store::{Store, StoreError},
     versions::{self, Moved},
@@ -50,7 +50,13 @@ pub async fn newest(store: &Store, pipeline: &str) -> Result<Arc<Definition>, Mo
     Ok(store.definition(&row.name, row.version).await?)
 }
 
-/// The run on that version; none where it is on it already.
+/// The run on the version that is current now; none where it is on it already.
+pub async fn on_newest(store: &Store, run: Run) -> Result<Option<Moved>, MoveError> {
+    let newest = newest(store, run.definition.pipeline.name.as_str()).await?;
+    Ok(moved(run, &newest)?)
+}
+
+/// The run on a version; none where it is on it already.
 pub fn moved(run: Run, newest: &Arc<Definition>) -> Result<Option<Moved>, Refusal> {
     let (label, to) = (run.label(), newest.version);
     if run.definition.version == to {
@@ -95,8 +101,7 @@ pub async fn go(
     actor: &str,
     now: Timestamp,
 ) -> Result<(), MoveError> {
-    let words = reason.map_or_else(|| format!("by {actor}"), |reason| format!("by {actor}: {reason}"));
-    if store.move_run(moved, &words, actor, now).await? {
+    if store.move_run(moved, &said(actor, reason), actor, now).await? {
         return Ok(());
     }
     let label = moved.run.label();

@@ -10,6 +10,8 @@ use sqlx::{
     Statement, TypeInfo, ValueRef,
 };
 
+use super::copy::Target;
+
 /// Functions and the bookkeeping table of each database.
 const LIBRARY: &str = include_str!("database/library.sql");
 
@@ -20,6 +22,9 @@ const SETTINGS: &str = "set standard_conforming_strings = off; set escape_string
 
 /// Largest result (the service's own limit).
 const RESULT_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Rows are handed over in pieces of this size.
+const COPY_PIECE_BYTES: usize = 256 * 1024;
 
 /// `PostgreSQL`'s code for a statement that was stopped.
 const CANCELLED: &str = "57014";
@@ -62,6 +67,12 @@ impl From<sqlx::Error> for DatabaseError {
         }
         Self { code, message }
     }
+}
+
+/// A name, its parts in double quotes.
+fn quoted(parts: &[String]) -> String {
+    let part = |part: &String| format!("\"{}\"", part.replace('"', "\"\""));
+    parts.iter().map(part).collect::<Vec<_>>().join(".")
 }
 
 /// A column of a result.
@@ -129,6 +140,61 @@ impl Session {
             }
         }
         Ok(answer)
+    }
+
+    /// The columns of a table that a `COPY` fills: the named ones, or all.
+    pub(super) async fn targets(
+        &mut self,
+        table: &[String],
+        named: &[String],
+    ) -> Result<Vec<Target>, DatabaseError> {
+        let missing = |message: String| DatabaseError { code: Some("42P01".to_owned()), message };
+        let select = "select attname::text, format_type(atttypid, atttypmod), \
+                      case when atttypid in (1042, 1043) and atttypmod > 4 then atttypmod - 4 \
+                      when atttypid in (25, 1042, 1043) then 65535 end \
+                      from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped \
+                      and attidentity = '' order by attnum";
+        let found: Vec<(String, String, Option<i32>)> =
+            sqlx::query_as(select).bind(quoted(table)).fetch_all(&mut self.connection).await?;
+        if found.is_empty() {
+            return Err(missing(format!("ERROR: relation \"{}\" does not exist", table.join("."))));
+        }
+        let target = |(name, kind, bytes): (String, String, Option<i32>)| Target {
+            name,
+            kind,
+            bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()),
+        };
+        let all: Vec<Target> = found.into_iter().map(target).collect();
+        if named.is_empty() {
+            return Ok(all);
+        }
+        let find = |name: &String| {
+            let target = all.iter().find(|target| target.name == *name).cloned();
+            target.ok_or_else(|| {
+                missing(format!(
+                    "ERROR: column \"{name}\" of relation \"{}\" does not exist",
+                    table.join(".")
+                ))
+            })
+        };
+        named.iter().map(find).collect()
+    }
+
+    /// Copies rows in `PostgreSQL`'s text format into a table; how many they were.
+    pub(super) async fn copy_in(
+        &mut self,
+        table: &[String],
+        columns: &[Target],
+        rows: &[u8],
+    ) -> Result<u64, DatabaseError> {
+        let names: Vec<String> =
+            columns.iter().map(|column| quoted(std::slice::from_ref(&column.name))).collect();
+        let copy = format!("copy {} ({}) from stdin", quoted(table), names.join(", "));
+        let mut copy = self.connection.copy_in_raw(&copy).await?;
+        for piece in rows.chunks(COPY_PIECE_BYTES) {
+            copy.send(piece).await?;
+        }
+        Ok(copy.finish().await?)
     }
 
     /// Begins a transaction.

@@ -17,7 +17,8 @@
 //! | `LEN`, `CHARINDEX`, `SHA2`, `JSON_EXTRACT_PATH_TEXT` on texts | functions |
 //! | `MINUS`, `DELETE t`, `VACUUM` with its options, `current_database()` | `EXCEPT`, `DELETE FROM t`, plain `VACUUM`, the name in Redshift |
 //! | `TRUNCATE` in a batch | commits what came before it, as in Redshift |
-//! | `COPY`, `UNLOAD`, external schemas, `CREATE DATABASE`, `BEGIN` and `COMMIT` | refused |
+//! | `COPY` from S3 | carried out by the sandbox itself (`copy`) |
+//! | `UNLOAD`, external schemas, `CREATE DATABASE`, `BEGIN` and `COMMIT` | refused |
 //!
 //! Left as `PostgreSQL` does it: the order of ties, the digits of averages, collation beyond ASCII, lengths of texts
 //! counted in characters instead of bytes.
@@ -29,6 +30,7 @@ mod table;
 
 use self::lexer::{Kind, Piece, pieces, statements, text_of};
 use self::parameters::Parameter;
+use super::copy::{self, CopyPlan};
 
 /// How a statement must be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub(crate) struct Translated {
     pub sql: String,
     /// How it must be run.
     pub how: How,
+    /// A `COPY` is not for `PostgreSQL`.
+    pub copy: Option<CopyPlan>,
 }
 
 /// How many statements a text holds.
@@ -67,6 +71,10 @@ pub(crate) fn translate(sql: &str, values: &[Parameter], database: &str) -> Resu
     let words = leading_words(&statement);
     let word = |at: usize| words.get(at).map(String::as_str).unwrap_or_default();
     refuse(&words)?;
+    if word(0) == "COPY" {
+        let copy = Some(copy::parse(&trimmed(&statement))?);
+        return Ok(Translated { sql: text_of(&statement).trim().to_owned(), how: How::Inside, copy });
+    }
     let mut how = How::Inside;
     match (word(0), word(1)) {
         ("VACUUM", _) => {
@@ -84,7 +92,12 @@ pub(crate) fn translate(sql: &str, values: &[Parameter], database: &str) -> Resu
         _ => {}
     }
     let statement = calls::rewrite(&statement, database)?;
-    Ok(Translated { sql: text_of(&statement).trim().to_owned(), how })
+    Ok(Translated { sql: text_of(&statement).trim().to_owned(), how, copy: None })
+}
+
+/// From the first word on.
+fn trimmed(statement: &[Piece]) -> Vec<Piece> {
+    statement.iter().skip_while(|piece| piece.kind == Kind::Blank).cloned().collect()
 }
 
 /// The first bare words, in upper case.
@@ -100,8 +113,8 @@ fn leading_words(statement: &[Piece]) -> Vec<String> {
 fn refuse(words: &[String]) -> Result<(), String> {
     let word = |at: usize| words.get(at).map(String::as_str).unwrap_or_default();
     let reason = match (word(0), word(1)) {
-        (name @ ("COPY" | "UNLOAD"), _) => {
-            format!("{name} is not offered by the sandbox yet: on this machine, load rows with INSERT")
+        ("UNLOAD", _) => {
+            "UNLOAD is not offered by the sandbox yet: on this machine, read rows with SELECT".to_owned()
         }
         ("BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT", _) => {
             format!(

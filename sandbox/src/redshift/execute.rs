@@ -5,7 +5,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::database::{DatabaseError, Session};
+use super::copy;
+use super::database::{Answer, DatabaseError, Session};
 use super::dialect::{How, Translated, translate};
 use super::record::{Done, Ended, Mode, StatementRecord};
 use super::results;
@@ -133,7 +134,14 @@ impl Work<'_> {
             return Err(Trouble::Stopped);
         }
         let began = self.world.clock.now();
-        let answer = self.session.run(&statement.sql).await.map_err(|error| self.trouble(error))?;
+        let answer = match &statement.copy {
+            Some(plan) => {
+                let copied = copy::copy(self.session, &self.world.s3, plan).await;
+                copied.map(|affected| Answer { affected, ..Answer::default() })
+            }
+            None => self.session.run(&statement.sql).await,
+        };
+        let answer = answer.map_err(|error| self.trouble(error))?;
         let nanoseconds = self.world.clock.now().as_nanosecond() - began.as_nanosecond();
         let done = Done {
             nanoseconds: i64::try_from(nanoseconds).unwrap_or(i64::MAX).max(1),

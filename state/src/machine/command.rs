@@ -362,7 +362,13 @@ impl Stepper<'_> {
         if self.run.is_present(task) {
             return Ok(self.run.task_name(task).into_owned());
         }
-        refuse(format!("{} has no task at position {task}", self.run.label()))
+        let (label, version) = (self.run.label(), self.run.definition.version);
+        match self.run.tasks.get(task) {
+            Some(_) => {
+                refuse(format!("task {} of {label} is not in version {version}", self.run.task_name(task)))
+            }
+            None => refuse(format!("{label} has no task at position {task}")),
+        }
     }
 }
 
@@ -428,7 +434,8 @@ fn runs_again_before(run: &Run, task: usize, cleared: &BTreeSet<usize>) -> bool 
     false
 }
 
-fn said(actor: &str, reason: Option<&str>) -> String {
+/// Who asked for something, and why: the words that history keeps.
+pub fn said(actor: &str, reason: Option<&str>) -> String {
     match reason {
         Some(reason) => format!("by {actor}: {reason}"),
         None => format!("by {actor}"),

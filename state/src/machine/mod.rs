@@ -26,7 +26,7 @@ mod settle;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
-    command::clear_set,
+    command::{clear_set, said},
     delta::{AttemptChange, Delta, Effect, NoticeOutcome, NoticeRequest, Transition},
     event::{AttemptKey, Command, Event, Mark, Resolution, SeenStart, Upcoming},
 };

@@ -44,7 +44,7 @@ fn wrong_settings_say_what_to_write() {
     assert!(complaint(json!({ "key": "s3://b/d/" })).contains("write s3://bucket/key"));
     assert!(complaint(json!({ "prefix": "b/d/" })).contains("write s3://bucket/folder/"));
     assert!(complaint(json!({ "key": "s3://b/k", "min_count": 2 })).contains("say `prefix` to count"));
-    assert!(complaint(json!({ "prefix": "s3://b/", "min_count": 0 })).contains("from 1 to 100000"));
+    assert!(complaint(json!({ "prefix": "s3://b/", "min_count": 100_001 })).contains("at most 100000"));
 }
 
 #[tokio::test]

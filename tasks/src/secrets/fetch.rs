@@ -1,4 +1,4 @@
-//! Reading one secret from each of the four places.
+//! Reading one secret from each of the five places.
 //!
 //! The two services are called without their clients of the SDK: each has one call that is
 //! needed here, and the client of Systems Manager alone is 350,000 lines. Region, endpoint,
@@ -17,6 +17,7 @@ use crate::{
     aws::error::Trouble,
     clients::Clients,
     operator::{ErrorClass, Failure},
+    postgres,
 };
 
 /// The connection of secrets that name none.
@@ -48,6 +49,7 @@ pub(super) async fn fetch(
             Ok(Read { value, version: None })
         }
         Kind::File(path) => return keyed(file(path, mark)?, source, mark),
+        Kind::Database(name) => return private_database(clients, name, mark).await,
     };
     let read = read.map_err(|trouble| explained(trouble, source, mark, connection))?;
     keyed(read, source, mark)
@@ -91,6 +93,17 @@ async fn parameter(
         }
         _ => Err(Trouble::empty("Systems Manager answered without a value").into()),
     }
+}
+
+/// The address of a database in the private Postgres, which is made where it is missing.
+async fn private_database(clients: &Clients, name: &str, mark: &Mark) -> Result<Read, Failure> {
+    let Some(own) = clients.private_postgres() else {
+        let text = "there is no private Postgres here, as the store is a server of its own: name the database's \
+                    address, as { env: NAME } or in another place";
+        return Err(config(mark, text));
+    };
+    let value = postgres::private::database(own, name).await?;
+    Ok(Read { value, version: None })
 }
 
 fn file(path: &str, mark: &Mark) -> Result<Read, Failure> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A reference to a secret; never the secret. Exactly one of the four places is named.
+/// A reference to a secret; never the secret. Exactly one of the five places is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretSource {
@@ -20,6 +20,10 @@ pub struct SecretSource {
     /// at its end is not part of the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// A database of this name in the project's private Postgres, made when it is first needed; the secret is its
+    /// address. For tasks that have a real database in other environments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_database: Option<String>,
     /// The key to take, where the secret is a JSON object, as those of databases are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -32,7 +36,7 @@ pub struct SecretSource {
     pub connection: Option<String>,
 }
 
-/// The four places.
+/// The five places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// Secrets Manager.
@@ -43,6 +47,8 @@ pub enum Kind<'a> {
     Variable(&'a str),
     /// A file.
     File(&'a str),
+    /// A database of the private Postgres.
+    Database(&'a str),
 }
 
 impl SecretSource {
@@ -53,18 +59,21 @@ impl SecretSource {
             self.ssm.as_deref().map(Kind::Parameter),
             self.env.as_deref().map(Kind::Variable),
             self.file.as_deref().map(Kind::File),
+            self.private_database.as_deref().map(Kind::Database),
         ];
         let mut named = places.into_iter().flatten();
         let (Some(kind), None) = (named.next(), named.next()) else {
             return Err((
                 "names no place, or more than one".to_owned(),
-                "give exactly one of `secretsmanager`, `ssm`, `env` and `file`".to_owned(),
+                "give exactly one of `secretsmanager`, `ssm`, `env`, `file` and `private_database`"
+                    .to_owned(),
             ));
         };
-        let is_local = matches!(kind, Kind::Variable(_) | Kind::File(_));
+        let is_local = matches!(kind, Kind::Variable(_) | Kind::File(_) | Kind::Database(_));
         if is_local && (self.version.is_some() || self.connection.is_some()) {
             return Err((
-                "has a `version` or a `connection`, which variables and files have not".to_owned(),
+                "has a `version` or a `connection`, which variables, files and private databases have not"
+                    .to_owned(),
                 "leave it out".to_owned(),
             ));
         }
@@ -75,6 +84,12 @@ impl SecretSource {
             Kind::File(path) if !path.starts_with('/') => Err((
                 format!("names the file `{path}`, which is no absolute path"),
                 "replicas run in folders of their own: write the whole path".to_owned(),
+            )),
+            Kind::Database(name) if !is_database(name) => Err((
+                format!("names the database `{}`", name.escape_default()),
+                format!(
+                    "a name begins with a letter and has at most {DATABASE_BYTES_MAX} of a-z, 0-9 and _; not one of Trunkline's or Postgres's own"
+                ),
             )),
             Kind::Parameter(_) if self.version.as_ref().is_some_and(|text| text.parse::<u64>().is_err()) => {
                 Err((
@@ -93,9 +108,23 @@ impl SecretSource {
             Ok(Kind::Parameter(name)) => format!("parameter `{name}` of Systems Manager"),
             Ok(Kind::Variable(name)) => format!("the environment variable {name}"),
             Ok(Kind::File(path)) => format!("the file {path}"),
+            Ok(Kind::Database(name)) => format!("the database {name} of the private Postgres"),
             Err((wrong, _)) => format!("nowhere: it {wrong}"),
         }
     }
+}
+
+/// The longest name of a database (`NAMEDATALEN` - 1).
+const DATABASE_BYTES_MAX: usize = 63;
+
+/// Databases that a private Postgres has anyway.
+const OWN_DATABASES: [&str; 4] = ["trunkline", "postgres", "template0", "template1"];
+
+fn is_database(name: &str) -> bool {
+    name.len() <= DATABASE_BYTES_MAX
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !OWN_DATABASES.contains(&name)
 }
 
 #[cfg(test)]
@@ -117,6 +146,9 @@ mod tests {
             r#"{"file":"run/x"}"#,
             r#"{"env":"A","version":"1"}"#,
             r#"{"ssm":"a","version":"newest"}"#,
+            r#"{"private_database":"trunkline"}"#,
+            r#"{"private_database":"a b"}"#,
+            r#"{"private_database":"a","connection":"aws"}"#,
         ] {
             assert!(read(wrong).kind().is_err(), "{wrong}");
         }

@@ -3,6 +3,7 @@
 //! Everything that a person would type is typed here into the same program, as processes of
 //! their own; so what is shown is what happens.
 
+mod all;
 mod stage;
 
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ pub(crate) struct DemoArgs {
     /// Where to make the project [default: a new folder among the temporary files]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// All shipped pipelines on generated data, one after the other
+    #[arg(long)]
+    all: bool,
     /// Calls to generate, over three days
     #[arg(long, default_value_t = 300)]
     count: u64,
@@ -58,7 +62,8 @@ pub(crate) async fn demo(cx: &Context, args: &DemoArgs) -> anyhow::Result<Exit> 
         let id = cx.ids.replica_id().0.simple().to_string();
         std::env::temp_dir().join(format!("trunkline-demo-{}", &id[..8]))
     });
-    make_project(&folder).with_context(|| format!("the project cannot be made in {}", folder.display()))?;
+    make_project(&folder, args.all)
+        .with_context(|| format!("the project cannot be made in {}", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("{} cannot be read", folder.display()))?;
     let config = Config {
         environment: crate::project::LOCAL.to_owned(),
@@ -71,16 +76,24 @@ pub(crate) async fn demo(cx: &Context, args: &DemoArgs) -> anyhow::Result<Exit> 
     };
     let inner = Context { config, ..cx.clone() };
     title(cx, 1, "A project in a folder, and a local AWS that really executes");
+    let pipelines = if args.all { scaffold::SHIPPED.len() } else { 2 };
     say(
         cx,
-        &format!("Two pipelines in {}. Nothing else is needed: no account, no server.", folder.display()),
+        &format!(
+            "{pipelines} pipelines in {}. Nothing else is needed: no account, no server.",
+            folder.display()
+        ),
     );
     let stage = Stage::open(&inner, &folder).await?;
-    let shown = tour(&inner, &stage, args.count).await;
+    let shown = if args.all {
+        all::tour(&inner, &stage, args.count).await
+    } else {
+        tour(&inner, &stage, args.count).await
+    };
     let stopped = stage.close().await;
     shown?;
     stopped?;
-    farewell(cx, &folder);
+    farewell(cx, &folder, if args.all { all::LAST } else { 7 });
     Ok(Exit::Done)
 }
 
@@ -129,9 +142,13 @@ async fn ledger(cx: &Context, stage: &Stage) -> anyhow::Result<()> {
     anyhow::bail!("these starts were accepted twice: {}", comparison.repeated.join(", "))
 }
 
-fn make_project(folder: &std::path::Path) -> std::io::Result<()> {
+fn make_project(folder: &std::path::Path, all: bool) -> std::io::Result<()> {
+    if all {
+        scaffold::write(folder, &scaffold::everything())?;
+        return Ok(());
+    }
     let mut entries = vec![scaffold::PROJECT, REPORT];
-    entries.extend(scaffold::DAILY_CDR_ETL);
+    entries.extend(scaffold::files_of("daily_cdr_etl"));
     scaffold::write(folder, &entries)?;
     // Nobody wants to wait a minute for the second try in a tour.
     let file = folder.join("pipelines/daily_cdr_etl/pipeline.yaml");
@@ -139,8 +156,8 @@ fn make_project(folder: &std::path::Path) -> std::io::Result<()> {
     std::fs::write(file, text)
 }
 
-fn farewell(cx: &Context, folder: &std::path::Path) {
-    title(cx, 7, "Where everything lies");
+fn farewell(cx: &Context, folder: &std::path::Path, number: u32) {
+    title(cx, number, "Where everything lies");
     let folder = folder.display();
     say(cx, &format!("project   {folder}"));
     say(cx, &format!("results   {folder}/.trunkline/sandbox/s3/cdr-processed"));

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tokio::process::Command;
 use trunkline_state::store::RunFilter;
+use trunkline_tasks::postgres;
 
 use super::TIME_RATIO;
 use crate::{
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Rows that are shown of a table.
+const ROWS_MAX: usize = 20;
 
 /// Runs whose attempts are compared with the ledger.
 const RUNS_MAX: i64 = 100;
@@ -196,6 +200,22 @@ impl Stage {
             rows.push((operation.to_owned(), starts.len(), count));
         }
         Ok(Comparison { rows, repeated })
+    }
+
+    /// The rows of a query in a private database, a line each.
+    pub(crate) async fn rows(&self, database: &str, sql: &str) -> anyhow::Result<String> {
+        let own = self.session.private_postgres().context("there is no private Postgres")?;
+        let rows =
+            async { postgres::rows(&postgres::private_database(&own, database).await?, sql, ROWS_MAX).await };
+        let rows = rows.await.map_err(|failure| anyhow::anyhow!(failure.message))?;
+        let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let line = |row: &Value| match row {
+            Value::Object(row) => {
+                row.values().map(|value| format!("{:<24}", cell(value))).collect::<String>()
+            }
+            other => cell(other),
+        };
+        Ok(rows.iter().map(|row| line(row).trim_end().to_owned()).collect::<Vec<_>>().join("\n"))
     }
 
     /// The result of the report's query, as a table.

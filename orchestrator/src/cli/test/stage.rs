@@ -12,6 +12,7 @@ use trunkline_state::{
     ids::RunId,
     store::{Created, Role},
 };
+use trunkline_tasks::{operator::Failure, postgres};
 
 use super::mailbox;
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     config::Config,
     definition::{
         Loaded, LoadedPipeline,
-        cases::{Case, Content, Given},
+        cases::{Case, Content, Given, PRIVATE, Place},
     },
     engine::{RunRequest, clients_of},
     keeper,
@@ -32,7 +33,7 @@ use crate::{
         Snapshot,
         cases::{
             Seen,
-            ask::{RESULTS_BUCKET, rows},
+            ask::{RESULTS_BUCKET, private_rows, rows},
         },
         sandbox::SandboxCaller,
     },
@@ -122,7 +123,7 @@ async fn play(
 ) -> anyhow::Result<Seen> {
     let endpoint = session.sandbox_endpoint().context("the keeper started no sandbox")?;
     let definition = deploy_with_others(cx, session, project, loaded, entry).await?;
-    put_files(cx, &endpoint, &case.files).await?;
+    put_files(cx, session, &endpoint, &case.files).await?;
     let engine = session.engine(cx, Role::Command).await?;
     let handle = engine.handle();
     let (run, created) = handle.create(request(cx, definition, case)).await?;
@@ -179,42 +180,58 @@ async fn ask(
     SandboxCaller::connect(endpoint).await?.make_bucket(RESULTS_BUCKET, cx.now()).await?;
     let clients = clients_of(&entry.pipeline, Some(endpoint));
     for (number, query) in case.expect.queries.iter().enumerate() {
-        seen.rows.push(rows(&session.registry, &clients, connection, query, (number, cx.now())).await);
+        let private = query.database.as_deref().and_then(|database| database.strip_prefix(PRIVATE));
+        seen.rows.push(match private.zip(session.private_postgres()) {
+            Some((name, own)) => private_rows(&own, name, query).await,
+            None => rows(&session.registry, &clients, connection, query, (number, cx.now())).await,
+        });
     }
     Ok(())
 }
 
-async fn put_files(cx: &Context, endpoint: &str, files: &[Given]) -> anyhow::Result<()> {
+async fn put_files(cx: &Context, session: &Session, endpoint: &str, files: &[Given]) -> anyhow::Result<()> {
     if files.is_empty() {
         return Ok(());
     }
     let mut caller = SandboxCaller::connect(endpoint).await?;
     for given in files {
-        caller.make_bucket(&given.bucket, cx.now()).await?;
-        for (key, body) in objects(given)? {
-            caller.put(&given.bucket, &key, &body, cx.now()).await?;
+        match &given.place {
+            Place::Bucket { bucket, key } => {
+                caller.make_bucket(bucket, cx.now()).await?;
+                for (key, body) in objects(key, &given.content)? {
+                    caller.put(bucket, &key, &body, cx.now()).await?;
+                }
+            }
+            Place::Database(name) => {
+                let own = session.private_postgres().context("the keeper gave no private Postgres")?;
+                let pieces = objects("", &given.content)?.into_iter();
+                let pieces = pieces.map(|(_, body)| String::from_utf8_lossy(&body).into_owned());
+                fill(&own, name, pieces)
+                    .await
+                    .map_err(|failure| anyhow::anyhow!("{PRIVATE}{name}: {}", failure.message))?;
+            }
         }
     }
     Ok(())
 }
 
+async fn fill(own: &str, name: &str, pieces: impl Iterator<Item = String> + Send) -> Result<(), Failure> {
+    postgres::script(&postgres::private_database(own, name).await?, pieces).await
+}
+
 /// The objects that an entry means: one, or those of a folder.
-fn objects(given: &Given) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let path = match &given.content {
-        Content::Text(text) => return Ok(vec![(given.key.clone(), text.clone().into_bytes())]),
+fn objects(key: &str, content: &Content) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let path = match content {
+        Content::Text(text) => return Ok(vec![(key.to_owned(), text.clone().into_bytes())]),
         Content::Path(path) => path,
     };
     let cannot = |path: &Path| format!("{} cannot be read", path.display());
     if path.is_file() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let key = if given.key.is_empty() || given.key.ends_with('/') {
-            format!("{}{name}", given.key)
-        } else {
-            given.key.clone()
-        };
+        let key = if key.is_empty() || key.ends_with('/') { format!("{key}{name}") } else { key.to_owned() };
         return Ok(vec![(key, fs::read(path).with_context(|| cannot(path))?)]);
     }
-    let prefix = given.key.trim_end_matches('/');
+    let prefix = key.trim_end_matches('/');
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = vec![path.clone()];
@@ -245,8 +262,7 @@ mod tests {
     use super::*;
 
     fn keys(key: &str, content: Content) -> Vec<String> {
-        let given = Given { bucket: "raw".to_owned(), key: key.to_owned(), content };
-        objects(&given).unwrap().into_iter().map(|(key, _)| key).collect()
+        objects(key, &content).unwrap().into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]

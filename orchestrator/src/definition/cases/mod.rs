@@ -68,7 +68,7 @@ pub struct Case {
     pub vars: IndexMap<String, Value>,
     /// Whether it really executes, on a sandbox of its own.
     pub sandbox: bool,
-    /// What lies in the sandbox's buckets before the run begins.
+    /// What lies in the sandbox's buckets and in private databases before the run begins.
     pub files: Vec<Given>,
     /// What the services answer, by the task's position; a task without a script succeeds.
     pub answers: BTreeMap<usize, Script>,
@@ -79,15 +79,30 @@ pub struct Case {
 /// Objects for a bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
-    /// The bucket.
-    pub bucket: String,
-    /// The key; for a folder what its files' keys begin with.
-    pub key: String,
+    /// Where.
+    pub place: Place,
     /// What is put there.
     pub content: Content,
 }
 
-/// What is put into a bucket.
+/// The word before the name of a database of the private Postgres: `private:warehouse`.
+pub const PRIVATE: &str = "private:";
+
+/// Where something lies before a run begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// In a bucket; for a folder the key is what its files' keys begin with.
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// In this database of the private Postgres: the content is a script of SQL.
+    Database(String),
+}
+
+/// What is put into a bucket or a database.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// This text, as one object.
@@ -236,9 +251,9 @@ pub struct ExpectedNotice {
 pub struct ExpectedRows {
     /// Where it stands.
     pub span: Range<usize>,
-    /// The statement, for the sandbox's Athena.
+    /// The statement, for the sandbox's Athena or a private database.
     pub sql: String,
-    /// The database that unqualified names mean.
+    /// The database that unqualified names mean; `private:name` is one of the private Postgres, which is asked then.
     pub database: Option<String>,
     /// The rows, each as a list of its columns' values or by the columns' names.
     pub rows: Vec<Value>,

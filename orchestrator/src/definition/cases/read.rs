@@ -14,8 +14,9 @@ use trunkline_state::{
     run::Trigger,
     schedule::{Selected, describe_instant, interval_of_fire, run_key, select},
 };
+use trunkline_tasks::secrets::source::SecretSource;
 
-use super::{Case, Content, Expectation, Given, Placed, answers, expect};
+use super::{Case, Content, Expectation, Given, PRIVATE, Place, Placed, answers, expect};
 use crate::definition::{
     LoadedPipeline,
     diagnostic::{Diagnostics, Severity, SourceId},
@@ -296,30 +297,39 @@ impl Reading<'_> {
     }
 
     fn given(&mut self, entry: &Entry) -> Option<Given> {
+        if let Some(name) = entry.key.strip_prefix(PRIVATE) {
+            let source = SecretSource { private_database: Some(name.to_owned()), ..SecretSource::default() };
+            if let Err((wrong, fix)) = source.kind() {
+                self.wrong(&entry.key_span, &format!("the case {wrong}"), "database", &fix);
+                return None;
+            }
+            return Some(Given { place: Place::Database(name.to_owned()), content: self.content(entry)? });
+        }
         let place = entry.key.strip_prefix("s3://").map(|place| place.split_once('/').unwrap_or((place, "")));
         let Some((bucket, key)) = place.filter(|(bucket, _)| is_bucket(bucket)) else {
             let message = format!("`{}` is no place in S3", shorten(&entry.key));
-            let help = "write s3://bucket/key for one object, s3://bucket/prefix/ for the files of a folder";
+            let help = "write s3://bucket/key for one object, s3://bucket/prefix/ for the files of a folder, private:name for a database";
             self.wrong(&entry.key_span, &message, "place", help);
             return None;
         };
-        let content = match &entry.value.kind {
-            Kind::Mapping(mapping) => {
-                self.reader.check_keys(mapping, Keys { of: "a file", known: &["text"], later: &[] });
-                let text = mapping.get("text").and_then(|entry| self.reader.template(entry));
-                if mapping.get("text").is_none() {
-                    let help = "write { text: \"…\" }, or the path of a file beside tests.yaml";
-                    self.wrong(&entry.value.span, "a file needs `text`", "`text` is missing", help);
-                }
-                Content::Text(text?)
-            }
-            _ => self.path(entry)?,
-        };
+        let content = self.content(entry)?;
         if key.is_empty() && matches!(content, Content::Text(_)) {
             self.wrong(&entry.key_span, "one object needs a key", "bucket only", "write s3://bucket/key");
             return None;
         }
-        Some(Given { bucket: bucket.to_owned(), key: key.to_owned(), content })
+        Some(Given { place: Place::Bucket { bucket: bucket.to_owned(), key: key.to_owned() }, content })
+    }
+
+    /// A text, or a path.
+    fn content(&mut self, entry: &Entry) -> Option<Content> {
+        let Kind::Mapping(mapping) = &entry.value.kind else { return self.path(entry) };
+        self.reader.check_keys(mapping, Keys { of: "a file", known: &["text"], later: &[] });
+        let text = mapping.get("text").and_then(|entry| self.reader.template(entry));
+        if mapping.get("text").is_none() {
+            let help = "write { text: \"…\" }, or the path of a file beside tests.yaml";
+            self.wrong(&entry.value.span, "a file needs `text`", "`text` is missing", help);
+        }
+        text.map(Content::Text)
     }
 
     /// A file or a folder below the pipeline's own.

@@ -55,8 +55,8 @@ fn case() -> Value {
         "sandbox": { "type": "boolean", "default": false, "description": "Whether the case really executes, on a sandbox and a store of its own." },
         "files": {
             "type": "object",
-            "description": "What lies in the sandbox's buckets: by s3://bucket/key, a path beside tests.yaml or a text.",
-            "propertyNames": { "pattern": "^s3://[a-z0-9.-]{3,63}(/.*)?$" },
+            "description": "What lies in the sandbox's buckets, by s3://bucket/key, and in private databases, by private:name as SQL: a path beside tests.yaml or a text.",
+            "propertyNames": { "pattern": "^(s3://[a-z0-9.-]{3,63}(/.*)?|private:[a-z][a-z0-9_]{0,62})$" },
             "additionalProperties": { "anyOf": [{ "type": "string" }, object(json!({ "text": { "type": "string" } }), &["text"])] }
         },
         "answers": {

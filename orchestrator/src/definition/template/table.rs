@@ -28,13 +28,12 @@ pub(super) fn table(rows: &Value, options: Kwargs) -> Result<String, Error> {
     options.assert_all_used()?;
     let rows: Vec<Value> = rows.try_iter()?.collect();
     let Some(first) = rows.first() else { return Ok(String::new()) };
-    let columns = match named {
+    let mut columns = match named {
         Some(columns) => columns,
-        None if first.kind() == ValueKind::Map => {
-            first.try_iter()?.take(COLUMNS_MAX).map(|name| name.to_string()).collect()
-        }
+        None if first.kind() == ValueKind::Map => first.try_iter()?.map(|name| name.to_string()).collect(),
         None => Vec::new(),
     };
+    columns.truncate(COLUMNS_MAX);
     let mut lines: Vec<Vec<Cell>> = Vec::with_capacity(limit + 1);
     if !columns.is_empty() {
         lines.push(columns.iter().map(|name| Cell::head(name)).collect());
@@ -43,7 +42,7 @@ pub(super) fn table(rows: &Value, options: Kwargs) -> Result<String, Error> {
         lines.push(match row.kind() {
             ValueKind::Map => {
                 let cell = |name: &String| Ok(Cell::of(&row.get_attr(name)?));
-                columns.iter().take(COLUMNS_MAX).map(cell).collect::<Result<_, Error>>()?
+                columns.iter().map(cell).collect::<Result<_, Error>>()?
             }
             ValueKind::Seq => row.try_iter()?.take(COLUMNS_MAX).map(|value| Cell::of(&value)).collect(),
             _ => return Err(wrong("takes rows that are mappings or lists")),
@@ -143,6 +142,17 @@ mod tests {
         and 1 more
         ");
         assert_eq!(shown(&json!([]), "table").unwrap(), "");
+    }
+
+    #[test]
+    fn columns_over_the_limit_have_neither_head_nor_cells() {
+        let names: Vec<String> = (0..COLUMNS_MAX + 5).map(|n| format!("c{n}")).collect();
+        let row: serde_json::Map<_, _> =
+            names.iter().map(|name| (name.clone(), Json::from(name.as_str()))).collect();
+        let text = shown(&json!([row]), &format!("table(columns={})", json!(names))).unwrap();
+        for line in text.lines() {
+            assert_eq!(line.split_whitespace().count(), COLUMNS_MAX, "{line}");
+        }
     }
 
     #[test]

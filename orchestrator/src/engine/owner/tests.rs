@@ -29,6 +29,7 @@ async fn owner() -> Owner {
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         sandbox_endpoint: None,
+        private_postgres: None,
         timing: Timing::default(),
         host: "test".to_owned(),
         traces: None,

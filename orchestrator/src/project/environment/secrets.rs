@@ -41,7 +41,7 @@ impl Values<'_, '_> {
             let help = if scalar.text.contains("${") {
                 "a variable is named, not written out: { env: NAME }"
             } else {
-                "say where it lies: { secretsmanager: … }, { ssm: … }, { env: NAME } or { file: … }"
+                "say where it lies: { secretsmanager: … }, { ssm: … }, { env: NAME }, { file: … } or { private_database: … }"
             };
             let diagnostic = self
                 .reader

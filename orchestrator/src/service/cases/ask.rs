@@ -8,6 +8,7 @@ use trunkline_tasks::{
     ErasedOperator, Registry,
     clients::Clients,
     operator::{Handle, Intent, Outcome, PrepareContext, Sent, Status},
+    postgres,
 };
 use uuid::Uuid;
 
@@ -62,6 +63,14 @@ pub async fn rows(
     };
     let answered = tokio::time::timeout(QUERY_LIMIT, answer(operator, clients, handle)).await;
     answered.unwrap_or_else(|_| Err(format!("it has not ended after {} s", QUERY_LIMIT.as_secs())))
+}
+
+/// The same, asked of a database of the private Postgres.
+pub async fn private_rows(own: &str, name: &str, expected: &ExpectedRows) -> Result<Vec<Value>, String> {
+    let most = expected.rows.len() + 1;
+    let rows =
+        async { postgres::rows(&postgres::private_database(own, name).await?, &expected.sql, most).await };
+    rows.await.map_err(|failure| failure.message)
 }
 
 async fn answer(

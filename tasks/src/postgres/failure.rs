@@ -1,11 +1,14 @@
 //! What Postgres refused, in its own words and as a class.
 
-use sqlx::{Error, postgres::PgDatabaseError};
+use sqlx::{
+    Error,
+    postgres::{PgDatabaseError, PgSeverity},
+};
 
 use crate::operator::{ErrorClass, Failure};
 
 /// The failure that an error is.
-pub(super) fn of(error: &Error) -> Failure {
+pub(crate) fn of(error: &Error) -> Failure {
     let Some(found) = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
     else {
         return match error {
@@ -19,7 +22,7 @@ pub(super) fn of(error: &Error) -> Failure {
             other => Failure::new(ErrorClass::System, format!("the database does not answer: {other}")),
         };
     };
-    let mut message = format!("{}: {}", found.severity_word(), found.message());
+    let mut message = format!("{}: {}", severity(found), found.message());
     for (word, part) in [("", found.detail()), ("hint: ", found.hint()), ("in ", found.r#where())] {
         if let Some(part) = part {
             message.push_str(&format!("\n{word}{part}"));
@@ -28,9 +31,21 @@ pub(super) fn of(error: &Error) -> Failure {
     Failure::new(class(found.code()), message).with_code(found.code())
 }
 
-/// Whether the server certainly said no, so that nothing of the transaction was committed.
-pub(super) fn is_refusal(error: &Error) -> bool {
-    error.as_database_error().is_some()
+/// Too many connections, or S3 that asks us to slow down: that passes by itself. A full disk or a limit of memory does
+/// not, and asking again without end would hide it.
+pub(crate) fn passes(failure: &Failure) -> bool {
+    failure.class == ErrorClass::Throttled || failure.code.as_deref() == Some("53300")
+}
+
+/// Whether the answer to COMMIT says that nothing was committed. A server that shuts down says its word also after
+/// the commit, while it waits for a synchronous standby: that says nothing.
+pub(crate) fn refuses_commit(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| says_no(&code))
+}
+
+fn says_no(code: &str) -> bool {
+    matches!(code, "40001" | "40P01") || class(code) != ErrorClass::System
 }
 
 /// The class of an SQLSTATE (Postgres's documentation, appendix A).
@@ -48,17 +63,11 @@ fn class(code: &str) -> ErrorClass {
     }
 }
 
-trait Severity {
-    fn severity_word(&self) -> &'static str;
-}
-
-impl Severity for PgDatabaseError {
-    fn severity_word(&self) -> &'static str {
-        match self.severity() {
-            sqlx::postgres::PgSeverity::Panic => "PANIC",
-            sqlx::postgres::PgSeverity::Fatal => "FATAL",
-            _ => "ERROR",
-        }
+fn severity(error: &PgDatabaseError) -> &'static str {
+    match error.severity() {
+        PgSeverity::Panic => "PANIC",
+        PgSeverity::Fatal => "FATAL",
+        _ => "ERROR",
     }
 }
 
@@ -81,6 +90,23 @@ mod tests {
             ("P0001", ErrorClass::Failed),
         ] {
             assert_eq!(class(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_goes_away_has_not_refused_a_commit() {
+        for (code, expected) in
+            [("57P01", false), ("58030", false), ("XX000", false), ("40001", true), ("23505", true)]
+        {
+            assert_eq!(says_no(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_too_many_connections_pass_by_themselves() {
+        for (code, expected) in [("53300", true), ("53100", false), ("53200", false), ("42P01", false)] {
+            let failure = Failure::new(class(code), "").with_code(code);
+            assert_eq!(passes(&failure), expected, "{code}");
         }
     }
 }

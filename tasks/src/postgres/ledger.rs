@@ -1,14 +1,10 @@
 //! Which attempts were committed, as their database knows it: one row each in `trunkline_statement`.
 
-use std::{str::FromStr as _, time::Duration};
-
 use serde_json::Value;
-use sqlx::{Connection as _, Error, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection as _, Error, PgConnection};
 
+use super::{connect, transaction::Attempt};
 use crate::operator::Outcome;
-
-/// The longest that connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rows are kept so long: by then nobody asks about their attempts any more.
 const KEPT_DAYS: i32 = 90;
@@ -22,7 +18,7 @@ const TABLE: &str = "create table if not exists trunkline_statement (
 
 /// What the database knows of an attempt.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// It was committed, and left this.
     Committed(Outcome),
     /// A session of it is still there.
@@ -31,36 +27,13 @@ pub(super) enum Look {
     Absent,
 }
 
-/// A connection under the attempt's own name, which the server ends soon when this process is gone.
-pub(super) async fn connect(url: &str, name: &str) -> Result<PgConnection, Error> {
-    let options = PgConnectOptions::from_str(url)?.application_name(name);
-    let connecting = PgConnection::connect_with(&options);
-    let Ok(connected) = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await else {
-        return Err(Error::PoolTimedOut);
-    };
-    let mut connection = connected?;
-    for setting in [
-        "set tcp_keepalives_idle = 10",
-        "set tcp_keepalives_interval = 5",
-        "set tcp_keepalives_count = 3",
-        // From Postgres 14 on: a statement whose client is gone is ended, not finished.
-        "set client_connection_check_interval = '5s'",
-    ] {
-        match sqlx::raw_sql(setting).execute(&mut connection).await {
-            Err(Error::Database(_)) | Ok(_) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(connection)
-}
-
 /// The name of an attempt's sessions.
-pub(super) fn session_name(token: &str) -> String {
+pub(crate) fn session_name(token: &str) -> String {
     format!("trunkline {token}")
 }
 
 /// Looks for an attempt.
-pub(super) async fn look(url: &str, token: &str) -> Result<Look, Error> {
+pub(crate) async fn look(url: &str, token: &str) -> Result<Look, Error> {
     let mut connection = connect(url, "trunkline").await?;
     if let Some(outcome) = committed(&mut connection, token).await? {
         return Ok(Look::Committed(outcome));
@@ -80,7 +53,7 @@ pub(super) async fn look(url: &str, token: &str) -> Result<Look, Error> {
 }
 
 /// What an attempt left, if it was committed.
-pub(super) async fn committed(connection: &mut PgConnection, token: &str) -> Result<Option<Outcome>, Error> {
+pub(crate) async fn committed(connection: &mut PgConnection, token: &str) -> Result<Option<Outcome>, Error> {
     if !exists(connection).await? {
         return Ok(None);
     }
@@ -99,7 +72,7 @@ async fn exists(connection: &mut PgConnection) -> Result<bool, Error> {
 }
 
 /// Makes the table where it is missing, and forgets what is old.
-pub(super) async fn open(connection: &mut PgConnection) -> Result<(), Error> {
+pub(crate) async fn open(connection: &mut PgConnection) -> Result<(), Error> {
     if !exists(connection).await? {
         let made = sqlx::raw_sql(TABLE).execute(&mut *connection).await;
         // Two that make it at once: one is refused, and it is there.
@@ -118,5 +91,32 @@ pub(super) async fn open(connection: &mut PgConnection) -> Result<(), Error> {
     .bind(FORGOTTEN_MAX)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Writes the attempt's token; whether nobody had. Waits for a transaction that did and is still open.
+pub(crate) async fn take(connection: &mut PgConnection, attempt: Attempt<'_>) -> Result<bool, Error> {
+    let taken = sqlx::query(
+        "insert into trunkline_statement (token, run, task) values ($1, $2, $3) on conflict (token) do nothing",
+    )
+    .bind(attempt.token)
+    .bind(attempt.run)
+    .bind(attempt.task)
+    .execute(connection)
+    .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+/// Writes what the attempt leaves beside its token.
+pub(crate) async fn leave(
+    connection: &mut PgConnection,
+    token: &str,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    sqlx::query("update trunkline_statement set outcome = $2 where token = $1")
+        .bind(token)
+        .bind(serde_json::to_value(outcome).unwrap_or_default())
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -1,0 +1,69 @@
+//! Objects of S3 as streams of bytes, and which objects an address means.
+
+use aws_sdk_s3::{Client, primitives::ByteStream};
+
+use crate::{
+    aws::{address::Address, error::Trouble},
+    objects::{PAGE, Selection},
+    operator::{ErrorClass, Failure},
+};
+
+/// Most objects of one table: more small files than this are better joined first.
+const OBJECTS_MAX: usize = 100_000;
+
+/// One object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct File {
+    pub(super) bucket: String,
+    pub(super) key: String,
+}
+
+impl File {
+    /// As people write it.
+    pub(super) fn address(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.key)
+    }
+
+    /// Its bytes.
+    pub(super) async fn open(&self, s3: &Client) -> Result<ByteStream, Failure> {
+        let answer = s3.get_object().bucket(&self.bucket).key(&self.key).send().await;
+        let answer = answer.map_err(|error| self.named(Trouble::from(error).into_failure()))?;
+        Ok(answer.body)
+    }
+
+    /// The same failure with the address in its text.
+    pub(super) fn named(&self, failure: Failure) -> Failure {
+        let message = format!("{}: {}", self.address(), failure.message);
+        Failure { message, ..failure }
+    }
+}
+
+/// The objects of all addresses, in the order of the addresses and, below a prefix, of the keys.
+pub(super) async fn files(s3: &Client, addresses: &[String]) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::with_capacity(addresses.len());
+    for text in addresses {
+        if !text.ends_with('/') {
+            let Address { bucket, key } = Address::object(text, "from")?;
+            files.push(File { bucket: bucket.to_owned(), key: key.to_owned() });
+            continue;
+        }
+        let Address { bucket, key } = Address::prefix(text, "from")?;
+        let selection = Selection { bucket: bucket.to_owned(), key: None, prefix: Some(key.to_owned()) };
+        let mut after: Option<String> = None;
+        loop {
+            let page = selection.page(s3, after.as_deref(), PAGE).await?;
+            after = page.last().filter(|_| page.len() == PAGE).map(|object| object.key.clone());
+            // A folder that a console made is an object of no bytes.
+            let found = page.into_iter().filter(|object| !object.key.ends_with('/'));
+            files.extend(found.map(|object| File { bucket: selection.bucket.clone(), key: object.key }));
+            if files.len() > OBJECTS_MAX {
+                let text = format!("from: more than {OBJECTS_MAX} objects below {text}");
+                return Err(Failure::new(ErrorClass::Config, text));
+            }
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(files)
+}
