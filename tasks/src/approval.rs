@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     operator::{ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Request, Sent, Status},
     registry::Options,
@@ -93,6 +94,15 @@ timeout: 2d
     async fn cancel(&self, _: &Clients, _: &Handle) -> Result<(), Failure> {
         Ok(())
     }
+
+    fn needs(&self, _: &Request, _: &Place) -> Option<Needs> {
+        // A person is asked, through Trunkline's own store.
+        Some(Needs::default())
+    }
+
+    async fn check(&self, _: &Clients, _: &Request, _: &Place) -> Vec<Finding> {
+        Vec::new()
+    }
 }
 
 fn handle(request: &Request) -> Handle {
@@ -130,5 +140,14 @@ mod tests {
         for wrong in ["", "  ", "one\ntwo", &"x".repeat(501)] {
             assert!(prepared(wrong).unwrap_err().message.starts_with("message: one line"), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_person_is_asked_so_nothing_of_aws_is_needed() {
+        let request = prepared("Publish it?").unwrap();
+        let place =
+            Place { partition: "aws", region: "us-east-1".to_owned(), account: "111122223333".to_owned() };
+        assert_eq!(Approval.needs(&request, &place), Some(Needs::default()));
+        assert_eq!(Approval.check(&Clients::default(), &request, &place).await, []);
     }
 }

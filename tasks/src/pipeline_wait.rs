@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    access::{Finding, Needs, Place},
     clients::Clients,
     clock::Clock,
     operator::{
@@ -184,6 +185,15 @@ timeout: 6h
 
     fn batch_key(&self, _: &Handle) -> String {
         String::new()
+    }
+
+    fn needs(&self, _: &Request, _: &Place) -> Option<Needs> {
+        // The store is asked, nothing of AWS.
+        Some(Needs::default())
+    }
+
+    async fn check(&self, _: &Clients, _: &Request, _: &Place) -> Vec<Finding> {
+        Vec::new()
     }
 }
 

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
+    access::{Finding, Needs, Place},
     aws::ask_again,
     clients::Clients,
     clock::Clock,
@@ -234,6 +235,15 @@ existing: clear_failed
 
     fn batch_key(&self, _: &Handle) -> String {
         String::new()
+    }
+
+    fn needs(&self, _: &Request, _: &Place) -> Option<Needs> {
+        // The store is asked; what the other run needs, its own pipeline says.
+        Some(Needs::default())
+    }
+
+    async fn check(&self, _: &Clients, _: &Request, _: &Place) -> Vec<Finding> {
+        Vec::new()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
         Object, Written,
         cdr::{CdrSpec, cdr},
         events::{EventsSpec, events},
+        facility::{FacilitySpec, facility},
         orders::{OrdersSpec, orders},
         write_to_folder,
     },
@@ -36,6 +37,8 @@ const UPLOADS_WAITING: usize = 256;
 pub(crate) enum GenerateCommand {
     /// Call detail records as the telephony service writes them
     Cdr(CdrArgs),
+    /// Exports about child care facilities, with cells that slid out of their columns
+    Facility(FacilityArgs),
     /// User events and clicks of campaigns, an hour in each folder, as Firehose writes them
     Events(EventsArgs),
     /// The database of a shop: eleven tables with orders and payments, and what changes in them
@@ -56,6 +59,26 @@ pub(crate) struct CdrArgs {
     from: Date,
     /// How many days
     #[arg(long, default_value_t = 1)]
+    days: u32,
+    /// Where to: a folder, or <s3://bucket>[/prefix] of the sandbox
+    #[arg(long, value_name = "DIR|s3://BUCKET")]
+    out: String,
+}
+
+/// What `generate facility` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FacilityArgs {
+    /// Same seed, same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Rows of each of the four files; from 40 on every quirk occurs
+    #[arg(long, default_value_t = 60)]
+    count: u64,
+    /// First day on which leads are created
+    #[arg(long, value_name = "DATE")]
+    from: Date,
+    /// Over how many days leads are created
+    #[arg(long, default_value_t = 60)]
     days: u32,
     /// Where to: a folder, or <s3://bucket>[/prefix] of the sandbox
     #[arg(long, value_name = "DIR|s3://BUCKET")]
@@ -108,7 +131,18 @@ pub(crate) struct OrdersArgs {
 /// Generates data and says how much.
 pub(crate) async fn generate(cx: &Context, command: GenerateCommand) -> anyhow::Result<Exit> {
     match command {
-        GenerateCommand::Cdr(args) => generate_cdr(cx, args).await,
+        GenerateCommand::Cdr(args) => {
+            let CdrArgs { seed, count, from, days, out } = args;
+            let spec = CdrSpec { seed, count, from, days };
+            spec.check()?;
+            put(cx, &out, cdr(&spec)).await
+        }
+        GenerateCommand::Facility(args) => {
+            let FacilityArgs { seed, count, from, days, out } = args;
+            let spec = FacilitySpec { seed, count, from, days };
+            spec.check()?;
+            put(cx, &out, facility(&spec)).await
+        }
         GenerateCommand::Events(args) => {
             let EventsArgs { seed, count, from, hours, out } = args;
             let spec = EventsSpec { seed, count, from, hours };
@@ -149,12 +183,6 @@ async fn generate_orders(cx: &Context, args: OrdersArgs) -> anyhow::Result<Exit>
         cx.output.data(&format!("{count} orders of round {round} in {url}"));
     }
     Ok(Exit::Done)
-}
-
-async fn generate_cdr(cx: &Context, args: CdrArgs) -> anyhow::Result<Exit> {
-    let spec = CdrSpec { seed: args.seed, count: args.count, from: args.from, days: args.days };
-    spec.check()?;
-    put(cx, &args.out, cdr(&spec)).await
 }
 
 /// Puts objects where `--out` says, and says how much that was.

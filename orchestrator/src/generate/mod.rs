@@ -7,6 +7,7 @@
 
 pub mod cdr;
 pub mod events;
+pub mod facility;
 pub mod orders;
 
 use std::{

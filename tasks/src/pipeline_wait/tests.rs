@@ -99,3 +99,12 @@ fn what_is_waited_for_is_said_in_one_way() {
     let strict = json!({ "pipeline": "child", "since": "2026-11-19T00:00:00Z", "if_failed": "fail" });
     assert!(complaint(strict).starts_with("if_failed: "));
 }
+
+#[tokio::test]
+async fn it_asks_trunkline_alone_so_nothing_of_aws_is_needed() {
+    let request = prepared(json!({ "pipeline": "child", "date": "2026-11-19" })).unwrap();
+    let place =
+        Place { partition: "aws", region: "us-east-1".to_owned(), account: "111122223333".to_owned() };
+    assert_eq!(operator().needs(&request, &place), Some(Needs::default()));
+    assert_eq!(operator().check(&Clients::default(), &request, &place).await, []);
+}

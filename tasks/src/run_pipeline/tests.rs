@@ -176,3 +176,12 @@ async fn wrong_names_are_said_at_once() {
     let failure = operator().baseline(&Clients::default(), &request).await.unwrap_err();
     assert!(failure.message.contains("no engine"), "{}", failure.message);
 }
+
+#[tokio::test]
+async fn it_asks_trunkline_alone_so_nothing_of_aws_is_needed() {
+    let request = prepared(json!({ "pipeline": "child", "date": "2026-11-19" })).unwrap();
+    let place =
+        Place { partition: "aws", region: "us-east-1".to_owned(), account: "111122223333".to_owned() };
+    assert_eq!(operator().needs(&request, &place), Some(Needs::default()));
+    assert_eq!(operator().check(&Clients::default(), &request, &place).await, []);
+}

@@ -4,7 +4,7 @@ use super::{quote, say, stage::Stage, title};
 use crate::cli::context::Context;
 
 /// The number of the last title.
-pub(super) const LAST: u32 = 7;
+pub(super) const LAST: u32 = 8;
 
 /// A look at the warehouse.
 const STAR: &str = "
@@ -50,7 +50,13 @@ pub(super) async fn tour(cx: &Context, stage: &Stage, count: u64) -> anyhow::Res
     let backfill = ["backfill", "event_load", "--from", "2026-10-05T20", "--to", "2026-10-06T00", "--yes"];
     stage.succeed(cx, &backfill).await?;
 
-    title(cx, 6, "What ran");
+    title(cx, 6, "Exports whose cells slid out of their columns: checked, put back or kept apart");
+    stage.succeed(cx, &["generate", "facility", "--from", "2026-09-01", "--out", "s3://facility-raw"]).await?;
+    stage.succeed(cx, &["run", "facility_crawl"]).await?;
+    stage.succeed(cx, &["run", "facility_models", "--date", "2026-10-31"]).await?;
+    quote(cx, &stage.newest_mail()?);
+
+    title(cx, 7, "What ran");
     stage.succeed(cx, &["runs"]).await?;
     Ok(())
 }

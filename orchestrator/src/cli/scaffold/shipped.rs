@@ -9,7 +9,7 @@ macro_rules! entries {
 }
 
 /// Every shipped pipeline: its name and its files.
-pub(crate) const SHIPPED: [(&str, &[Entry]); 5] = [
+pub(crate) const SHIPPED: [(&str, &[Entry]); 7] = [
     (
         "daily_cdr_etl",
         entries![
@@ -39,6 +39,42 @@ pub(crate) const SHIPPED: [(&str, &[Entry]); 5] = [
             "pipelines/event_load/sql/stage_utm.sql",
             "pipelines/event_load/sql/utm.sql",
             "pipelines/event_load/tests.yaml",
+        ],
+    ),
+    (
+        "facility_crawl",
+        entries![
+            "pipelines/facility_crawl/README.md",
+            "pipelines/facility_crawl/aws.yaml",
+            "pipelines/facility_crawl/pipeline.yaml",
+            "pipelines/facility_crawl/tests.yaml",
+        ],
+    ),
+    (
+        "facility_models",
+        entries![
+            "pipelines/facility_models/README.md",
+            "pipelines/facility_models/aws.yaml",
+            "pipelines/facility_models/pipeline.yaml",
+            "pipelines/facility_models/sample/salesforce_leads/salesforce_leads.json",
+            "pipelines/facility_models/sample/source_1/source_1.json",
+            "pipelines/facility_models/sample/source_2/source_2.json",
+            "pipelines/facility_models/sample/source_3/source_3.json",
+            "pipelines/facility_models/sql/check_raw_salesforce_leads.sql",
+            "pipelines/facility_models/sql/check_raw_source_1.sql",
+            "pipelines/facility_models/sql/check_raw_source_2.sql",
+            "pipelines/facility_models/sql/check_raw_source_3.sql",
+            "pipelines/facility_models/sql/fact_leads.sql",
+            "pipelines/facility_models/sql/int_credentials.sql",
+            "pipelines/facility_models/sql/int_facility_details.sql",
+            "pipelines/facility_models/sql/int_operations.sql",
+            "pipelines/facility_models/sql/int_salesforce_leads.sql",
+            "pipelines/facility_models/sql/quarantine_salesforce_leads.sql",
+            "pipelines/facility_models/sql/quarantine_source_1.sql",
+            "pipelines/facility_models/sql/quarantine_source_2.sql",
+            "pipelines/facility_models/sql/quarantine_source_3.sql",
+            "pipelines/facility_models/sql/summary.sql",
+            "pipelines/facility_models/tests.yaml",
         ],
     ),
     (
