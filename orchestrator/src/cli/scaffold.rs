@@ -110,11 +110,13 @@ mod tests {
     fn every_scaffold_validates() {
         let registry = trunkline_tasks::Registry::standard(&trunkline_tasks::Options::for_looking());
         assert!(Operators::new(&registry).get("command").is_some());
-        let mut scaffolds = vec![(HELLO.to_vec(), "hello")];
-        for (name, files) in SHIPPED {
-            scaffolds.push(([&[PROJECT], files].concat(), name));
-        }
-        for (entries, name) in scaffolds {
+        let alone = |name| ([&[PROJECT], files_of(name)].concat(), name);
+        for (entries, name) in [
+            (HELLO.to_vec(), "hello"),
+            alone("daily_cdr_etl"),
+            alone("warehouse_refresh"),
+            (everything(), "facility_models"),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             write(folder.path(), &entries).unwrap();
             let (project, diagnostics) = Project::load(folder.path(), "local", &|_| None);

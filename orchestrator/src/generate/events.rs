@@ -74,7 +74,9 @@ pub fn events(spec: &EventsSpec) -> impl Iterator<Item = Object> {
             let mut random = Random::new(spec.seed ^ hour.as_second().cast_unsigned(), 1_000_000 + object);
             let records = numbers.clone().map(|number| event(&spec, hour, number));
             let events = put("event", hour, object, records, &mut random);
-            let clicks = numbers.filter(|number| number % EVENTS_PER_CLICK == 0).map(|number| click(&spec, hour, number));
+            let clicks = numbers
+                .filter(|number| number % EVENTS_PER_CLICK == 0)
+                .map(|number| click(&spec, hour, number));
             [events, put("utm", hour, object, clicks, &mut random)]
         })
     })
@@ -115,7 +117,8 @@ fn event(spec: &EventsSpec, hour: Timestamp, number: u64) -> Map<String, Value> 
     let at = if quirk == 6 { at.checked_sub(1.hour()).unwrap_or(at) } else { at };
     let steps = ["color_palette.set", "template.choose", "publish.click", "domain.search"];
     let step = steps[usize::try_from(random.below(4)).unwrap_or(0)];
-    let message = json!({ "step": step, "duration": random.below(9_000), "note": "a }{ b \"quoted\"" }).to_string();
+    let message =
+        json!({ "step": step, "duration": random.below(9_000), "note": "a }{ b \"quoted\"" }).to_string();
     let mut record = object(json!({
         "request_id": random.uuid(),
         "request_timestamp": at.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string(),

@@ -167,7 +167,7 @@ environments:
         "secret `two` names no place, or more than one",
         "give exactly one of `secretsmanager`, `ssm`, `env`, `file` and `private_database`",
         "secret `relative` names the file `secrets/x`, which is no absolute path",
-        "secret `versioned` has a `version` or a `connection`, which variables, files and private databases have not",
+        "secret `versioned` has a `version` or a `connection`, which variables, files",
         "secret `latest` has a `version` that is no number",
         "secret `vault` has no setting `vault`",
     ] {

@@ -45,13 +45,26 @@ pub(super) async fn tour(cx: &Context, stage: &Stage, count: u64) -> anyhow::Res
 
     title(cx, 5, "Events of some hours, of which one is empty, from S3 into Redshift");
     let from = "2026-10-05T20:00:00Z";
-    let generate = ["generate", "events", "--count", &count, "--from", from, "--hours", "5", "--out", "s3://user-events"];
+    let generate = [
+        "generate",
+        "events",
+        "--count",
+        &count,
+        "--from",
+        from,
+        "--hours",
+        "5",
+        "--out",
+        "s3://user-events",
+    ];
     stage.succeed(cx, &generate).await?;
     let backfill = ["backfill", "event_load", "--from", "2026-10-05T20", "--to", "2026-10-06T00", "--yes"];
     stage.succeed(cx, &backfill).await?;
 
     title(cx, 6, "Exports whose cells slid out of their columns: checked, put back or kept apart");
-    stage.succeed(cx, &["generate", "facility", "--from", "2026-09-01", "--out", "s3://facility-raw"]).await?;
+    stage
+        .succeed(cx, &["generate", "facility", "--from", "2026-09-01", "--out", "s3://facility-raw"])
+        .await?;
     stage.succeed(cx, &["run", "facility_crawl"]).await?;
     stage.succeed(cx, &["run", "facility_models", "--date", "2026-10-31"]).await?;
     quote(cx, &stage.newest_mail()?);
