@@ -14,6 +14,7 @@
 //! | `notice.rs` | publishing to SNS, for `sns_publish` and the engine's outbox |
 //! | `access.rs` | what requests need: permissions, and things that must exist; is it so |
 //! | `pipelines.rs` | runs of other pipelines, as `run_pipeline` and `pipeline_wait` ask the engine |
+//! | `queue.rs`, `queue/` | queues that triggers read, and what S3 says in them |
 //! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
 //! | the rest | one operator each |
@@ -42,6 +43,7 @@ pub mod notice;
 mod objects;
 pub mod operator;
 pub mod pipelines;
+pub mod queue;
 pub mod registry;
 mod released;
 pub mod scalar;

@@ -13,6 +13,7 @@ use trunkline_state::{
     machine::NoticeOutcome,
     pipeline::{Catchup, Notice, Overlap, Param, Pipeline},
     schedule::{Calendar, DataInterval, Deadline},
+    triggers::EventTrigger,
 };
 
 use super::{
@@ -31,6 +32,7 @@ use super::{
     task::{ReadTask, TaskScope, task},
     timing::{read_timing, retention},
     tree::{Entry, Kind, Mapping, Node},
+    triggers::{ReadTrigger, TriggerScope, triggers},
 };
 
 /// More tasks belong into several pipelines.
@@ -41,7 +43,7 @@ const TAGS_MAX: usize = 50;
 const ACTIVE_RUNS_MAX: u32 = 1_000;
 
 /// The keys of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 26] = [
+pub const PIPELINE_KEYS: [&str; 27] = [
     "name",
     "description",
     "owner",
@@ -50,6 +52,7 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "timezone",
     "dst",
     "start_date",
+    "triggers",
     "data_interval",
     "catchup",
     "overlap",
@@ -70,7 +73,7 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "$schema",
 ];
 /// Keys that are planned.
-pub const LATER_PIPELINE_KEYS: [&str; 4] = ["triggers", "trigger", "secrets", "end_date"];
+pub const LATER_PIPELINE_KEYS: [&str; 2] = ["secrets", "end_date"];
 
 /// What the project says to every pipeline.
 #[derive(Clone, Debug, Default)]
@@ -192,6 +195,13 @@ impl Lowering<'_> {
         let tasks = self.tasks(top, &root.span, &defaults, place);
         let connection = defaults.connection.as_ref().map(|(name, _)| name.as_str());
         let notices = all_notices(&mut self.reader, top, connection);
+        let scope = TriggerScope {
+            connection,
+            vars: &self.scope.vars,
+            params: &params,
+            data_interval: timing.data_interval,
+        };
+        let triggers = triggers(&mut self.reader, top, scope);
         let described = self.described(top);
         let (run_timeout, concurrency_group, max_active_runs) = self.limits(top);
         let retention = top.get("retention").and_then(|entry| retention(&mut self.reader, entry));
@@ -200,10 +210,11 @@ impl Lowering<'_> {
             data_interval: timing.data_interval != DataInterval::None,
             params: &params.keys().map(String::as_str).collect::<Vec<_>>(),
             environments: &self.scope.environments,
+            triggers: &triggers,
             lost: &self.lost,
         };
         check_sites(&mut self.reader, self.sources, &names, &tasks, &graph, &notices);
-        self.check_connections(&tasks, &notices);
+        self.check_connections(&tasks, &notices, &triggers);
         let (name, name_span) = name?;
         let notices = notices.or(&self.scope.notices, timing.deadline.is_some());
         let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
@@ -211,7 +222,8 @@ impl Lowering<'_> {
         let (description, owner, tags) = described;
         let all = || notices.iter().flat_map(|(_, list)| list);
         let secrets = self.used_secrets(&tasks, all());
-        let connections = self.used_connections(&tasks, all(), &secrets);
+        let triggers: Vec<EventTrigger> = triggers.into_iter().map(|read| read.trigger).collect();
+        let connections = self.used_connections(&tasks, all(), &secrets, &triggers);
         let of = |outcome| notices.get(outcome).clone();
         let pipeline = Pipeline {
             name,
@@ -222,6 +234,7 @@ impl Lowering<'_> {
             calendar: timing.calendar,
             timezone: timing.timezone,
             start_date: timing.start_date,
+            triggers,
             data_interval: timing.data_interval,
             catchup: timing.catchup,
             overlap: timing.overlap,
@@ -411,13 +424,18 @@ impl Lowering<'_> {
         }
     }
 
-    fn check_connections(&mut self, tasks: &[ReadTask], notices: &ReadNotices) {
+    fn check_connections(&mut self, tasks: &[ReadTask], notices: &ReadNotices, triggers: &[ReadTrigger]) {
         let environments = &self.scope.environments;
         for task in tasks {
             let (name, span, needed) = &task.connection;
             if *needed {
                 let user = format!("task `{}`: ", task.name);
                 check_connection(&mut self.reader, name, span, environments, &user);
+            }
+        }
+        for read in triggers {
+            if let (Some(place), Some((connection, _))) = (&read.connection_place, read.trigger.queue()) {
+                check_connection(&mut self.reader, connection, place, environments, "trigger: ");
             }
         }
         for read in notices.iter().flat_map(|(_, list)| list).flatten() {
@@ -462,9 +480,11 @@ impl Lowering<'_> {
         tasks: &[trunkline_state::pipeline::Task],
         notices: impl Iterator<Item = &'n Notice>,
         secrets: &IndexMap<String, Value>,
+        triggers: &[EventTrigger],
     ) -> IndexMap<String, Value> {
         let mut used: Vec<&str> = tasks.iter().map(|task| task.connection.as_str()).collect();
         used.extend(notices.map(|notice| notice.connection.as_str()));
+        used.extend(triggers.iter().filter_map(|trigger| Some(trigger.queue()?.0)));
         used.extend(secrets.values().filter_map(|source| source.get("connection")?.as_str()));
         used.sort_unstable();
         used.dedup();

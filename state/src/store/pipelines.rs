@@ -425,10 +425,10 @@ async fn make_current(
     let late = late.map(|((deadline, calendar), next)| deadline.of(calendar, next));
     sqlx::query!(
         "insert into pipeline (name, current_version, max_active_runs, concurrency_group, fired_until, next_fire_at,
-                               late_until, next_late_at)
-         values ($1, $2, $3, $4, $5, $6, $5, $7)
+                               late_until, next_late_at, triggered)
+         values ($1, $2, $3, $4, $5, $6, $5, $7, $8)
          on conflict (name) do update
-            set current_version = $2, late_until = case when pipeline.next_late_at is null then $5 else pipeline.late_until end,
+            set current_version = $2, triggered = $8, late_until = case when pipeline.next_late_at is null then $5 else pipeline.late_until end,
                 next_late_at = case when $7::timestamptz is null then null else least(pipeline.next_late_at, $7) end, max_active_runs = $3, concurrency_group = $4, removed = false,
                 next_fire_at = case when $6::timestamptz is null then null
                                     when pipeline.removed or pipeline.next_fire_at is null then $6
@@ -441,7 +441,17 @@ async fn make_current(
         pipeline.concurrency_group,
         at(now) as _,
         at_option(next) as _,
-        at_option(late) as _
+        at_option(late) as _,
+        !pipeline.triggers.is_empty()
+    )
+    .execute(&mut **tx)
+    .await?;
+    // What another version could make no run of, this one may.
+    sqlx::query!(
+        "insert into trigger_wait (pipeline, look_at)
+         select $1, clock_timestamp() where exists (select from trigger_event where pipeline = $1 and run_id is null)
+         on conflict (pipeline) do update set look_at = excluded.look_at",
+        name
     )
     .execute(&mut **tx)
     .await?;
