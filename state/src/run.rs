@@ -63,6 +63,8 @@ pub enum Trigger {
     Backfill,
     /// Objects in S3 made it.
     S3,
+    /// The end of a run of another pipeline made it.
+    Pipeline,
 }
 
 impl Trigger {
@@ -74,6 +76,7 @@ impl Trigger {
             Self::Task => "task",
             Self::Backfill => "backfill",
             Self::S3 => "s3",
+            Self::Pipeline => "pipeline",
         }
     }
 
@@ -84,6 +87,7 @@ impl Trigger {
             "task" => Self::Task,
             "backfill" => Self::Backfill,
             "s3" => Self::S3,
+            "pipeline" => Self::Pipeline,
             _ => Self::Manual,
         }
     }

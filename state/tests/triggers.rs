@@ -17,16 +17,16 @@ use trunkline_state::{
     ids::RunId,
     machine,
     pipeline::Pipeline,
-    run::{Run, Trigger},
+    run::{Definition, Failure, Run, Trigger},
     store::{Arrivals, MakeRun, NewEvent, PoisonMessage, QueueAsked, QueueReport, RunFilter, Store, Taken},
     triggers::{
-        BatchLimits, EVENTS_KEPT, EventSource, EventTrigger, ObjectEvent, ObjectSource, TriggerSource,
-        batch_key,
+        BatchLimits, EVENTS_KEPT, EventSource, EventTrigger, ObjectEvent, ObjectSource, RunEnd, RunSource,
+        TriggerSource, batch_key,
     },
 };
 use uuid::Uuid;
 
-use stored::{FIRST, Fixture, NOW, deployed, done, pipeline, prepared, save};
+use stored::{FIRST, Fixture, NOW, create, deployed, done, new_run, pipeline, prepared, save};
 
 fn triggered(name: &str, places: u32, prefix: &str, batch: Option<BatchLimits>) -> Pipeline {
     let on =
@@ -35,10 +35,6 @@ fn triggered(name: &str, places: u32, prefix: &str, batch: Option<BatchLimits>) 
         triggers: vec![EventTrigger { on, batch, params: IndexMap::new() }],
         ..pipeline(name, 1, places, None)
     }
-}
-
-fn batch(max: u32, window: Duration) -> Option<BatchLimits> {
-    Some(BatchLimits { max, window })
 }
 
 fn object(key: &str) -> ObjectEvent {
@@ -205,7 +201,11 @@ async fn no_more_runs_are_made_than_there_are_places_for() {
 async fn a_batch_is_one_run_and_its_window_is_kept() {
     let fixture = Fixture::new("events_batch").await;
     let store = fixture.replica(1).await;
-    deployed(&store, triggered("p", 10, "in/", batch(3, Duration::from_secs(600)))).await;
+    deployed(
+        &store,
+        triggered("p", 10, "in/", Some(BatchLimits { max: 3, window: Duration::from_secs(600) })),
+    )
+    .await;
     let make = maker(1 << 64);
     assert!(take(&store, &make, vec![event("p", "in/b"), event("p", "in/c")]).await.runs.is_empty());
     let work = store.look().await.unwrap();
@@ -273,6 +273,67 @@ async fn what_was_told_stays_with_the_run_and_goes_with_it() {
     let known: i64 =
         sqlx::query_scalar("select count(*) from trigger_event").fetch_one(store.pool()).await.unwrap();
     assert_eq!(known, 1);
+}
+
+/// A pipeline whose runs come after those of others.
+fn following(name: &str, upstreams: &[(&str, RunEnd)]) -> Pipeline {
+    let trigger = |(upstream, on): &(&str, RunEnd)| EventTrigger {
+        on: TriggerSource::Pipeline(RunSource { name: (*upstream).into(), on: *on }),
+        batch: None,
+        params: IndexMap::new(),
+    };
+    Pipeline { triggers: upstreams.iter().map(trigger).collect(), ..pipeline(name, 1, 10, None) }
+}
+
+/// Makes a run and ends it. Its id.
+async fn run_and_end(store: &Store, definition: &Arc<Definition>, id: u128, well: bool) -> RunId {
+    let (mut run, delta) = new_run(store, definition, id, &format!("k{id}")).await;
+    create(store, &run, &delta).await;
+    let failed = machine::Event::Failed {
+        attempt: FIRST,
+        failure: Failure::new("failed", "broke"),
+        outcome: Value::Null,
+    };
+    let delta = machine::step(&mut run, &[if well { done(FIRST) } else { failed }], NOW);
+    assert!(save(store, &run, 1, &delta).await.unwrap());
+    run.id
+}
+
+#[tokio::test]
+async fn the_end_of_a_run_is_told_to_whoever_waits_for_it_by_the_commit_that_ends_it() {
+    let fixture = Fixture::new("events_runs").await;
+    let store = fixture.replica(1).await;
+    let crawl = deployed(&store, pipeline("crawl", 1, 10, None)).await;
+    run_and_end(&store, &crawl, 100, true).await;
+    deployed(&store, following("load", &[("crawl", RunEnd::Success), ("other", RunEnd::Done)])).await;
+    deployed(&store, following("alarm", &[("crawl", RunEnd::Failure)])).await;
+    deployed(&store, following("gone", &[("crawl", RunEnd::Done)])).await;
+    let mut kept = Vec::new();
+    for name in ["crawl", "load", "alarm"] {
+        let version = store.version(name, None).await.unwrap();
+        kept.push((version.pipeline, version.source));
+    }
+    store.deploy(kept, true, "user:test", NOW).await.unwrap();
+    let make = maker(1 << 64);
+    assert!(!store.look().await.unwrap().triggers, "what ended before is nobody's");
+
+    let first = run_and_end(&store, &crawl, 101, true).await;
+    assert!(store.look().await.unwrap().triggers);
+    assert_eq!(look(&store, &make).await.runs.len(), 1);
+    let rows =
+        store.runs(&RunFilter { pipeline: Some("load".into()), state: None, limit: 10 }).await.unwrap();
+    assert_eq!((rows.len(), rows[0].created_by.as_str()), (1, "pipeline:crawl@k101"));
+    assert_eq!(rows[0].key, format!("{}-1", first.0.simple()), "a key of its own, without an interval");
+    run_and_end(&store, &crawl, 102, false).await;
+    assert_eq!(look(&store, &make).await.runs.len(), 1);
+    let count = |name: &str| RunFilter { pipeline: Some(name.into()), state: None, limit: 10 };
+    assert_eq!(store.runs(&count("alarm")).await.unwrap().len(), 1);
+    assert_eq!(store.runs(&count("load")).await.unwrap().len(), 1);
+    let left: i64 = sqlx::query_scalar("select count(*) from trigger_event where pipeline = 'gone'")
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "nobody waits who is not there");
 }
 
 #[tokio::test]

@@ -353,6 +353,67 @@ def test_permissions_and_a_queue_without_redrive_policy_are_told(project, sqs, t
     home.write_text(text)
 
 
+FAMILY = {
+    "crawl": """
+name: crawl
+data_interval: day
+start_date: 2026-01-01
+params: { mood: { type: string, default: good } }
+tasks: { go: { type: command, command: [python3, -c, "import sys; sys.exit(sys.argv[1] == 'bad')", "{{ params.mood }}"] } }
+""",
+    "load": """
+name: load
+data_interval: day
+start_date: 2026-01-01
+triggers: [{ pipeline: crawl, params: { after: "{{ trigger.run.name }}" } }]
+params: { after: { type: string, default: nothing } }
+tasks: { go: { type: noop, outputs: { day: "{{ ds }}", by: "{{ trigger.pipeline }}" } } }
+""",
+    "alarm": """
+name: alarm
+triggers: [{ pipeline: { name: crawl, on: failure } }]
+tasks: { go: { type: noop, outputs: { key: "{{ trigger.run.key }}" } } }
+""",
+}
+
+
+def test_a_pipeline_runs_when_another_one_ended(binary, environment, tmp_path):
+    made = Project.deployed(binary, environment, tmp_path, FAMILY)
+
+    def shown(run):
+        return json.loads(made.call("show", run, "--json").stdout)
+
+    try:
+        with serving(made):
+            made.call("run", "crawl", "--date", "2026-11-18")
+            made.call("run", "crawl", "--date", "2026-11-19", "-p", "mood=bad", code=1)
+            until(lambda: ended(made, "load", 1) and ended(made, "alarm", 1), 60, "both to run")
+            run = shown("load@2026-11-18")
+            assert (run["trigger"], run["created_by"]) == ("pipeline", "pipeline:crawl@2026-11-18")
+            assert run["params"] == {"after": "crawl@2026-11-18"}
+            assert run["tasks"][0]["outputs"] == {"day": "2026-11-18", "by": "crawl"}
+            assert run["data_interval_start"] == "2026-11-18T00:00:00Z" and run["told"]["run"]["state"] == "succeeded"
+            assert shown("alarm@latest")["tasks"][0]["outputs"] == {"key": "2026-11-19"}
+            assert "trigger  crawl@2026-11-18 succeeded" in made.call("show", "load@2026-11-18").stdout
+            # The same day again has its run already; the one that failed has not.
+            made.call("clear", "crawl@2026-11-18", "--yes")
+            made.call("run", "crawl", "--date", "2026-11-17")
+            until(lambda: ended(made, "load", 2), 60, "the run of the other day")
+        assert sorted(run["run_key"] for run in runs(made, "load")) == ["2026-11-17", "2026-11-18"]
+        assert shown("load@2026-11-18")["generation"] == 1
+        assert not json.loads(made.call("triggers", "load", "--json").stdout)["waiting"]
+        for name, other, said in [("load", "crwl", "a trigger names unknown pipeline `crwl`"),
+                                  ("crawl", "load", "pipelines run each other in a circle: crawl → load → crawl")]:
+            home = tmp_path / "pipelines" / name / "pipeline.yaml"
+            text = home.read_text()
+            home.write_text(re.sub(r"(?m)^triggers:.*\n", "", text) + f"triggers: [{{ pipeline: {other} }}]\n")
+            told = made.call("validate", code=2)
+            assert said in told.stdout + told.stderr
+            home.write_text(text)
+    finally:
+        made.stop()
+
+
 def test_mistakes_are_told_with_their_place(project, tmp_path):
     (tmp_path / "trunkline.yaml").write_text("environments:\n  local: {}\n")
     home = tmp_path / "pipelines" / "p"

@@ -120,8 +120,12 @@ fn head(cx: &Context, detail: &RunDetail, now: Timestamp) {
     cx.output.data(&lines.join("\n"));
 }
 
-/// What made a run, in one line: the first objects, and how many there are.
+/// What made a run, in one line: the other run, or the first objects and how many there are.
 fn occasion(told: &serde_json::Value) -> String {
+    let of_run = |name: &str| told.get("run")?.get(name)?.as_str();
+    if let (Some(name), Some(state)) = (of_run("name"), of_run("state")) {
+        return format!("{name} {state}");
+    }
     let objects =
         told.get("objects").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let text = |object: &serde_json::Value, name: &str| {

@@ -1,7 +1,7 @@
 //! `triggers`: which pipelines events make runs of, what waits, which queues tell of it.
 
 use jiff::Timestamp;
-use trunkline_state::schedule::describe_instant;
+use trunkline_state::{schedule::describe_instant, triggers::EventSource};
 
 use super::{context::Context, exit::Exit, output::Field};
 use crate::service::{
@@ -55,7 +55,7 @@ fn list(cx: &Context, all: &TriggersView) {
             Field::from(remark(one)),
         ]
     });
-    let none = "no pipeline has triggers; write `triggers: [{ s3: { queue: … } }]` into its file";
+    let none = "no pipeline has triggers; write `triggers: [{ s3: { queue: … } }]` or `[{ pipeline: … }]` into its file";
     let header = ["pipeline", "on", "waiting", "since", "last event", ""];
     cx.output.table(&header, rows.collect(), none);
     if all.queues.is_empty() {
@@ -117,6 +117,9 @@ fn show(cx: &Context, one: &TriggeredView) {
 /// What an event is about, in a few words.
 fn subject(event: &WaitingEventView) -> String {
     let text = |name: &str| event.body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    if event.source == EventSource::Pipeline.word() {
+        return format!("{}@{} {}", text("pipeline"), text("key"), text("state"));
+    }
     format!("s3://{}/{}", text("bucket"), text("key"))
 }
 

@@ -17,7 +17,7 @@ use trunkline_state::{
 };
 
 use super::{
-    calls::Call,
+    calls::{Call, Upstream},
     check_names::{NameScope, check_sites},
     common::Common,
     diagnostic::{Diagnostics, Severity, SourceId, Sources},
@@ -133,6 +133,8 @@ pub struct Lowered {
     pub name_span: Range<usize>,
     /// Its tasks that run or wait for other pipelines.
     pub(super) calls: Vec<Call>,
+    /// The pipelines whose runs make runs of this one.
+    pub(super) upstreams: Vec<Upstream>,
 }
 
 /// Reads a pipeline. Everything wrong goes to `out`; the pipeline comes out if nothing is.
@@ -186,22 +188,13 @@ impl Lowering<'_> {
         let name = self.name(top, &root.span);
         let timing = read_timing(&mut self.reader, top);
         let params = self.params(top);
-        let defaults = top
-            .get("defaults")
-            .map(|entry| Common::defaults(&mut self.reader, &entry.value))
-            .unwrap_or_default();
-        self.check_default_connection(&defaults);
-        let defaults = defaults.or(&self.scope.defaults);
+        let defaults = self.defaults(top);
         let tasks = self.tasks(top, &root.span, &defaults, place);
         let connection = defaults.connection.as_ref().map(|(name, _)| name.as_str());
         let notices = all_notices(&mut self.reader, top, connection);
-        let scope = TriggerScope {
-            connection,
-            vars: &self.scope.vars,
-            params: &params,
-            data_interval: timing.data_interval,
-        };
-        let triggers = triggers(&mut self.reader, top, scope);
+        let vars = &self.scope.vars;
+        let given = TriggerScope { connection, vars, params: &params, data_interval: timing.data_interval };
+        let triggers = triggers(&mut self.reader, top, given);
         let described = self.described(top);
         let (run_timeout, concurrency_group, max_active_runs) = self.limits(top);
         let retention = top.get("retention").and_then(|entry| retention(&mut self.reader, entry));
@@ -222,6 +215,7 @@ impl Lowering<'_> {
         let (description, owner, tags) = described;
         let all = || notices.iter().flat_map(|(_, list)| list);
         let secrets = self.used_secrets(&tasks, all());
+        let upstreams = triggers.iter().filter_map(upstream).collect();
         let triggers: Vec<EventTrigger> = triggers.into_iter().map(|read| read.trigger).collect();
         let connections = self.used_connections(&tasks, all(), &secrets, &triggers);
         let of = |outcome| notices.get(outcome).clone();
@@ -256,7 +250,7 @@ impl Lowering<'_> {
             on_warning: of(NoticeOutcome::Warning),
             on_retry: of(NoticeOutcome::Retry),
         };
-        Some(Lowered { pipeline, name_span, calls })
+        Some(Lowered { pipeline, name_span, calls, upstreams })
     }
 
     fn no_mapping(&mut self, root: &Node) -> Option<Lowered> {
@@ -418,6 +412,13 @@ impl Lowering<'_> {
         graph(&mut self.reader, &nodes)
     }
 
+    fn defaults(&mut self, top: &Mapping) -> Common {
+        let own = top.get("defaults").map(|entry| Common::defaults(&mut self.reader, &entry.value));
+        let own = own.unwrap_or_default();
+        self.check_default_connection(&own);
+        own.or(&self.scope.defaults)
+    }
+
     fn check_default_connection(&mut self, defaults: &Common) {
         if let Some((name, span)) = &defaults.connection {
             check_connection(&mut self.reader, name, span, &self.scope.environments, "");
@@ -495,6 +496,12 @@ impl Lowering<'_> {
             .map(|(name, config)| (name.clone(), config.clone()))
             .collect()
     }
+}
+
+/// The pipeline that a trigger names, with its place.
+fn upstream(read: &ReadTrigger) -> Option<Upstream> {
+    let (source, place) = (read.trigger.upstream()?, read.upstream_place.as_ref()?);
+    Some(Upstream { pipeline: source.name.clone(), span: place.clone() })
 }
 
 /// Says which environments lack a connection.

@@ -153,9 +153,24 @@ fn notice() -> Value {
 fn trigger() -> Value {
     json!({
         "type": "object",
-        "required": ["s3"],
+        "oneOf": [{ "required": ["s3"] }, { "required": ["pipeline"] }],
         "additionalProperties": false,
         "properties": {
+            "pipeline": {
+                "description": "Runs of another pipeline, when they end: of the same data interval, where both have one.",
+                "anyOf": [
+                    { "type": "string", "pattern": NAME_PATTERN },
+                    {
+                        "type": "object",
+                        "required": ["name"],
+                        "additionalProperties": false,
+                        "properties": {
+                            "name": { "type": "string", "pattern": NAME_PATTERN },
+                            "on": { "enum": ["success", "failure", "done"], "default": "success", "description": "How the run must have ended." }
+                        }
+                    }
+                ]
+            },
             "s3": {
                 "type": "object",
                 "required": ["queue"],

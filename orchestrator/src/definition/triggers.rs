@@ -10,7 +10,10 @@ use serde_json::Value;
 use trunkline_state::{
     pipeline::Param,
     schedule::DataInterval,
-    triggers::{BATCH_MAX, BATCH_WINDOW_MAX, BatchLimits, EventTrigger, ObjectSource, TriggerSource},
+    triggers::{
+        BATCH_MAX, BATCH_WINDOW_MAX, BatchLimits, EventTrigger, ObjectSource, RunEnd, RunSource,
+        TriggerSource,
+    },
 };
 
 use super::{
@@ -24,11 +27,13 @@ use super::{
 };
 
 /// The keys of a trigger.
-pub(super) const TRIGGER_KEYS: [&str; 3] = ["s3", "batch", "params"];
+pub(super) const TRIGGER_KEYS: [&str; 4] = ["s3", "pipeline", "batch", "params"];
 /// Those of them that are planned.
-const LATER_TRIGGER_KEYS: [&str; 2] = ["dataset", "pipeline"];
+const LATER_TRIGGER_KEYS: [&str; 1] = ["dataset"];
 /// The keys of `s3`.
 pub(super) const S3_KEYS: [&str; 6] = ["queue", "connection", "bucket", "prefix", "suffix", "exclude"];
+/// The keys of `pipeline`.
+pub(super) const PIPELINE_KEYS: [&str; 2] = ["name", "on"];
 /// The keys of `batch`.
 pub(super) const BATCH_KEYS: [&str; 2] = ["max", "window"];
 /// More triggers of one pipeline are many pipelines.
@@ -47,6 +52,8 @@ pub(super) struct ReadTrigger {
     pub(super) connection_place: Option<Range<usize>>,
     /// Its templates, and what each may read.
     pub(super) sites: Vec<(Site, Place)>,
+    /// Where it names another pipeline.
+    pub(super) upstream_place: Option<Range<usize>>,
 }
 
 /// What a pipeline's triggers are held against.
@@ -64,7 +71,15 @@ pub(super) struct TriggerScope<'a> {
 
 /// The fields of `trigger` that templates of a pipeline may read beside `type`.
 pub(super) fn told_fields(triggers: &[ReadTrigger]) -> Vec<&'static str> {
-    if triggers.is_empty() { Vec::new() } else { vec!["objects"] }
+    let any = |is_run: bool| triggers.iter().any(|read| read.trigger.upstream().is_some() == is_run);
+    let mut fields = Vec::new();
+    if any(false) {
+        fields.push("objects");
+    }
+    if any(true) {
+        fields.extend(["pipeline", "run"]);
+    }
+    fields
 }
 
 /// Reads the list of triggers, or one.
@@ -92,12 +107,15 @@ impl Reading<'_, '_> {
         let mapping = self.reader.mapping(node, "triggers")?;
         let keys = Keys { of: "a trigger", known: &TRIGGER_KEYS, later: &LATER_TRIGGER_KEYS };
         self.reader.check_keys(mapping, keys);
+        if let Some(entry) = mapping.get("pipeline") {
+            return self.after(entry, mapping);
+        }
         let Some(entry) = mapping.get("s3") else {
             // A key that is planned, or misspelt, was told already.
             if mapping.entries.iter().all(|entry| TRIGGER_KEYS.contains(&entry.key.as_str())) {
                 let diagnostic = self
                     .reader
-                    .error(&node.span, "a trigger needs `s3`")
+                    .error(&node.span, "a trigger needs `s3` or `pipeline`")
                     .label("what does it listen to?")
                     .help("write - s3: { queue: my-queue, prefix: incoming/ }");
                 self.reader.report(diagnostic);
@@ -110,7 +128,48 @@ impl Reading<'_, '_> {
         let batch = mapping.get("batch").and_then(|entry| self.batch(entry));
         let params = self.params(mapping.get("params"), &entry.key_span, &mut sites);
         let trigger = EventTrigger { on: TriggerSource::S3(source), batch, params };
-        Some(ReadTrigger { trigger, connection_place, sites })
+        Some(ReadTrigger { trigger, connection_place, sites, upstream_place: None })
+    }
+
+    /// A trigger by the end of a run.
+    fn after(&mut self, entry: &Entry, whole: &Mapping) -> Option<ReadTrigger> {
+        for key in ["s3", "batch"] {
+            if let Some(other) = whole.get(key) {
+                let message = format!("`{key}` does not go with `pipeline`");
+                let help = if key == "s3" { "write a second trigger: - { … }" } else { "leave it out" };
+                let diagnostic = self.reader.error(&other.key_span, message).label("not here").help(help);
+                self.reader.report(diagnostic);
+            }
+        }
+        let (source, place) = self.run_source(entry)?;
+        let mut sites = Vec::new();
+        let params = self.params(whole.get("params"), &entry.key_span, &mut sites);
+        let trigger = EventTrigger { on: TriggerSource::Pipeline(source), batch: None, params };
+        Some(ReadTrigger { trigger, connection_place: None, sites, upstream_place: Some(place) })
+    }
+
+    /// A name, or a name and how the run must have ended.
+    fn run_source(&mut self, entry: &Entry) -> Option<(RunSource, Range<usize>)> {
+        let Kind::Mapping(mapping) = &entry.value.kind else {
+            let name = self.reader.text(entry)?;
+            return Some((RunSource { name, on: RunEnd::default() }, entry.value.span.clone()));
+        };
+        self.reader.check_keys(mapping, Keys { of: "`pipeline`", known: &PIPELINE_KEYS, later: &[] });
+        let Some(name) = mapping.get("name") else {
+            let diagnostic = self
+                .reader
+                .error(&entry.key_span, "a `pipeline` trigger needs `name`")
+                .label("runs of which pipeline?")
+                .help("write pipeline: { name: facility_crawl, on: success }");
+            self.reader.report(diagnostic);
+            return None;
+        };
+        let words = RunEnd::ALL.map(|end| (end.word(), end));
+        let on = match mapping.get("on") {
+            Some(entry) => self.reader.word(entry, &words)?,
+            None => RunEnd::default(),
+        };
+        Some((RunSource { name: self.reader.text(name)?, on }, name.value.span.clone()))
     }
 
     fn object_source(

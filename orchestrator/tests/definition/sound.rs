@@ -103,6 +103,23 @@ fn a_trigger_is_stored_with_its_vars_and_its_params_as_templates() {
 }
 
 #[test]
+fn a_pipeline_may_come_after_others() {
+    let pipeline = load(
+        "name: a\ndata_interval: day\ntriggers:\n  - pipeline: crawl\n  - pipeline: { name: b, on: done }\n    \
+         params: { by: \"{{ trigger.pipeline }}\" }\nparams: { by: { type: string, default: x } }\n\
+         tasks: { one: { type: noop, outputs: { n: \"{{ trigger.run.key }}\" } } }\n",
+    );
+    let stored = serde_json::to_value(&pipeline.triggers).unwrap();
+    assert_eq!(
+        stored,
+        json!([
+            { "pipeline": { "name": "crawl", "on": "success" } },
+            { "pipeline": { "name": "b", "on": "done" }, "params": { "by": "{{ trigger.pipeline }}" } },
+        ])
+    );
+}
+
+#[test]
 fn equal_files_are_one_version_and_another_setting_is_another() {
     let text =
         |value: u32| format!("name: a\ntasks: {{ one: {{ type: noop, outputs: {{ n: {value} }} }} }}\n");

@@ -1,6 +1,6 @@
 //! Versions of pipelines, deploys and their rollback, schedules, pausing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
     rows::{at, at_option, read_option, signed, to_json},
     uncancelled,
 };
-use crate::pipeline::Pipeline;
+use crate::{pipeline::Pipeline, triggers::EventTrigger};
 
 /// A version as it was stored.
 #[derive(Clone, Debug)]
@@ -446,6 +446,7 @@ async fn make_current(
     )
     .execute(&mut **tx)
     .await?;
+    listen(tx, pipeline).await?;
     // What another version could make no run of, this one may.
     sqlx::query!(
         "insert into trigger_wait (pipeline, look_at)
@@ -455,6 +456,28 @@ async fn make_current(
     )
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Notes which runs the pipeline waits for.
+async fn listen(tx: &mut Transaction, pipeline: &Pipeline) -> Result<(), StoreError> {
+    let name = pipeline.name.to_string();
+    let mut wanted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for upstream in pipeline.triggers.iter().filter_map(EventTrigger::upstream) {
+        wanted.entry(upstream.name.clone()).or_default().extend(upstream.on.states());
+    }
+    sqlx::query!("delete from run_listener where pipeline = $1", name).execute(&mut **tx).await?;
+    for (upstream, states) in wanted {
+        let states: Vec<String> = states.into_iter().map(str::to_owned).collect();
+        sqlx::query!(
+            "insert into run_listener (upstream, pipeline, states) values ($1, $2, $3)",
+            upstream,
+            name,
+            &states
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
     Ok(())
 }
 

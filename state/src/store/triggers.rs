@@ -25,7 +25,10 @@ use crate::{
     machine::Delta,
     pipeline::Pipeline,
     run::{Definition, Installation, Run},
-    triggers::{EventSource, ObjectEvent, QUEUED_RUNS_MAX, WaitingEvent, batch_key, decide, takes_object},
+    triggers::{
+        EventSource, EventTrigger, ObjectEvent, QUEUED_RUNS_MAX, RunEvent, TriggerEvent, WaitingEvent,
+        batch_key, decide, taker,
+    },
 };
 
 /// Waiting events of one pipeline that are looked at in one transaction: two of the longest batches.
@@ -92,6 +95,8 @@ pub struct Occasion<'a> {
     pub key: String,
     /// The objects, in order.
     pub objects: Vec<ObjectEvent>,
+    /// The run that ended, where one makes the other.
+    pub upstream: Option<RunEvent>,
     /// The database's clock.
     pub now: Timestamp,
 }
@@ -175,6 +180,7 @@ struct Home {
 
 /// A row of an event that waits.
 struct Row {
+    source: EventSource,
     dedupe_key: String,
     received_at: Timestamp,
     body: Value,
@@ -186,6 +192,14 @@ struct Made {
     actor: String,
     source: EventSource,
     keys: Vec<String>,
+}
+
+/// Where the events of a run came from, and who is said to have made it.
+fn origin(trigger: &EventTrigger, events: &[&(&Row, TriggerEvent)]) -> (EventSource, String) {
+    match events.first() {
+        Some((row, TriggerEvent::Run(run))) => (row.source, format!("pipeline:{}@{}", run.pipeline, run.key)),
+        _ => (EventSource::S3, format!("trigger:{}", trigger.label())),
+    }
 }
 
 /// One transaction.
@@ -285,39 +299,55 @@ impl Taking<'_> {
         }
         let definition = self.definition(home, known).await?;
         let triggers = &definition.pipeline.triggers;
-        let (mut chosen, mut objects, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-        let mut unwanted = Vec::new();
+        let (mut chosen, mut waiting) = (Vec::new(), Vec::new());
+        let mut unwanted: BTreeMap<EventSource, Vec<String>> = BTreeMap::new();
         for row in &rows {
-            let object: Option<ObjectEvent> = serde_json::from_value(row.body.clone()).ok();
-            let taken = object.and_then(|object| Some((takes_object(triggers, &object)?, object)));
-            let Some((trigger, object)) = taken else {
-                unwanted.push(row.dedupe_key.clone());
-                continue;
-            };
-            waiting.push(WaitingEvent { trigger, received_at: row.received_at });
-            chosen.push(row);
-            objects.push(object);
+            let event = row.source.read(&row.body);
+            match event.and_then(|event| Some((taker(triggers, &event)?, event))) {
+                Some((trigger, event)) => {
+                    waiting.push(WaitingEvent { trigger, received_at: row.received_at });
+                    chosen.push((row, event));
+                }
+                None => unwanted.entry(row.source).or_default().push(row.dedupe_key.clone()),
+            }
         }
-        if !unwanted.is_empty() {
-            self.refuse(home, EventSource::S3, &unwanted, "no trigger of this version takes it").await?;
+        for (source, keys) in unwanted {
+            self.refuse(home, source, &keys, "no trigger of this version takes it").await?;
         }
         let batches: Vec<_> = triggers.iter().map(|trigger| trigger.batch).collect();
         let decided = decide(&waiting, &batches, room, home.now);
         for (trigger, events) in decided.runs {
-            let keys: Vec<String> = events.iter().map(|event| chosen[*event].dedupe_key.clone()).collect();
-            let mut own: Vec<ObjectEvent> = events.iter().map(|event| objects[*event].clone()).collect();
-            own.sort_by(ObjectEvent::order);
-            let key = batch_key(&keys.iter().map(String::as_str).collect::<Vec<_>>());
-            let (definition, installation) = (&definition, self.installation);
-            let occasion = Occasion { definition, installation, trigger, key, objects: own, now: home.now };
-            let actor = format!("trigger:{}", triggers[trigger].label());
+            let events: Vec<&(&Row, TriggerEvent)> = events.iter().map(|event| &chosen[*event]).collect();
+            let keys: Vec<String> = events.iter().map(|(row, _)| row.dedupe_key.clone()).collect();
+            let (source, actor) = origin(&triggers[trigger], &events);
+            let occasion = self.occasion(&definition, trigger, &keys, &events, home.now);
             match make(&occasion) {
-                Ok(run) => made.push(Made { run, actor, source: EventSource::S3, keys }),
-                Err(why) => self.refuse(home, EventSource::S3, &keys, &why).await?,
+                Ok(run) => made.push(Made { run, actor, source, keys }),
+                Err(why) => self.refuse(home, source, &keys, &why).await?,
             }
         }
         let more = rows.len() == LOOKED_AT_MAX;
         Ok(if more { Some(home.now) } else { decided.look_at })
+    }
+
+    fn occasion<'d>(
+        &self,
+        definition: &'d Arc<Definition>,
+        trigger: usize,
+        keys: &[String],
+        events: &[&(&Row, TriggerEvent)],
+        now: Timestamp,
+    ) -> Occasion<'d> {
+        let key = batch_key(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let (mut objects, mut upstream) = (Vec::new(), None);
+        for (_, event) in events {
+            match event {
+                TriggerEvent::Object(object) => objects.push(object.clone()),
+                TriggerEvent::Run(run) => upstream = Some(run.clone()),
+            }
+        }
+        objects.sort_by(ObjectEvent::order);
+        Occasion { definition, installation: self.installation, trigger, key, objects, upstream, now }
     }
 
     async fn queued(&mut self, pipeline: &str) -> Result<usize, StoreError> {
@@ -343,21 +373,24 @@ impl Taking<'_> {
 
     async fn waiting(&mut self, home: &Home) -> Result<Vec<Row>, StoreError> {
         let rows = sqlx::query!(
-            r#"select dedupe_key, received_at as "received_at: jiff_sqlx::Timestamp", body
+            r#"select source, dedupe_key, received_at as "received_at: jiff_sqlx::Timestamp", body
                  from trigger_event
-                where pipeline = $1 and source = $4 and run_id is null and refused_version is distinct from $2
+                where pipeline = $1 and source in ('s3', 'pipeline') and run_id is null
+                  and refused_version is distinct from $2
                 order by received_at, dedupe_key limit $3"#,
             home.name,
             home.version,
-            i64::try_from(LOOKED_AT_MAX).unwrap_or(i64::MAX),
-            EventSource::S3.word()
+            i64::try_from(LOOKED_AT_MAX).unwrap_or(i64::MAX)
         )
         .fetch_all(&mut *self.tx)
         .await?;
-        let read = rows.into_iter().map(|row| Row {
-            dedupe_key: row.dedupe_key,
-            received_at: row.received_at.to_jiff(),
-            body: row.body,
+        let read = rows.into_iter().filter_map(|row| {
+            Some(Row {
+                source: EventSource::from_word(&row.source)?,
+                dedupe_key: row.dedupe_key,
+                received_at: row.received_at.to_jiff(),
+                body: row.body,
+            })
         });
         Ok(read.collect())
     }

@@ -3,6 +3,7 @@
 
 mod decide;
 mod object;
+mod upstream;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::{
     decide::{Decided, WaitingEvent, decide},
     object::{ObjectEvent, ObjectSource},
+    upstream::{RunEnd, RunEvent, RunSource},
 };
 
 /// Runs of one pipeline that may wait for their place before triggers make no further ones: what waits as
@@ -53,6 +55,17 @@ pub struct EventTrigger {
 pub enum TriggerSource {
     /// Objects that are made in S3, as a queue of SQS tells of them.
     S3(ObjectSource),
+    /// Runs of another pipeline, when they end.
+    Pipeline(RunSource),
+}
+
+/// Something that happened, as its row tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TriggerEvent {
+    /// An object was made.
+    Object(ObjectEvent),
+    /// A run ended.
+    Run(RunEvent),
 }
 
 /// How events are put together.
@@ -69,6 +82,8 @@ pub struct BatchLimits {
 pub enum EventSource {
     /// S3, through a queue.
     S3,
+    /// The end of a run.
+    Pipeline,
 }
 
 impl EventSource {
@@ -76,36 +91,63 @@ impl EventSource {
     pub fn word(self) -> &'static str {
         match self {
             Self::S3 => "s3",
+            Self::Pipeline => "pipeline",
         }
     }
 
     /// The source that this word stands for.
     pub fn from_word(word: &str) -> Option<Self> {
-        (word == Self::S3.word()).then_some(Self::S3)
+        [Self::S3, Self::Pipeline].into_iter().find(|source| source.word() == word)
+    }
+
+    /// What a row of this source tells; nothing where it cannot be read.
+    pub fn read(self, body: &Value) -> Option<TriggerEvent> {
+        match self {
+            Self::S3 => serde_json::from_value(body.clone()).ok().map(TriggerEvent::Object),
+            Self::Pipeline => serde_json::from_value(body.clone()).ok().map(TriggerEvent::Run),
+        }
     }
 }
 
 impl EventTrigger {
     /// The queue that it reads, and the connection that leads there.
     pub fn queue(&self) -> Option<(&str, &str)> {
-        let TriggerSource::S3(source) = &self.on;
-        Some((&source.connection, &source.queue))
+        match &self.on {
+            TriggerSource::S3(source) => Some((&source.connection, &source.queue)),
+            TriggerSource::Pipeline(_) => None,
+        }
+    }
+
+    /// The runs that it waits for.
+    pub fn upstream(&self) -> Option<&RunSource> {
+        match &self.on {
+            TriggerSource::S3(_) => None,
+            TriggerSource::Pipeline(source) => Some(source),
+        }
+    }
+
+    /// Whether it takes an event.
+    pub fn takes(&self, event: &TriggerEvent) -> bool {
+        match (&self.on, event) {
+            (TriggerSource::S3(source), TriggerEvent::Object(object)) => source.takes(object),
+            (TriggerSource::Pipeline(source), TriggerEvent::Run(run)) => source.takes(run),
+            _ => false,
+        }
     }
 
     /// What it listens to, in a few words.
     pub fn label(&self) -> String {
-        let TriggerSource::S3(source) = &self.on;
-        source.label()
+        match &self.on {
+            TriggerSource::S3(source) => source.label(),
+            TriggerSource::Pipeline(source) => source.label(),
+        }
     }
 }
 
-/// The first of these triggers that takes an object, by its position: one event makes at most one run of a
+/// The first of these triggers that takes an event, by its position: one event makes at most one run of a
 /// pipeline.
-pub fn takes_object(triggers: &[EventTrigger], object: &ObjectEvent) -> Option<usize> {
-    triggers.iter().position(|trigger| {
-        let TriggerSource::S3(source) = &trigger.on;
-        source.takes(object)
-    })
+pub fn taker(triggers: &[EventTrigger], event: &TriggerEvent) -> Option<usize> {
+    triggers.iter().position(|trigger| trigger.takes(event))
 }
 
 /// The key of a run that is made of these events: the key of the only one, or one for all of them, in

@@ -118,7 +118,7 @@ impl Facts {
     fn report(&self) -> RunReport {
         let pipeline = &self.run.definition.pipeline;
         let by = &self.row.created_by;
-        let asked = by.strip_prefix("user:").or_else(|| by.strip_prefix("trigger:"));
+        let asked = ["user:", "trigger:", "pipeline:"].iter().find_map(|kind| by.strip_prefix(kind));
         let asked = asked.unwrap_or_default().to_owned();
         RunReport {
             environment: pipeline.environment.clone(),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     run::Definition,
     store::{Arrivals, NewEvent, PoisonMessage, QueueAsked, QueueReport, StoreError},
-    triggers::{EventSource, ObjectEvent, TriggerSource},
+    triggers::{EventSource, ObjectEvent, TriggerEvent},
 };
 use trunkline_tasks::{
     clients::Clients,
@@ -159,9 +159,10 @@ impl Consumer {
     /// Writes down how the queue stands, and tells of trouble once.
     async fn note(&mut self, asked: QueueAsked) {
         if asked.trouble != self.told {
-            match &asked.trouble {
-                Some(trouble) => tracing::warn!("{}: {trouble}", self.label),
-                None => tracing::info!("{} can be read", self.label),
+            if let Some(trouble) = &asked.trouble {
+                tracing::warn!("{}: {trouble}", self.label);
+            } else {
+                tracing::info!("{} can be read", self.label);
             }
             self.told.clone_from(&asked.trouble);
         }
@@ -271,10 +272,10 @@ impl Consumer {
 
     /// An event for each pipeline one of whose triggers reads this queue and takes the object.
     fn wanted(&self, known: &[Arc<Definition>], object: &ObjectEvent) -> Vec<NewEvent> {
+        let told = TriggerEvent::Object(object.clone());
         let takes = |definition: &&Arc<Definition>| {
             definition.pipeline.triggers.iter().any(|trigger| {
-                let TriggerSource::S3(source) = &trigger.on;
-                source.takes(object) && QueueName::of(definition, trigger).as_ref() == Some(&self.name)
+                trigger.takes(&told) && QueueName::of(definition, trigger).as_ref() == Some(&self.name)
             })
         };
         let event = |definition: &Arc<Definition>| NewEvent {

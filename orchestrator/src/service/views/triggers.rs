@@ -45,7 +45,7 @@ pub struct TriggeredView {
 /// An event that waits.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingEventView {
-    /// Where it came from: `s3`.
+    /// Where it came from: `s3` or `pipeline`.
     pub source: String,
     /// By what it is known again.
     pub dedupe_key: String,
