@@ -99,6 +99,9 @@ pub(crate) async fn provision(services: &Services, cx: &CallContext, wish: Wish)
             "change": change,
         }));
     }
+    for resource in &planned {
+        Applied::connect(services, cx, resource)?;
+    }
     Ok(json!({ "stack": stack, "resources": report, "outputs": outputs }))
 }
 

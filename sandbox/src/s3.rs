@@ -9,12 +9,14 @@ mod conditions;
 mod keys;
 mod listing;
 mod multipart;
+mod notifications;
 mod protocol;
 mod request;
 mod store;
 mod upload;
 mod walk;
 
+pub(crate) use notifications::Listener;
 pub(crate) use protocol::Front;
 pub(crate) use request::operation_name;
 pub(crate) use store::{ObjectMeta, Store, StoreError};

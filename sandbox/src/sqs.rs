@@ -114,6 +114,11 @@ pub(crate) fn name_of_arn(arn: &str) -> Option<&str> {
     parts.nth(2).filter(|name| is_sqs && !name.is_empty())
 }
 
+/// The account of a queue from its ARN.
+pub(crate) fn account_of_arn(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty())
+}
+
 /// The name of the queue that a request is about.
 fn named(body: &Value) -> Result<&str, ApiError> {
     let url = text(body, "QueueUrl").ok_or_else(|| missing("QueueUrl"))?;
@@ -163,5 +168,6 @@ mod tests {
         assert_eq!(name_of_arn(&arn("000000000000", "orders.fifo")), Some("orders.fifo"));
         assert_eq!(name_of_arn("arn:aws:sns:us-east-1:000000000000:t"), None);
         assert_eq!(name_of_arn("orders"), None);
+        assert_eq!(account_of_arn(&arn("000000000000", "orders")), Some("000000000000"));
     }
 }

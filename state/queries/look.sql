@@ -26,4 +26,11 @@ select exists (
        exists (select 1 from backfill f where f.state = 'running' and coalesce(f.held_until, '-infinity') <= clock_timestamp()) as "backfills!",
        exists (select 1 from pipeline p where p.next_late_at <= clock_timestamp() and not p.removed) as "lates!",
        exists (select 1 from pipeline p where p.next_fire_at <= clock_timestamp() and not p.paused and not p.removed) as "fires!",
-       (select min(p.next_fire_at) from pipeline p where not p.paused and not p.removed) as "next_fire_at: jiff_sqlx::Timestamp"
+       exists (select 1 from trigger_wait w join pipeline p on p.name = w.pipeline
+                where w.look_at <= clock_timestamp() and not p.paused and not p.removed
+                  and p.active_runs < p.max_active_runs) as "triggers!",
+       (select coalesce(string_agg(p.name || '@' || p.current_version, ' ' order by p.name), '')
+          from pipeline p where p.triggered and not p.removed) as "triggered!",
+       least((select min(p.next_fire_at) from pipeline p where not p.paused and not p.removed),
+             (select min(w.look_at) from trigger_wait w where w.look_at > clock_timestamp()))
+         as "next_fire_at: jiff_sqlx::Timestamp"

@@ -8,6 +8,7 @@
 //! | [`document`] | JSON that is carried and never looked into |
 //! | [`run`] | a run, its task runs and attempts, as plain data |
 //! | [`machine`] | `step`: the one function that decides; pure |
+//! | [`triggers`] | events that make runs: how they are known, which become runs now; pure |
 //! | [`versions`] | a run on another version than it began with; pure |
 //! | `store` | the only SQL of the product (feature `store`) |
 //!
@@ -23,5 +24,6 @@ pub mod run;
 pub mod schedule;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod triggers;
 pub mod versions;
 pub mod words;

@@ -16,6 +16,7 @@ use crate::{
     ids::{PipelineName, TaskName},
     machine::NoticeOutcome,
     schedule::{Calendar, DataInterval, Deadline},
+    triggers::EventTrigger,
 };
 
 /// A validated pipeline. Its tasks stand in topological order.
@@ -34,7 +35,8 @@ pub struct Pipeline {
     pub tags: Vec<String>,
     /// The environment that it was resolved for.
     pub environment: String,
-    /// When it fires, in which zone, with which rule for DST; without one, only by hand.
+    /// When it fires, in which zone, with which rule for DST; without one, only by hand
+    /// and by `triggers`.
     #[serde(default)]
     pub calendar: Option<Calendar>,
     /// The zone in which dates are read and printed (`timezone`, an IANA name).
@@ -42,6 +44,9 @@ pub struct Pipeline {
     /// No interval before this local date.
     #[serde(default)]
     pub start_date: Option<civil::Date>,
+    /// Events that make runs beside the calendar.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<EventTrigger>,
     /// What a run covers.
     pub data_interval: DataInterval,
     /// What happens to fires that were missed.
@@ -293,6 +298,8 @@ pub enum ParamType {
     Boolean,
     /// A date, `2026-11-19`.
     Date,
+    /// A list of anything.
+    Array,
 }
 
 /// A message about a run.

@@ -61,6 +61,10 @@ pub enum Trigger {
     Task,
     /// It is one of a backfill's.
     Backfill,
+    /// Objects in S3 made it.
+    S3,
+    /// The end of a run of another pipeline made it.
+    Pipeline,
 }
 
 impl Trigger {
@@ -71,6 +75,8 @@ impl Trigger {
             Self::Manual => "manual",
             Self::Task => "task",
             Self::Backfill => "backfill",
+            Self::S3 => "s3",
+            Self::Pipeline => "pipeline",
         }
     }
 
@@ -80,6 +86,8 @@ impl Trigger {
             "schedule" => Self::Schedule,
             "task" => Self::Task,
             "backfill" => Self::Backfill,
+            "s3" => Self::S3,
+            "pipeline" => Self::Pipeline,
             _ => Self::Manual,
         }
     }
@@ -143,6 +151,8 @@ pub struct Run {
     pub params: Map<String, Value>,
     /// What made it.
     pub trigger: Trigger,
+    /// What its trigger told, by the names that templates read below `trigger`; nothing for most runs.
+    pub told: Arc<Map<String, Value>>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it got its place, in this generation.
@@ -309,6 +319,7 @@ impl Run {
             fire_at,
             params,
             trigger,
+            told: Arc::default(),
             created_at: now,
             started_at: None,
             ended_at: None,

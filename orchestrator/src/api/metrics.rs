@@ -51,6 +51,16 @@ struct PoolLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PipelineLabel {
+    pipeline: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    queue: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetLabels {
     scope: String,
     api: String,
@@ -124,8 +134,38 @@ async fn runs(registry: &mut Registry, api: &Api) -> Result<(), StoreError> {
     registry.register("pool_slots", "Slots of a pool", slots);
     registry.register("pool_slots_taken", "Slots of a pool that are taken", taken);
     registry.register("pool_waiting", "Tasks that wait for slots of a pool", waiting);
+    triggers(registry, api).await?;
     let replicas = api.store.live_replicas().await?.len();
     gauge(registry, "replicas", "Replicas that live, this one included", replicas);
+    Ok(())
+}
+
+async fn triggers(registry: &mut Registry, api: &Api) -> Result<(), StoreError> {
+    let waiting: Family<PipelineLabel, Gauge> = Family::default();
+    for (pipeline, events) in api.store.waiting_counts().await? {
+        waiting.get_or_create(&PipelineLabel { pipeline }).set(events);
+    }
+    registry.register("trigger_waiting", "Events that wait for a run", waiting);
+    let (received, unmatched): (Family<QueueLabel, Counter>, Family<QueueLabel, Counter>) =
+        Default::default();
+    let (poison, dead): (Family<QueueLabel, Gauge>, Family<QueueLabel, Gauge>) = Default::default();
+    for row in api.store.queue_rows().await? {
+        let label = QueueLabel { queue: row.queue };
+        received.get_or_create(&label).inc_by(u64::try_from(row.received).unwrap_or(0));
+        unmatched.get_or_create(&label).inc_by(u64::try_from(row.unmatched).unwrap_or(0));
+        poison.get_or_create(&label).set(row.poison);
+        if let Some(depth) = row.asked.dead_letters {
+            dead.get_or_create(&label).set(depth);
+        }
+    }
+    registry.register("trigger_messages", "Messages that were read of a queue, by all servers", received);
+    registry.register("trigger_unmatched", "Events of a queue that no pipeline wanted", unmatched);
+    registry.register(
+        "trigger_poison",
+        "Messages of a queue that cannot be read, of the last 15 days",
+        poison,
+    );
+    registry.register("trigger_dead_letters", "Messages in the dead-letter queue of a queue", dead);
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 //! | `guard` | the Host header, tokens and scopes |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
-//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `overview` | the operations |
+//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server` | the accept loop and its limits |
@@ -31,6 +31,7 @@ mod problem;
 mod routes;
 mod runs;
 mod server;
+mod triggers;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -153,6 +154,7 @@ fn operations() -> Routes {
     let routes = many::add(routes);
     let routes = backfills::add(routes);
     let routes = pools::add(routes);
+    let routes = triggers::add(routes);
     let routes = overview::add(routes);
     events::add(routes)
 }

@@ -43,6 +43,7 @@ mod subscribe;
 mod summary;
 mod test;
 mod token;
+mod triggers;
 mod validate;
 mod why;
 
@@ -158,6 +159,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Show pools: how many slots are taken, by whom, and who waits
     Pools(pools::PoolsArgs),
+    /// Show which pipelines events make runs of, what waits, and the queues that tell of it
+    Triggers(triggers::TriggersArgs),
     /// Show store, sandbox, mailbox and live replicas
     Status,
     /// Stop the project's private Postgres and sandbox
@@ -287,6 +290,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,
         Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
         Command::Pools(args) => pools::pools(cx, &args).await,
+        Command::Triggers(args) => triggers::triggers(cx, &args).await,
         Command::Status => status::status(cx).await,
         Command::Stop(args) => status::stop(cx, &args).await,
         Command::Schema(args) => validate::schema(cx, &args),

@@ -22,7 +22,7 @@ use super::{
     context::Context,
     exit::{Exit, refuse},
     output::Field,
-    pools, runs, show, why,
+    pools, runs, show, triggers, why,
 };
 use crate::{api::answers::StatusView, cli::server::Server, config::NamedServer};
 
@@ -57,6 +57,7 @@ impl Reach {
             | Command::Backfill(_)
             | Command::Backfills(_)
             | Command::Pools(_)
+            | Command::Triggers(_)
             | Command::Deploy(_)
             | Command::Status => Self::Server,
             Command::Init(_)
@@ -122,6 +123,7 @@ pub(crate) async fn execute(cx: &Context, command: Command) -> anyhow::Result<Ex
         Command::Backfills(args) => range::backfills(cx, server, &args).await,
         Command::Deploy(args) => deploy::deploy(cx, server, &args).await,
         Command::Pools(args) => pools::pools(cx, &args).await,
+        Command::Triggers(args) => triggers::triggers(cx, &args).await,
         Command::Status => status(cx, server).await,
         _ => refuse_here(named),
     }

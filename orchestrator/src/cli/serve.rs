@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use trunkline_state::store::Role;
+use trunkline_state::store::{PipelineRow, Role};
 
 use super::{
     LogFormat,
@@ -126,12 +126,17 @@ fn say_traces(cx: &Context) {
 
 async fn list_schedules(cx: &Context, session: &Session) -> anyhow::Result<()> {
     let rows = session.store.pipelines().await?;
+    let triggered = session.store.triggered_pipelines().await?;
+    let by_events = |row: &PipelineRow| triggered.iter().any(|(name, _)| *name == row.name);
     let mut known = 0;
     for row in rows.iter().filter(|row| !row.removed) {
         known += 1;
         match (row.paused, row.next_fire_at) {
             (true, _) => cx.output.note(&format!("  {}  paused", row.name)),
             (false, Some(at)) => cx.output.note(&format!("  {}  next {at}", row.name)),
+            (false, None) if by_events(row) => {
+                cx.output.note(&format!("  {}  when its triggers say so", row.name));
+            }
             (false, None) => cx.output.note(&format!("  {}  by hand", row.name)),
         }
     }

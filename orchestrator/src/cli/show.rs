@@ -11,6 +11,7 @@ use super::{
     output::{Field, bold, dim, state},
     server::Server,
     summary::{cost, cost_text},
+    validate::counted,
 };
 use crate::service::{
     Snapshot, find,
@@ -26,6 +27,8 @@ const HISTORY_MAX: i64 = 10_000;
 const LINES_MAX: usize = 40;
 /// Elements of one mapped task that are shown; `--elements` shows them all.
 const ELEMENTS_MAX: usize = 20;
+/// Objects that are named of those that made a run; `--json` names them all.
+const OBJECTS_MAX: usize = 3;
 /// Characters of what was said about a task or an attempt, in the last column of a table.
 const REMARK_MAX: usize = 120;
 
@@ -99,8 +102,12 @@ fn head(cx: &Context, detail: &RunDetail, now: Timestamp) {
         ),
     ];
     if let Some(params) = run.params.as_object().filter(|params| !params.is_empty()) {
-        let params: Vec<String> = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let params: Vec<String> =
+            params.iter().map(|(name, value)| format!("{name}={}", clipped(&value.to_string()))).collect();
         lines.push(format!("params   {}", params.join(" ")));
+    }
+    if let Some(told) = &detail.run.told {
+        lines.push(format!("trigger  {}", occasion(told)));
     }
     if let Some(elapsed) = run.elapsed(now) {
         let usual = detail.run.usual_seconds.and_then(|usual| Duration::try_from_secs_f64(usual).ok());
@@ -111,6 +118,24 @@ fn head(cx: &Context, detail: &RunDetail, now: Timestamp) {
         lines.push(format!("cost     {cost}"));
     }
     cx.output.data(&lines.join("\n"));
+}
+
+/// What made a run, in one line: the other run, or the first objects and how many there are.
+fn occasion(told: &serde_json::Value) -> String {
+    let of_run = |name: &str| told.get("run")?.get(name)?.as_str();
+    if let (Some(name), Some(state)) = (of_run("name"), of_run("state")) {
+        return format!("{name} {state}");
+    }
+    let objects =
+        told.get("objects").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |object: &serde_json::Value, name: &str| {
+        object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let first = objects.iter().take(OBJECTS_MAX);
+    let first: Vec<String> =
+        first.map(|object| format!("s3://{}/{}", text(object, "bucket"), text(object, "key"))).collect();
+    let more = if objects.len() > OBJECTS_MAX { ", …" } else { "" };
+    format!("{}: {}{more}", counted(objects.len(), "object"), first.join(", "))
 }
 
 /// What to show: each task, and below a mapped one its elements, or those of them that are news.

@@ -1,7 +1,10 @@
-//! Pipelines that run or wait for other pipelines: circles, places that can never become free,
-//! names that nobody has. Checked over all files together, after each was read alone.
+//! Pipelines that run or wait for other pipelines, or are run when one of those ends: circles, places that can
+//! never become free, names that nobody has. Checked over all files together, after each was read alone.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+};
 
 use trunkline_tasks::{operator::Operator as _, pipeline_wait::PipelineWait, run_pipeline::RunPipeline};
 
@@ -31,6 +34,24 @@ pub(super) struct Call {
     waits: bool,
 }
 
+/// A pipeline whose runs make runs of the one that names it.
+#[derive(Clone, Debug)]
+pub(super) struct Upstream {
+    pub(super) pipeline: String,
+    pub(super) span: Range<usize>,
+}
+
+/// That runs of one pipeline lead to runs of another.
+struct Step {
+    from: usize,
+    to: usize,
+    source: SourceId,
+    span: Range<usize>,
+    label: String,
+    /// Because of a trigger, not of a task.
+    by_trigger: bool,
+}
+
 /// A pipeline with its calls.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
@@ -38,6 +59,7 @@ pub(super) struct Caller {
     pub(super) source: SourceId,
     pub(super) group: Option<String>,
     pub(super) calls: Vec<Call>,
+    pub(super) upstreams: Vec<Upstream>,
 }
 
 impl Caller {
@@ -74,11 +96,12 @@ pub(super) fn call(reader: &mut Reader, task: &str, word: &str, mapping: &Mappin
 pub(super) fn check(callers: &[Caller]) -> Vec<Diagnostic> {
     let by_name: HashMap<&str, usize> =
         callers.iter().enumerate().map(|(position, caller)| (caller.name.as_str(), position)).collect();
+    let steps = steps(callers, &by_name);
     let mut found = Vec::new();
     let mut reported: Vec<Vec<usize>> = Vec::new();
     for start in 0..callers.len() {
-        if let Some(circle) = circle(callers, &by_name, start) {
-            let mut members: Vec<usize> = circle.iter().map(|(caller, _)| *caller).collect();
+        if let Some(circle) = circle(&steps, start) {
+            let mut members: Vec<usize> = circle.iter().map(|step| step.from).collect();
             members.sort_unstable();
             if !reported.contains(&members) {
                 found.push(say_circle(callers, &circle));
@@ -122,52 +145,75 @@ pub(super) fn check_names(callers: &[Caller]) -> Vec<Diagnostic> {
                 .help_maybe(help);
             found.push(diagnostic);
         }
+        for upstream in caller.upstreams.iter().filter(|other| names().all(|name| name != other.pipeline)) {
+            let message = format!("a trigger names unknown pipeline `{}`", upstream.pipeline);
+            let help = did_you_mean(&upstream.pipeline, names(), "the pipelines are");
+            let diagnostic = Diagnostic::error(caller.source, upstream.span.clone(), message)
+                .label("no pipeline with this name")
+                .help_maybe(help);
+            found.push(diagnostic);
+        }
     }
     found
 }
 
-/// The shortest circle through a pipeline: each step is a pipeline and the call that leads on.
-fn circle(callers: &[Caller], by_name: &HashMap<&str, usize>, start: usize) -> Option<Vec<(usize, usize)>> {
-    let mut came: HashMap<usize, (usize, usize)> = HashMap::new();
+/// Which runs lead to which, by tasks and by triggers.
+fn steps(callers: &[Caller], by_name: &HashMap<&str, usize>) -> Vec<Vec<Step>> {
+    let mut steps: Vec<Vec<Step>> = callers.iter().map(|_| Vec::new()).collect();
+    for (position, caller) in callers.iter().enumerate() {
+        for call in caller.calls.iter().filter(|call| call.runs) {
+            let Some(&to) = by_name.get(call.pipeline.as_str()) else { continue };
+            let label = format!("`{}` runs `{}`", caller.name, call.pipeline);
+            let (source, span) = (caller.source, call.span.clone());
+            steps[position].push(Step { from: position, to, source, span, label, by_trigger: false });
+        }
+        for upstream in &caller.upstreams {
+            let Some(&from) = by_name.get(upstream.pipeline.as_str()) else { continue };
+            let label = format!("`{}` runs when `{}` ends", caller.name, upstream.pipeline);
+            let (source, span) = (caller.source, upstream.span.clone());
+            steps[from].push(Step { from, to: position, source, span, label, by_trigger: true });
+        }
+    }
+    steps
+}
+
+/// The shortest circle through a pipeline.
+fn circle(steps: &[Vec<Step>], start: usize) -> Option<Vec<&Step>> {
+    let mut came: HashMap<usize, &Step> = HashMap::new();
     let mut queue = std::collections::VecDeque::from([start]);
     while let Some(current) = queue.pop_front() {
-        for (position, call) in callers[current].calls.iter().enumerate().filter(|(_, call)| call.runs) {
-            let Some(&next) = by_name.get(call.pipeline.as_str()) else { continue };
-            if next == start {
-                let mut steps = vec![(current, position)];
-                while let Some(&(before, by)) = came.get(&steps[steps.len() - 1].0) {
-                    steps.push((before, by));
+        for step in &steps[current] {
+            if step.to == start {
+                let mut circle = vec![step];
+                while let Some(before) = came.get(&circle[circle.len() - 1].from) {
+                    circle.push(before);
                 }
-                steps.reverse();
-                return Some(steps);
+                circle.reverse();
+                return Some(circle);
             }
-            if next != start && !came.contains_key(&next) {
-                came.insert(next, (current, position));
-                queue.push_back(next);
+            if let Entry::Vacant(unseen) = came.entry(step.to) {
+                unseen.insert(step);
+                queue.push_back(step.to);
             }
         }
     }
     None
 }
 
-fn say_circle(callers: &[Caller], circle: &[(usize, usize)]) -> Diagnostic {
-    let name = |step: usize| callers[circle[step % circle.len()].0].name.as_str();
-    let names: Vec<&str> = (0..=circle.len()).map(name).collect();
-    let label = |step: usize| {
-        let (caller, call) = circle[step];
-        format!("`{}` runs `{}`", callers[caller].name, callers[caller].calls[call].pipeline)
-    };
-    let place = |step: usize| {
-        let (caller, call) = circle[step];
-        (callers[caller].source, callers[caller].calls[call].span.clone())
-    };
-    let (source, span) = place(0);
+fn say_circle(callers: &[Caller], circle: &[&Step]) -> Diagnostic {
+    let names = circle.iter().map(|step| step.from).chain(circle.first().map(|step| step.from));
+    let names: Vec<&str> = names.map(|caller| callers[caller].name.as_str()).collect();
     let message = format!("pipelines run each other in a circle: {}", names.join(" → "));
+    let help = if circle.iter().any(|step| step.by_trigger) {
+        "take one of these tasks or triggers out"
+    } else {
+        "take one of these tasks out"
+    };
+    let first = circle[0];
     let mut diagnostic =
-        Diagnostic::error(source, span, message).label(label(0)).help("take one of these tasks out");
-    for step in 1..circle.len() {
-        let (source, span) = place(step);
-        diagnostic = diagnostic.related(source, span, label(step));
+        Diagnostic::error(first.source, first.span.clone(), message).label(first.label.clone()).help(help);
+    for step in &circle[1..] {
+        diagnostic = diagnostic.related(step.source, step.span.clone(), step.label.clone());
     }
     diagnostic
 }

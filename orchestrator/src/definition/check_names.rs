@@ -20,6 +20,7 @@ use super::{
         check::{Fault, Names, TaskReference, check},
         vocabulary::Place,
     },
+    triggers::{ReadTrigger, told_fields},
 };
 
 /// The names that a pipeline's templates may use.
@@ -30,11 +31,13 @@ pub(super) struct NameScope<'a> {
     pub(crate) params: &'a [&'a str],
     /// What each environment knows.
     pub(crate) environments: &'a [EnvironmentNames],
+    /// The triggers.
+    pub(crate) triggers: &'a [ReadTrigger],
     /// Tasks that exist but could not be read.
     pub(crate) lost: &'a HashSet<String>,
 }
 
-/// Checks every template of the tasks and of the notices.
+/// Checks every template of the triggers, the tasks and the notices.
 pub(super) fn check_sites(
     reader: &mut Reader,
     sources: &Sources,
@@ -53,6 +56,7 @@ pub(super) fn check_sites(
         .iter()
         .map(|one| (one.name.as_str(), one.secrets.iter().map(String::as_str).collect()))
         .collect();
+    let told = told_fields(scope.triggers);
     let names = |place: Place, may_name_secrets: bool| Names {
         data_interval: scope.data_interval,
         params: scope.params,
@@ -60,8 +64,13 @@ pub(super) fn check_sites(
         secrets: may_name_secrets.then_some(secrets.as_slice()),
         place,
         links: &[],
+        trigger: &told,
         shared: false,
     };
+    for (site, place) in scope.triggers.iter().flat_map(|trigger| &trigger.sites) {
+        let checked = check(&site.text, &names(*place, false));
+        report_faults(reader, sources, site, checked.faults);
+    }
     let of_task = [Place::Task, Place::Element].map(|place| [names(place, false), names(place, true)]);
     let mut upstreams = Upstreams { tasks, graph, lost: scope.lost, above: None, positions: None };
     for (position, task) in tasks.iter().enumerate() {

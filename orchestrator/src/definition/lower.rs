@@ -13,10 +13,11 @@ use trunkline_state::{
     machine::NoticeOutcome,
     pipeline::{Catchup, Notice, Overlap, Param, Pipeline},
     schedule::{Calendar, DataInterval, Deadline},
+    triggers::EventTrigger,
 };
 
 use super::{
-    calls::Call,
+    calls::{Call, Upstream},
     check_names::{NameScope, check_sites},
     common::Common,
     diagnostic::{Diagnostics, Severity, SourceId, Sources},
@@ -31,6 +32,7 @@ use super::{
     task::{ReadTask, TaskScope, task},
     timing::{read_timing, retention},
     tree::{Entry, Kind, Mapping, Node},
+    triggers::{ReadTrigger, TriggerScope, triggers},
 };
 
 /// More tasks belong into several pipelines.
@@ -41,7 +43,7 @@ const TAGS_MAX: usize = 50;
 const ACTIVE_RUNS_MAX: u32 = 1_000;
 
 /// The keys of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 26] = [
+pub const PIPELINE_KEYS: [&str; 27] = [
     "name",
     "description",
     "owner",
@@ -50,6 +52,7 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "timezone",
     "dst",
     "start_date",
+    "triggers",
     "data_interval",
     "catchup",
     "overlap",
@@ -70,7 +73,7 @@ pub const PIPELINE_KEYS: [&str; 26] = [
     "$schema",
 ];
 /// Keys that are planned.
-pub const LATER_PIPELINE_KEYS: [&str; 4] = ["triggers", "trigger", "secrets", "end_date"];
+pub const LATER_PIPELINE_KEYS: [&str; 2] = ["secrets", "end_date"];
 
 /// What the project says to every pipeline.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +133,8 @@ pub struct Lowered {
     pub name_span: Range<usize>,
     /// Its tasks that run or wait for other pipelines.
     pub(super) calls: Vec<Call>,
+    /// The pipelines whose runs make runs of this one.
+    pub(super) upstreams: Vec<Upstream>,
 }
 
 /// Reads a pipeline. Everything wrong goes to `out`; the pipeline comes out if nothing is.
@@ -183,15 +188,13 @@ impl Lowering<'_> {
         let name = self.name(top, &root.span);
         let timing = read_timing(&mut self.reader, top);
         let params = self.params(top);
-        let defaults = top
-            .get("defaults")
-            .map(|entry| Common::defaults(&mut self.reader, &entry.value))
-            .unwrap_or_default();
-        self.check_default_connection(&defaults);
-        let defaults = defaults.or(&self.scope.defaults);
+        let defaults = self.defaults(top);
         let tasks = self.tasks(top, &root.span, &defaults, place);
         let connection = defaults.connection.as_ref().map(|(name, _)| name.as_str());
         let notices = all_notices(&mut self.reader, top, connection);
+        let vars = &self.scope.vars;
+        let given = TriggerScope { connection, vars, params: &params, data_interval: timing.data_interval };
+        let triggers = triggers(&mut self.reader, top, given);
         let described = self.described(top);
         let (run_timeout, concurrency_group, max_active_runs) = self.limits(top);
         let retention = top.get("retention").and_then(|entry| retention(&mut self.reader, entry));
@@ -200,10 +203,11 @@ impl Lowering<'_> {
             data_interval: timing.data_interval != DataInterval::None,
             params: &params.keys().map(String::as_str).collect::<Vec<_>>(),
             environments: &self.scope.environments,
+            triggers: &triggers,
             lost: &self.lost,
         };
         check_sites(&mut self.reader, self.sources, &names, &tasks, &graph, &notices);
-        self.check_connections(&tasks, &notices);
+        self.check_connections(&tasks, &notices, &triggers);
         let (name, name_span) = name?;
         let notices = notices.or(&self.scope.notices, timing.deadline.is_some());
         let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
@@ -211,7 +215,9 @@ impl Lowering<'_> {
         let (description, owner, tags) = described;
         let all = || notices.iter().flat_map(|(_, list)| list);
         let secrets = self.used_secrets(&tasks, all());
-        let connections = self.used_connections(&tasks, all(), &secrets);
+        let upstreams = triggers.iter().filter_map(upstream).collect();
+        let triggers: Vec<EventTrigger> = triggers.into_iter().map(|read| read.trigger).collect();
+        let connections = self.used_connections(&tasks, all(), &secrets, &triggers);
         let of = |outcome| notices.get(outcome).clone();
         let pipeline = Pipeline {
             name,
@@ -222,6 +228,7 @@ impl Lowering<'_> {
             calendar: timing.calendar,
             timezone: timing.timezone,
             start_date: timing.start_date,
+            triggers,
             data_interval: timing.data_interval,
             catchup: timing.catchup,
             overlap: timing.overlap,
@@ -243,7 +250,7 @@ impl Lowering<'_> {
             on_warning: of(NoticeOutcome::Warning),
             on_retry: of(NoticeOutcome::Retry),
         };
-        Some(Lowered { pipeline, name_span, calls })
+        Some(Lowered { pipeline, name_span, calls, upstreams })
     }
 
     fn no_mapping(&mut self, root: &Node) -> Option<Lowered> {
@@ -405,19 +412,31 @@ impl Lowering<'_> {
         graph(&mut self.reader, &nodes)
     }
 
+    fn defaults(&mut self, top: &Mapping) -> Common {
+        let own = top.get("defaults").map(|entry| Common::defaults(&mut self.reader, &entry.value));
+        let own = own.unwrap_or_default();
+        self.check_default_connection(&own);
+        own.or(&self.scope.defaults)
+    }
+
     fn check_default_connection(&mut self, defaults: &Common) {
         if let Some((name, span)) = &defaults.connection {
             check_connection(&mut self.reader, name, span, &self.scope.environments, "");
         }
     }
 
-    fn check_connections(&mut self, tasks: &[ReadTask], notices: &ReadNotices) {
+    fn check_connections(&mut self, tasks: &[ReadTask], notices: &ReadNotices, triggers: &[ReadTrigger]) {
         let environments = &self.scope.environments;
         for task in tasks {
             let (name, span, needed) = &task.connection;
             if *needed {
                 let user = format!("task `{}`: ", task.name);
                 check_connection(&mut self.reader, name, span, environments, &user);
+            }
+        }
+        for read in triggers {
+            if let (Some(place), Some((connection, _))) = (&read.connection_place, read.trigger.queue()) {
+                check_connection(&mut self.reader, connection, place, environments, "trigger: ");
             }
         }
         for read in notices.iter().flat_map(|(_, list)| list).flatten() {
@@ -462,9 +481,11 @@ impl Lowering<'_> {
         tasks: &[trunkline_state::pipeline::Task],
         notices: impl Iterator<Item = &'n Notice>,
         secrets: &IndexMap<String, Value>,
+        triggers: &[EventTrigger],
     ) -> IndexMap<String, Value> {
         let mut used: Vec<&str> = tasks.iter().map(|task| task.connection.as_str()).collect();
         used.extend(notices.map(|notice| notice.connection.as_str()));
+        used.extend(triggers.iter().filter_map(|trigger| Some(trigger.queue()?.0)));
         used.extend(secrets.values().filter_map(|source| source.get("connection")?.as_str()));
         used.sort_unstable();
         used.dedup();
@@ -475,6 +496,12 @@ impl Lowering<'_> {
             .map(|(name, config)| (name.clone(), config.clone()))
             .collect()
     }
+}
+
+/// The pipeline that a trigger names, with its place.
+fn upstream(read: &ReadTrigger) -> Option<Upstream> {
+    let (source, place) = (read.trigger.upstream()?, read.upstream_place.as_ref()?);
+    Some(Upstream { pipeline: source.name.clone(), span: place.clone() })
 }
 
 /// Says which environments lack a connection.

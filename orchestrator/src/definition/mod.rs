@@ -5,6 +5,7 @@
 //! | `tree.rs`, `scalar.rs` | YAML text to a tree that knows places; the only use of the parser |
 //! | `lower.rs`, `timing.rs`, `task.rs`, `notices.rs` | what the keys mean |
 //! | `common.rs` | keys that all tasks share, and `defaults` |
+//! | `triggers.rs` | events that make runs |
 //! | `mapped.rs`, `pooled.rs` | keys of tasks that run over a list, that take slots of a pool |
 //! | `settings.rs`, `operators.rs` | a task's own settings against its operator's schema |
 //! | `graph.rs` | edges, cycles, topological order |
@@ -44,6 +45,7 @@ mod task;
 pub mod template;
 pub(crate) mod timing;
 pub mod tree;
+mod triggers;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, LoadedPipeline, load_files, load_text};

@@ -5,7 +5,10 @@
 
 use jiff::civil::Date;
 use serde_json::{Map, Number, Value};
-use trunkline_state::pipeline::{Param, ParamType, Pipeline};
+use trunkline_state::{
+    elements::ITEMS_BYTES_MAX,
+    pipeline::{Param, ParamType, Pipeline},
+};
 
 use super::{
     reader::{Keys, Reader, shorten},
@@ -18,6 +21,8 @@ use super::{
 pub const PARAMS_MAX: usize = 100;
 /// The longest text of a parameter, unless it names its own `max_length`, in characters.
 pub const TEXT_LENGTH_MAX: u32 = 4096;
+/// The longest list of a parameter, in bytes of its JSON: what a task may run over.
+pub const ARRAY_BYTES_MAX: usize = ITEMS_BYTES_MAX;
 /// The keys of a declaration.
 pub const PARAM_KEYS: [&str; 7] =
     ["type", "description", "default", "minimum", "maximum", "enum", "max_length"];
@@ -25,12 +30,13 @@ pub const PARAM_KEYS: [&str; 7] =
 const LATER_KEYS: [&str; 3] = ["pattern", "min_length", "required"];
 
 /// The words of the types.
-pub(super) const TYPES: [(&str, ParamType); 5] = [
+pub(super) const TYPES: [(&str, ParamType); 6] = [
     ("string", ParamType::String),
     ("integer", ParamType::Integer),
     ("number", ParamType::Number),
     ("boolean", ParamType::Boolean),
     ("date", ParamType::Date),
+    ("array", ParamType::Array),
 ];
 
 /// Why a run's parameters were refused: every reason, one per line.
@@ -109,6 +115,10 @@ pub fn typed(param: &Param, text: &str) -> Result<Value, String> {
             "false" => Ok(Value::Bool(false)),
             _ => Err(format!("must be true or false, not `{}`", shorten(text))),
         },
+        ParamType::Array => match serde_json::from_str::<Value>(text) {
+            Ok(list @ Value::Array(_)) => Ok(list),
+            _ => Err(format!("must be a list as JSON, such as [1, 2], not `{}`", shorten(text))),
+        },
         ParamType::Integer => {
             let parsed = text.parse::<i64>().map(Value::from);
             parsed.map_err(|_| format!("must be a whole number, not `{}`", shorten(text)))
@@ -145,12 +155,16 @@ fn misfit(param: &Param, value: &Value) -> Option<Misfit> {
         ParamType::Integer => value.is_i64() || value.is_u64(),
         ParamType::Number => value.is_number(),
         ParamType::Boolean => value.is_boolean(),
+        ParamType::Array => value.is_array(),
         ParamType::Date => {
             value.as_str().is_some_and(|text| text.len() == 10 && text.parse::<Date>().is_ok())
         }
     };
     if !fits {
         return because(None, format!("must be {}, not `{}`", article(param.kind), shown()));
+    }
+    if value.is_array() && value.to_string().len() > ARRAY_BYTES_MAX {
+        return because(None, format!("is longer than {ARRAY_BYTES_MAX} bytes of JSON"));
     }
     if let Some(number) = value.as_f64() {
         if let Some(minimum) = param.minimum.filter(|minimum| number < *minimum) {
@@ -185,6 +199,7 @@ fn article(kind: ParamType) -> &'static str {
         ParamType::Number => "a number",
         ParamType::Boolean => "true or false",
         ParamType::Date => "a date such as 2026-11-19",
+        ParamType::Array => "a list",
     }
 }
 
@@ -210,7 +225,7 @@ pub(super) fn declaration(reader: &mut Reader, entry: &Entry) -> Option<Param> {
         let diagnostic = reader
             .error(&entry.key_span, format!("param `{}` needs `type`", entry.key))
             .label("`type` is missing")
-            .help("it is one of string, integer, number, boolean, date");
+            .help("it is one of string, integer, number, boolean, date, array");
         reader.report(diagnostic);
         return None;
     };
@@ -283,9 +298,13 @@ fn fitting(
     (param, declared): (&Param, &Mapping),
     what: &str,
 ) -> Option<Value> {
-    let Some(scalar) = node.as_scalar() else {
-        reader.mismatch(node, what, article(param.kind));
-        return None;
+    let scalar = match (&node.kind, param.kind) {
+        (Kind::Scalar(scalar), _) => scalar,
+        (Kind::Sequence(_), ParamType::Array) => return Some(node.to_json()),
+        _ => {
+            reader.mismatch(node, what, article(param.kind));
+            return None;
+        }
     };
     if scalar.core == Core::Null {
         reader.mismatch(node, what, article(param.kind));
@@ -334,6 +353,8 @@ mod tests {
         assert!(typed(&param(ParamType::Boolean), "yes").is_err());
         assert!(typed(&param(ParamType::Integer), "1.5").is_err());
         assert!(typed(&param(ParamType::Number), "NaN").is_err());
+        assert_eq!(typed(&param(ParamType::Array), "[1, \"a\"]"), Ok(serde_json::json!([1, "a"])));
+        assert!(typed(&param(ParamType::Array), "1, 2").is_err());
     }
 
     #[test]

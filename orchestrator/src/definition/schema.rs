@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use trunkline_state::elements::ELEMENTS_MAX;
+use trunkline_state::{elements::ELEMENTS_MAX, triggers::BATCH_MAX};
 
-use super::{common, mapped, operators::Operators, params, pooled};
+use super::{common, mapped, operators::Operators, params, pooled, triggers};
 
 /// The pattern of a value that is known only in a run.
 const TEMPLATE_PATTERN: &str = r"\{\{|\{%|\{#";
@@ -33,6 +33,7 @@ pub fn pipeline_schema(operators: &Operators<'_>) -> Value {
     }));
     definitions.insert("notice".to_owned(), notice());
     definitions.insert("param".to_owned(), param());
+    definitions.insert("trigger".to_owned(), trigger());
     definitions.insert("defaults".to_owned(), defaults());
     definitions.insert("task".to_owned(), task(operators));
     json!({
@@ -68,6 +69,13 @@ fn pipeline_properties() -> Value {
         "timezone": { "type": "string", "default": "UTC", "description": "IANA name; dates are read and printed in it." },
         "dst": { "enum": ["run_at_gap_end", "skip"], "default": "run_at_gap_end", "description": "What happens to a fire whose local time is skipped." },
         "start_date": { "type": "string", "format": "date", "description": "No interval before this local date." },
+        "triggers": {
+            "description": "Events that make runs, beside the schedule.",
+            "anyOf": [
+                { "$ref": "#/$defs/trigger" },
+                { "type": "array", "items": { "$ref": "#/$defs/trigger" }, "maxItems": triggers::TRIGGERS_MAX }
+            ]
+        },
         "data_interval": {
             "default": "none",
             "description": "What a run covers: the last complete hour, day, week or month before the fire, a span before it, or nothing.",
@@ -142,6 +150,59 @@ fn notice() -> Value {
     })
 }
 
+fn trigger() -> Value {
+    json!({
+        "type": "object",
+        "oneOf": [{ "required": ["s3"] }, { "required": ["pipeline"] }],
+        "additionalProperties": false,
+        "properties": {
+            "pipeline": {
+                "description": "Runs of another pipeline, when they end: of the same data interval, where both have one.",
+                "anyOf": [
+                    { "type": "string", "pattern": NAME_PATTERN },
+                    {
+                        "type": "object",
+                        "required": ["name"],
+                        "additionalProperties": false,
+                        "properties": {
+                            "name": { "type": "string", "pattern": NAME_PATTERN },
+                            "on": { "enum": ["success", "failure", "done"], "default": "success", "description": "How the run must have ended." }
+                        }
+                    }
+                ]
+            },
+            "s3": {
+                "type": "object",
+                "required": ["queue"],
+                "additionalProperties": false,
+                "description": "Objects that are made in S3, as a queue tells of them.",
+                "properties": {
+                    "queue": { "type": "string", "description": "The SQS queue that the bucket's notifications go to: its name or its URL." },
+                    "connection": { "type": "string", "description": "The connection that leads to the queue." },
+                    "bucket": { "type": "string", "description": "Objects of this bucket only." },
+                    "prefix": { "type": "string", "description": "Whose keys begin so." },
+                    "suffix": { "type": "string", "description": "And end so." },
+                    "exclude": {
+                        "description": "And begin with none of these.",
+                        "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "maxItems": triggers::EXCLUDE_MAX }]
+                    }
+                }
+            },
+            "batch": {
+                "type": "object",
+                "required": triggers::BATCH_KEYS,
+                "additionalProperties": false,
+                "description": "Many events in one run; without it, each makes one.",
+                "properties": {
+                    "max": { "type": "integer", "minimum": 1, "maximum": BATCH_MAX, "description": "So many make a run at once." },
+                    "window": { "$ref": "#/$defs/duration", "description": "The oldest waits no longer for others; at most 1d." }
+                }
+            },
+            "params": { "type": "object", "description": "Params of its runs, as templates over `trigger`." }
+        }
+    })
+}
+
 fn param() -> Value {
     let types: Vec<&str> = params::TYPES.iter().map(|(word, _)| *word).collect();
     json!({
@@ -151,7 +212,7 @@ fn param() -> Value {
         "properties": {
             "type": { "enum": types },
             "description": { "type": "string" },
-            "default": { "type": ["string", "number", "boolean"], "description": "Without one a run must give the value." },
+            "default": { "type": ["string", "number", "boolean", "array"], "description": "Without one a run must give the value." },
             "minimum": { "type": "number" },
             "maximum": { "type": "number" },
             "enum": { "type": "array", "minItems": 1 },

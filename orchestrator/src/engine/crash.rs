@@ -12,8 +12,8 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-/// The points, in the order in which a start passes them.
-pub const POINTS: [&str; 8] = [
+/// The points, in the order in which a start passes them; the last one is passed by messages of queues.
+pub const POINTS: [&str; 9] = [
     "before_commit",
     "after_commit",
     "after_intent",
@@ -22,6 +22,7 @@ pub const POINTS: [&str; 8] = [
     "after_find",
     "before_notice",
     "after_notice",
+    "before_delete",
 ];
 
 /// Why a spec makes no sense.

@@ -8,7 +8,9 @@ use std::{
 
 use trunkline_state::store::{Answer, Letter, StoreError};
 
-use super::{EngineHandle, Shared, alive, backfill, cron, late, message::Asked, notices, pace, perform};
+use super::{
+    EngineHandle, Shared, alive, backfill, cron, late, message::Asked, notices, pace, perform, triggers,
+};
 
 /// Runs claimed at a time: one load of some thousand rows.
 const CLAIM_MAX: i64 = 200;
@@ -139,6 +141,14 @@ async fn look(shared: &Arc<Shared>) -> Result<Duration, StoreError> {
     }
     if work.backfills {
         backfill::advance(shared, None).await?;
+    }
+    shared.triggered.send_if_modified(|known| {
+        let changed = *known != work.triggered;
+        known.clone_from(&work.triggered);
+        changed
+    });
+    if work.triggers {
+        triggers::make_due(shared).await?;
     }
     if work.unowned {
         let claimed = shared.store.claim(CLAIM_MAX).await.inspect_err(|_| shared.claim_was_lost())?;

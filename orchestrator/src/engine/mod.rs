@@ -19,6 +19,7 @@
 //! | `budget`, `alive`, `timing` | call rates, the heartbeat's gate, every time-like setting |
 //! | `look` | what an idle replica does: looks for work |
 //! | `cron`, `backfill` | due fires into runs, dates of backfills into runs |
+//! | `triggers` | messages of queues into runs |
 //! | `late`, `retention` | deadlines that have passed into notices; old runs into nothing |
 //! | `notices` | the outbox into mails |
 //! | `traces` | runs that ended here into traces, for whoever collects them |
@@ -53,6 +54,7 @@ mod retention;
 mod shared;
 pub mod timing;
 mod traces;
+mod triggers;
 
 use std::{
     collections::HashMap,
@@ -156,6 +158,7 @@ impl Engine {
         ];
         if is_server {
             tasks.push(tokio::spawn(retention::keep_house(Arc::clone(&shared))));
+            tasks.push(tokio::spawn(triggers::attend(Arc::clone(&shared))));
         }
         let traces = tokio::spawn(traces::export(Arc::clone(&shared)));
         Ok(Self { handle: EngineHandle { shared }, tasks, traces })

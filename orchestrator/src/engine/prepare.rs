@@ -289,10 +289,22 @@ fn context(run: &Run, attempt: Option<u32>, reads: impl Fn(&str) -> bool) -> Ren
         run: fields,
         outputs,
         item: None,
-        trigger: json!({"type": run.trigger.word()}),
+        trigger: trigger_values(run),
         error: None,
         links: None,
     }
+}
+
+/// `trigger.…`: what made the run. A run that something else made has an empty list of objects and no other
+/// run, so that a person may start a pipeline with triggers.
+fn trigger_values(run: &Run) -> Value {
+    let mut values = Map::new();
+    values.insert("objects".into(), json!([]));
+    values.insert("pipeline".into(), Value::Null);
+    values.insert("run".into(), Value::Null);
+    values.extend(run.told.iter().map(|(name, value)| (name.clone(), value.clone())));
+    values.insert("type".into(), json!(run.trigger.word()));
+    Value::Object(values)
 }
 
 /// The pipeline's zone; UTC if the zone database lost it since the definition was checked.

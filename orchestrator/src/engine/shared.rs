@@ -15,7 +15,7 @@ use std::{
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     ids::RunId,
@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(super) sending: tokio::sync::Mutex<()>,
     /// Who is told of runs that ended here.
     pub(super) traces: Option<Traces>,
+    /// Pipelines with triggers and their versions, as the last look saw them.
+    pub(super) triggered: watch::Sender<String>,
 }
 
 /// What is derived from a version once, by its identity in memory.
@@ -157,6 +159,7 @@ impl Shared {
             leaves_runs: AtomicBool::new(false),
             sending: tokio::sync::Mutex::new(()),
             traces: options.traces.map(Traces::new),
+            triggered: watch::Sender::default(),
         }
     }
 

@@ -80,6 +80,7 @@ pub(super) fn next_fact(report: &RunReport, suffix: &str) -> String {
             format!("{}{suffix}", fire.strftime(format))
         }
         NextFire::ByHand => "no schedule, by hand only".to_owned(),
+        NextFire::OnEvent => "no schedule, with the next event".to_owned(),
         NextFire::Paused => "paused, fires again after: trunkline resume ".to_owned() + &report.pipeline,
         NextFire::Unknown => "unknown".to_owned(),
     };

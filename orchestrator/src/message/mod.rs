@@ -109,9 +109,9 @@ pub enum Origin {
         /// The fire.
         fire: Timestamp,
     },
-    /// A person.
+    /// A person, or an event.
     Person {
-        /// Who; may be empty where nobody can tell.
+        /// Who, or which trigger; may be empty where nobody can tell.
         name: String,
         /// When.
         at: Timestamp,
@@ -135,6 +135,8 @@ pub enum NextFire {
     At(Timestamp),
     /// It has no schedule, or the schedule is over.
     ByHand,
+    /// It has no schedule: events make its runs.
+    OnEvent,
     /// It is paused.
     Paused,
     /// Nobody can tell.

@@ -291,6 +291,7 @@ fn check_notices(
         secrets: may_name_secrets.then_some(secrets.as_slice()),
         place,
         links: &[],
+        trigger: &[],
         shared: true,
     };
     for one in read {

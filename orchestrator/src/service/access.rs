@@ -11,6 +11,7 @@ use trunkline_tasks::{
     access::{self, Finding, Needs, Place, Statement, Verdict},
     clients::Clients,
     operator::Request,
+    queue,
     registry::Registry,
 };
 
@@ -54,6 +55,11 @@ enum Part {
         connection: String,
         topic: String,
     },
+    /// A queue that the server reads.
+    Queue {
+        connection: String,
+        queue: String,
+    },
     /// An object that a notice links to.
     Object {
         name: String,
@@ -71,6 +77,7 @@ enum Part {
 impl Part {
     fn name(&self) -> &str {
         match self {
+            Self::Queue { .. } => "trigger",
             Self::Task { name, .. }
             | Self::Notice { name, .. }
             | Self::Object { name, .. }
@@ -82,6 +89,7 @@ impl Part {
         match self {
             Self::Task { request, .. } => &request.connection,
             Self::Notice { connection, .. }
+            | Self::Queue { connection, .. }
             | Self::Object { connection, .. }
             | Self::Unknown { connection, .. } => connection,
         }
@@ -137,6 +145,12 @@ pub async fn check(
                 }
                 of_connection.push(access::topic_permissions(topic));
             }
+            Part::Queue { connection, queue } => {
+                for finding in queue::check(clients, connection, queue).await {
+                    say(part.name(), finding);
+                }
+                of_connection.extend(queue::needs(place, queue));
+            }
             Part::Object { object, .. } => of_connection.extend(access::object_permissions(place, object)),
             Part::Unknown { .. } => {}
         }
@@ -177,6 +191,7 @@ pub async fn policy(
                 }
             }
             Part::Notice { topic, .. } => statements.push(access::topic_permissions(topic)),
+            Part::Queue { queue, .. } => statements.extend(queue::needs(&place, queue)),
             Part::Object { object, .. } => statements.extend(access::object_permissions(&place, object)),
             Part::Unknown { name, finding, .. } => notes.push(format!("{name}: {}", finding.text)),
         }
@@ -194,13 +209,19 @@ fn is_local(registry: &Registry, operator: &str, request: &Request) -> bool {
     registry.get(operator).and_then(|operator| operator.needs(request, &nowhere)) == Some(Needs::default())
 }
 
-/// The connections that a pipeline's tasks and notices use, each once.
+/// The queues that a pipeline's triggers read, with the connections that lead there.
+fn queues(pipeline: &Pipeline) -> impl Iterator<Item = (&str, &str)> {
+    pipeline.triggers.iter().filter_map(trunkline_state::triggers::EventTrigger::queue)
+}
+
+/// The connections that a pipeline's tasks, triggers and notices use, each once.
 pub fn connections(pipeline: &Pipeline) -> Vec<String> {
     let tasks = pipeline.tasks.iter().map(|task| task.connection.clone());
     let to_topics =
         pipeline.all_notices().filter(|notice| notice.topic().is_some() || !notice.links.is_empty());
     let notices = to_topics.map(|notice| notice.connection.clone());
-    let all: BTreeSet<String> = tasks.chain(notices).collect();
+    let queues = queues(pipeline).map(|(connection, _)| connection.to_owned());
+    let all: BTreeSet<String> = tasks.chain(notices).chain(queues).collect();
     all.into_iter().filter(|name| pipeline.connections.contains_key(name)).collect()
 }
 
@@ -264,6 +285,11 @@ fn parts(pipeline: &Pipeline, wanted: &Wanted, registry: &Registry, now: Timesta
         }
     }
     parts.extend(notices(pipeline, &run, &templates));
+    let read: BTreeSet<(&str, &str)> = queues(pipeline).collect();
+    parts.extend(read.into_iter().map(|(connection, queue)| Part::Queue {
+        connection: connection.to_owned(),
+        queue: queue.to_owned(),
+    }));
     parts
 }
 
@@ -273,7 +299,7 @@ pub fn topics(pipeline: &Pipeline, wanted: &Wanted, now: Timestamp) -> Result<Ve
     let parts = notices(pipeline, &run, &Templates::for_pipeline(pipeline)).into_iter();
     let topics = parts.filter_map(|part| match part {
         Part::Notice { connection, topic, .. } => Some(Ok((connection, topic))),
-        Part::Object { .. } => None,
+        Part::Object { .. } | Part::Queue { .. } => None,
         part => {
             Some(Err(format!("{}, {}: the topic cannot be told without a run", pipeline.name, part.name())))
         }

@@ -12,6 +12,7 @@
 //! | `many.rs` | one command for many runs |
 //! | `foresee.rs` | what a command would change, without doing it |
 //! | `trigger.rs` | a run of what is deployed, asked for once however often it is sent |
+//! | `triggers.rs` | what waits for pipelines that events make runs of |
 //! | `token.rs` | tokens of the API: made, read, compared |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
@@ -50,6 +51,7 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod token;
 pub mod trigger;
+pub mod triggers;
 pub mod views;
 pub mod why;
 

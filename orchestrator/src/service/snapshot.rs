@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use serde_json::Value;
 use trunkline_state::{
     ids::RunId,
     pipeline::Task,
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub definition: Arc<Definition>,
     /// How long its tasks usually take, and the whole run under an empty name.
     pub usual: Arc<HashMap<String, Duration>>,
+    /// What its trigger told, if events made it.
+    pub told: Option<Value>,
 }
 
 impl Snapshot {
@@ -40,7 +43,9 @@ impl Snapshot {
         let usual = store.usual_durations(&run.pipeline, USUAL_SAMPLE).await?;
         let (tasks, attempts) = (store.task_runs(id).await?, store.attempts(id).await?);
         let definition = definition_of(store, &run, &tasks).await?;
-        Ok(Self { run, tasks, attempts, definition, usual: Arc::new(usual.into_iter().collect()) })
+        let by_event = [Trigger::S3.word(), Trigger::Pipeline.word()].contains(&run.trigger.as_str());
+        let told = if by_event { store.told(id).await? } else { None };
+        Ok(Self { run, tasks, attempts, definition, usual: Arc::new(usual.into_iter().collect()), told })
     }
 
     /// Reads what may have changed; the usual durations stay as they are.

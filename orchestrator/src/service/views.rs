@@ -19,12 +19,14 @@ mod backfills;
 mod diagnostics;
 mod pools;
 mod replicas;
+mod triggers;
 
 pub use self::{
     backfills::{BackfillDateView, BackfillView},
     diagnostics::DiagnosticView,
     pools::{PoolView, TurnView},
     replicas::ReplicaView,
+    triggers::{PoisonView, QueueView, TriggeredView, TriggersView, WaitingEventView},
 };
 use super::{
     elements::standing,
@@ -213,6 +215,9 @@ pub struct RunWithTasks {
     pub timezone: String,
     /// How long runs of its pipeline usually take, in seconds, if that is known.
     pub usual_seconds: Option<f64>,
+    /// What its trigger told, by the names that templates read below `trigger`; of runs that events made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Value>,
     /// Its tasks, upstream before downstream; behind them the elements of mapped ones.
     pub tasks: Vec<TaskView>,
 }
@@ -328,6 +333,7 @@ impl RunWithTasks {
             covers: snapshot.covers(),
             timezone: snapshot.definition.pipeline.timezone.clone(),
             usual_seconds: snapshot.usual.get("").map(Duration::as_secs_f64),
+            told: snapshot.told.clone(),
             // Without elements that a shorter list has left behind.
             tasks: snapshot.tasks.iter().filter(|row| model.is_present(row.position)).map(task).collect(),
         }

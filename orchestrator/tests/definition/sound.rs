@@ -77,6 +77,49 @@ fn values_are_what_was_written() {
 }
 
 #[test]
+fn a_trigger_is_stored_with_its_vars_and_its_params_as_templates() {
+    let pipeline = load(
+        "name: a\ndefaults: { connection: events }\nparams: { objects: { type: array } }\ntriggers:\n  \
+         - s3: { queue: \"{{ vars.topic }}-events\", prefix: in/, exclude: [in/configs/] }\n    \
+         batch: { max: 100, window: 60s }\n    params: { objects: \"{{ trigger.objects }}\" }\n\
+         tasks: { one: { type: noop, outputs: { n: \"{{ trigger.objects | length }}\" } } }\n",
+    );
+    let stored = serde_json::to_value(&pipeline.triggers).unwrap();
+    assert_eq!(
+        stored,
+        json!([{
+            "s3": { "queue": "value-events", "connection": "events", "prefix": "in/", "suffix": "", "exclude": ["in/configs/"] },
+            "batch": { "max": 100, "window": { "secs": 60, "nanos": 0 } },
+            "params": { "objects": "{{ trigger.objects }}" },
+        }])
+    );
+    let connections: Vec<&String> = pipeline.connections.keys().collect();
+    assert_eq!(connections, ["events"], "the way to the queue belongs to the version");
+    let without = load("name: a\ntasks: { one: { type: noop } }\n");
+    assert!(
+        serde_json::to_value(&without).unwrap().get("triggers").is_none(),
+        "other versions stay as they are"
+    );
+}
+
+#[test]
+fn a_pipeline_may_come_after_others() {
+    let pipeline = load(
+        "name: a\ndata_interval: day\ntriggers:\n  - pipeline: crawl\n  - pipeline: { name: b, on: done }\n    \
+         params: { by: \"{{ trigger.pipeline }}\" }\nparams: { by: { type: string, default: x } }\n\
+         tasks: { one: { type: noop, outputs: { n: \"{{ trigger.run.key }}\" } } }\n",
+    );
+    let stored = serde_json::to_value(&pipeline.triggers).unwrap();
+    assert_eq!(
+        stored,
+        json!([
+            { "pipeline": { "name": "crawl", "on": "success" } },
+            { "pipeline": { "name": "b", "on": "done" }, "params": { "by": "{{ trigger.pipeline }}" } },
+        ])
+    );
+}
+
+#[test]
 fn equal_files_are_one_version_and_another_setting_is_another() {
     let text =
         |value: u32| format!("name: a\ntasks: {{ one: {{ type: noop, outputs: {{ n: {value} }} }} }}\n");

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::resources::Planned;
 use crate::lambda::Source;
 use crate::redshift::warehouse::Provisioned;
-use crate::s3::StoreError;
+use crate::s3::{Listener, StoreError};
 use crate::server::dispatch::Services;
 use crate::wire::query::Form;
 use crate::wire::{ApiError, CallContext};
@@ -51,6 +51,23 @@ impl Applied {
     pub(super) fn open(path: PathBuf) -> Result<Self, ApiError> {
         let made = files::read_json(&path).map_err(ApiError::internal)?.unwrap_or_default();
         Ok(Self { path, made })
+    }
+
+    /// Tells buckets whose queues hear of their objects. After everything else: the queues must be there.
+    pub(super) fn connect(services: &Services, cx: &CallContext, resource: &Planned) -> Result<(), ApiError> {
+        let Some(wanted) = resource.properties.get("NotificationConfiguration") else { return Ok(()) };
+        let queues = wanted.get("QueueConfigurations").and_then(Value::as_array);
+        let listeners: Vec<Listener> =
+            queues.into_iter().flatten().enumerate().map(|(place, queue)| listener(queue, place)).collect();
+        let notifications = services.world().s3.notifications();
+        if notifications.of(&resource.name) == listeners {
+            return Ok(());
+        }
+        notifications.put(&resource.name, listeners, true, cx.now).map_err(|error| {
+            let id = &resource.logical_id;
+            let ApiError { status, code, message } = error;
+            ApiError::new(status, code, format!("resource {id}: NotificationConfiguration: {message}"))
+        })
     }
 
     /// Makes or updates one resource and records it.
@@ -533,6 +550,24 @@ impl Maker<'_> {
         let wish = Value::Object(self.named("Name"));
         let cx = self.cx.with_operation("events", "CreateEventBus");
         self.services.events.call(&cx, &wish).map(|_| Change::Created)
+    }
+}
+
+fn listener(queue: &Value, place: usize) -> Listener {
+    let text = |name: &str| queue.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let rules = queue.pointer("/Filter/S3Key/Rules").and_then(Value::as_array);
+    let rule = |wanted: &str| {
+        let found = rules.into_iter().flatten().find(|rule| {
+            rule.get("Name").and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+        });
+        found.and_then(|rule| rule.get("Value")?.as_str()).unwrap_or_default().to_owned()
+    };
+    Listener {
+        id: format!("queue-{place}"),
+        queue: text("Queue"),
+        events: vec![text("Event")],
+        prefix: rule("prefix"),
+        suffix: rule("suffix"),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bucket_calls;
 mod multipart_calls;
+mod notification_calls;
 mod object_calls;
 
 use std::sync::Arc;
@@ -144,6 +145,10 @@ operations! {
     list_buckets(ListBucketsInput) -> ListBucketsOutput;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
     get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput;
+    get_bucket_notification_configuration(GetBucketNotificationConfigurationInput)
+        -> GetBucketNotificationConfigurationOutput;
+    put_bucket_notification_configuration(PutBucketNotificationConfigurationInput)
+        -> PutBucketNotificationConfigurationOutput;
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     get_object(GetObjectInput) -> GetObjectOutput;

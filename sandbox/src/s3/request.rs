@@ -91,6 +91,8 @@ pub(crate) fn operation_name(
         ("POST", true) if query.has("uploads") => "CreateMultipartUpload",
         ("POST", true) => "CompleteMultipartUpload",
         ("GET", false) if query.has("list-type") => "ListObjectsV2",
+        ("GET", false) if query.has("notification") => "GetBucketNotificationConfiguration",
+        ("PUT", false) if query.has("notification") => "PutBucketNotificationConfiguration",
         ("GET", false) if query.has("location") => "GetBucketLocation",
         ("GET", false) if query.has("uploads") => "ListMultipartUploads",
         ("GET", false) => "ListObjects",

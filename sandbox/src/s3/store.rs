@@ -13,8 +13,10 @@ use jiff::Timestamp;
 
 use super::about::{About, EtagCache};
 use super::keys;
+use super::notifications::{Made, NewObject, Notifications};
 use super::walk::{Found, Walk};
 use crate::SandboxError;
+use crate::world::Clock;
 
 /// How often a write into place is tried again when concurrent writes and deletes change the folders above it.
 const PLACEMENT_TRIES: u32 = 32;
@@ -80,6 +82,8 @@ pub(crate) struct Store {
     temporary: AtomicU64,
     /// Held while a conditional write looks and places, so that of two "create if absent" one wins.
     conditional: Mutex<()>,
+    notifications: Notifications,
+    clock: Clock,
 }
 
 impl Store {
@@ -92,6 +96,8 @@ impl Store {
             etags: EtagCache::default(),
             temporary: AtomicU64::new(0),
             conditional: Mutex::new(()),
+            notifications: Notifications::open(root.join("s3-notifications"))?,
+            clock: Clock,
         };
         let scratch = store.scratch();
         if scratch.exists() {
@@ -122,7 +128,14 @@ impl Store {
         if self.any_object(bucket)? {
             return Err(StoreError::BucketNotEmpty(bucket.to_owned()));
         }
-        fs::remove_dir_all(&folder).map_err(|error| StoreError::files(&folder, error))
+        fs::remove_dir_all(&folder).map_err(|error| StoreError::files(&folder, error))?;
+        self.notifications.forget(bucket);
+        Ok(())
+    }
+
+    /// Who hears of objects.
+    pub(crate) fn notifications(&self) -> &Notifications {
+        &self.notifications
     }
 
     /// Whether the bucket exists.
@@ -174,7 +187,7 @@ impl Store {
 
     /// Moves a finished file of the same file system into place as an object with no attributes.
     pub(crate) fn adopt(&self, bucket: &str, key: &str, file: &Path) -> Result<(), StoreError> {
-        self.place(bucket, key, file, About::default()).map(drop)
+        self.place(bucket, key, file, About::default(), Made::Put).map(drop)
     }
 
     /// Removes an object; one that does not exist counts as removed.
@@ -285,6 +298,7 @@ impl Store {
         key: &str,
         file: &Path,
         mut about: About,
+        made: Made,
     ) -> Result<About, StoreError> {
         if key.len() > keys::KEY_MAX {
             return Err(StoreError::KeyTooLong(key.len()));
@@ -298,6 +312,8 @@ impl Store {
         about.write(&about_path, &metadata).map_err(|error| StoreError::files(&about_path, error))?;
         let path = self.rename_into(&folder, bucket, key, file)?;
         self.etags.remember(&path, &metadata, &about.etag);
+        let object = NewObject { bucket, key, size: metadata.len(), etag: &about.etag, made };
+        self.notifications.created(object, self.clock.now());
         Ok(about)
     }
 

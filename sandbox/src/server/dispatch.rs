@@ -78,6 +78,7 @@ impl Services {
         let glue = Glue::open(Arc::clone(&world))?;
         let athena = Athena::open(Arc::clone(&world), Arc::clone(&glue)).await?;
         let sqs = Arc::new(Sqs::open(Arc::clone(&world))?);
+        world.s3.notifications().listen(&world.account, Arc::downgrade(&sqs));
         let sns = Arc::new(Sns::open(Arc::clone(&world), Arc::clone(&sqs))?);
         let called =
             states::Called { glue: Arc::clone(&glue), athena: Arc::clone(&athena), sns: Arc::clone(&sns) };

@@ -89,6 +89,36 @@ impl Sqs {
         Ok(answer)
     }
 
+    /// Delivers a plain message that another service of the sandbox sends to a standard queue.
+    pub(crate) fn notify(
+        &self,
+        queue: &str,
+        body: String,
+        sender: &str,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let message = Message { sender: sender.to_owned(), ..self.plain(body, now) };
+        self.put(queue, message, None).map(drop)
+    }
+
+    fn plain(&self, body: String, now: Timestamp) -> Message {
+        Message {
+            number: 0,
+            id: self.world.new_uuid().to_string(),
+            body,
+            attributes: BTreeMap::new(),
+            sent_at: now,
+            visible_at: now,
+            received: 0,
+            first_received: None,
+            receipt: None,
+            group: None,
+            deduplication: None,
+            sender: String::new(),
+            dead_letter_source: None,
+        }
+    }
+
     /// Delivers a message that another service of the sandbox sends.
     pub(crate) fn deliver(
         &self,
@@ -101,19 +131,11 @@ impl Sqs {
     ) -> Result<(), ApiError> {
         let is_fifo = queue.ends_with(".fifo");
         let message = Message {
-            number: 0,
-            id: self.world.new_uuid().to_string(),
-            body,
             attributes,
-            sent_at: now,
-            visible_at: now,
-            received: 0,
-            first_received: None,
-            receipt: None,
             group: group.filter(|_| is_fifo).map(str::to_owned),
             deduplication: is_fifo.then(|| deduplication.to_owned()),
             sender: "sns".to_owned(),
-            dead_letter_source: None,
+            ..self.plain(body, now)
         };
         self.put(queue, message, None).map(drop)
     }

@@ -71,16 +71,8 @@ impl Store {
     }
 
     async fn send_new(&self, births: &Births) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
-        let created = sqlx::query!(
-            r#"select created_run as "created_run!", placed as "placed!" from create_runs($1, $2, $3, $4)"#,
-            self.replica.0,
-            &births.runs as _,
-            &births.tasks as _,
-            &births.attempts as _,
-        );
-        let sent = async |connection: &mut PgConnection| created.fetch_all(connection).await;
-        let rows = self.creates.run(&self.link, sent).await?;
-        Ok(rows.into_iter().map(|row| (row.created_run, row.placed)).collect())
+        let sent = async |connection: &mut PgConnection| births.create(connection, self.replica.0).await;
+        self.creates.run(&self.link, sent).await
     }
 
     /// The run that holds a key, if there is one.
@@ -112,6 +104,24 @@ impl Births {
         self.runs.push(new_run(new, ordinal));
         self.tasks.extend((0..new.run.tasks.len()).map(|task| new_task(new.run, task)));
         self.attempts.extend(new.delta.attempts.values().map(|change| attempt_change(new.run, change)));
+    }
+
+    /// Creates them as part of a transaction. The ids of those that were not refused, and whether each is placed.
+    pub(super) async fn create(
+        &self,
+        tx: &mut PgConnection,
+        replica: Uuid,
+    ) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"select created_run as "created_run!", placed as "placed!" from create_runs($1, $2, $3, $4)"#,
+            replica,
+            &self.runs as _,
+            &self.tasks as _,
+            &self.attempts as _,
+        )
+        .fetch_all(tx)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.created_run, row.placed)).collect())
     }
 
     /// Whether nothing is in it.

@@ -15,6 +15,7 @@
 //! | `late` | deadlines that have passed |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `moves` | runs that go on with another version |
+//! | `triggers`, `trigger_reads` | events that make runs; what people see of them |
 //! | `turns` | pools and pasts: who waits for a turn, whose it is |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
@@ -42,6 +43,8 @@ mod reads;
 mod rows;
 mod save;
 mod tokens;
+mod trigger_reads;
+mod triggers;
 mod turns;
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
@@ -69,6 +72,8 @@ pub use self::{
     reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunPage, RunRange, RunRow, TaskRow},
     save::{Batch, Commit},
     tokens::{GoodToken, NewToken, RunRequestRow, TokenRow},
+    trigger_reads::{EventRow, QueueAsked, QueueRow, TriggerRow},
+    triggers::{Arrivals, MakeRun, NewEvent, Occasion, PoisonMessage, QueueReport, Taken},
     turns::{Granted, PastRow, PoolRow, TurnRow, TurnWants},
 };
 use self::{lane::Lane, link::Link};

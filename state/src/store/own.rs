@@ -89,7 +89,7 @@ pub struct BudgetRow {
 }
 
 /// What there is to do for a replica that looks around.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent answers of one statement")]
 pub struct Work {
     /// Runs that nobody alive owns.
@@ -108,7 +108,11 @@ pub struct Work {
     pub lates: bool,
     /// Pipelines whose time has come.
     pub fires: bool,
-    /// The earliest coming fire.
+    /// Events that wait and may make runs now.
+    pub triggers: bool,
+    /// Pipelines with triggers and their versions, in one text that changes with them.
+    pub triggered: String,
+    /// The earliest coming fire, or end of a batch's window.
     pub next_fire_at: Option<Timestamp>,
 }
 
@@ -211,6 +215,8 @@ impl Store {
             backfills: row.backfills,
             lates: row.lates,
             fires: row.fires,
+            triggers: row.triggers,
+            triggered: row.triggered,
             next_fire_at: read_option(row.next_fire_at),
         })
     }
@@ -392,7 +398,7 @@ impl Store {
         let installation = self.installation().await?;
         let rows = sqlx::query!(
             r#"select r.run_id, r.run_key, r.state, r.generation, r.params, r.trigger, r.has_place, r.cancel_reason,
-                      r.version, r.pipeline,
+                      r.version, r.pipeline, (select g.told from run_trigger g where g.run_id = r.run_id) as told,
                       r.logical_date as "logical_date: jiff_sqlx::Timestamp",
                       r.interval_start as "interval_start: jiff_sqlx::Timestamp",
                       r.interval_end as "interval_end: jiff_sqlx::Timestamp",
@@ -433,6 +439,7 @@ impl Store {
             run.state =
                 RunState::from_word(&row.state).ok_or_else(|| unknown_word("the run state", &row.state))?;
             run.generation = unsigned(row.generation);
+            run.told = row.told.and_then(|told| told.as_object().cloned()).map(Arc::new).unwrap_or_default();
             run.started_at = read_option(row.started_at);
             run.ended_at = read_option(row.ended_at);
             run.cancel_reason = row.cancel_reason;

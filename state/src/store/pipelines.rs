@@ -1,6 +1,6 @@
 //! Versions of pipelines, deploys and their rollback, schedules, pausing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
     rows::{at, at_option, read_option, signed, to_json},
     uncancelled,
 };
-use crate::pipeline::Pipeline;
+use crate::{pipeline::Pipeline, triggers::EventTrigger};
 
 /// A version as it was stored.
 #[derive(Clone, Debug)]
@@ -425,10 +425,10 @@ async fn make_current(
     let late = late.map(|((deadline, calendar), next)| deadline.of(calendar, next));
     sqlx::query!(
         "insert into pipeline (name, current_version, max_active_runs, concurrency_group, fired_until, next_fire_at,
-                               late_until, next_late_at)
-         values ($1, $2, $3, $4, $5, $6, $5, $7)
+                               late_until, next_late_at, triggered)
+         values ($1, $2, $3, $4, $5, $6, $5, $7, $8)
          on conflict (name) do update
-            set current_version = $2, late_until = case when pipeline.next_late_at is null then $5 else pipeline.late_until end,
+            set current_version = $2, triggered = $8, late_until = case when pipeline.next_late_at is null then $5 else pipeline.late_until end,
                 next_late_at = case when $7::timestamptz is null then null else least(pipeline.next_late_at, $7) end, max_active_runs = $3, concurrency_group = $4, removed = false,
                 next_fire_at = case when $6::timestamptz is null then null
                                     when pipeline.removed or pipeline.next_fire_at is null then $6
@@ -441,10 +441,43 @@ async fn make_current(
         pipeline.concurrency_group,
         at(now) as _,
         at_option(next) as _,
-        at_option(late) as _
+        at_option(late) as _,
+        !pipeline.triggers.is_empty()
     )
     .execute(&mut **tx)
     .await?;
+    listen(tx, pipeline).await?;
+    // What another version could make no run of, this one may.
+    sqlx::query!(
+        "insert into trigger_wait (pipeline, look_at)
+         select $1, clock_timestamp() where exists (select from trigger_event where pipeline = $1 and run_id is null)
+         on conflict (pipeline) do update set look_at = excluded.look_at",
+        name
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes which runs the pipeline waits for.
+async fn listen(tx: &mut Transaction, pipeline: &Pipeline) -> Result<(), StoreError> {
+    let name = pipeline.name.to_string();
+    let mut wanted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for upstream in pipeline.triggers.iter().filter_map(EventTrigger::upstream) {
+        wanted.entry(upstream.name.clone()).or_default().extend(upstream.on.states());
+    }
+    sqlx::query!("delete from run_listener where pipeline = $1", name).execute(&mut **tx).await?;
+    for (upstream, states) in wanted {
+        let states: Vec<String> = states.into_iter().map(str::to_owned).collect();
+        sqlx::query!(
+            "insert into run_listener (upstream, pipeline, states) values ($1, $2, $3)",
+            upstream,
+            name,
+            &states
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! What is forgotten: ended runs that are older than their pipeline's retention, and traces of notices
-//! and backfills that are older than anybody looks back. Nothing that is live, ever.
+//! and backfills that are older than anybody looks back, and events that cannot come again. Nothing that is live, ever.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Store, StoreError, rows::at};
+use crate::triggers::EVENTS_KEPT;
 
 /// Notices that were sent are kept so long: by then nobody is told of the same again.
 const SENT_KEPT: Duration = Duration::from_hours(30 * 24);
@@ -34,8 +35,8 @@ impl Store {
         .await?)
     }
 
-    /// Removes notices about many runs that were sent long ago, backfills that ended long ago, and
-    /// replicas that died long ago.
+    /// Removes notices about many runs that were sent long ago, backfills that ended long ago, events that no
+    /// queue can tell of again, and replicas that died long ago.
     pub async fn purge_traces(&self, now: Timestamp) -> Result<(), StoreError> {
         let before = now.checked_sub(SENT_KEPT).unwrap_or(Timestamp::MIN);
         sqlx::query!(
@@ -53,7 +54,23 @@ impl Store {
         )
         .execute(&self.link)
         .await?;
+        // Later than any queue could tell of them again. What waits is kept, as long as its pipeline is there.
+        let before = now.checked_sub(EVENTS_KEPT).unwrap_or(Timestamp::MIN);
+        sqlx::query!(
+            "with poison as (delete from trigger_poison where last_at < $1
+             ), queues as (
+               delete from trigger_queue where greatest(asked_at, last_received_at) < $1
+             )
+             delete from trigger_event e
+              where e.received_at < $1
+                and (e.run_id is not null
+                     or not exists (select from pipeline p where p.name = e.pipeline and not p.removed))",
+            at(before) as _
+        )
+        .execute(&self.link)
+        .await?;
         // The dates refer to their backfill: in a statement of its own.
+        let before = now.checked_sub(SENT_KEPT).unwrap_or(Timestamp::MIN);
         sqlx::query!(
             "delete from backfill f where f.ended_at < $1
                 and not exists (select from backfill_run b where b.backfill_id = f.backfill_id)",

@@ -103,6 +103,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
         calendar: None,
         timezone: "UTC".into(),
         start_date: None,
+        triggers: Vec::new(),
         data_interval: DataInterval::None,
         catchup: Catchup::Last,
         overlap: Overlap::Queue,

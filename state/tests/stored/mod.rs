@@ -51,6 +51,7 @@ pub(crate) fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Op
         calendar: None,
         timezone: "UTC".into(),
         start_date: None,
+        triggers: vec![],
         data_interval: DataInterval::None,
         catchup: Catchup::Last,
         overlap: Overlap::Queue,

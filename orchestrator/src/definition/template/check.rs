@@ -37,6 +37,8 @@ pub struct Names<'a> {
     pub place: Place,
     /// The names of the notice's own links.
     pub links: &'a [String],
+    /// What `trigger` has beside its type.
+    pub trigger: &'a [&'a str],
     /// Whether the template is shared by all pipelines, so that `params` and `tasks` mean nothing.
     pub shared: bool,
 }
@@ -337,7 +339,7 @@ impl<'a> Walk<'a> {
     }
 
     fn name(&mut self, root: &str, span: &Range<usize>, steps: &[(String, Range<usize>)], literal: bool) {
-        if !NAMES.contains(&root) && !self.names.place.further_names().contains(&root) {
+        if !self.names.place.knows(root) {
             return self.unknown(root, span.clone());
         }
         if self.names.shared && matches!(root, "params" | "tasks") {
@@ -352,7 +354,10 @@ impl<'a> Walk<'a> {
                 self.member(first, &TASK_RUN_FIELDS, "field of `run`", "");
             }
             "run" => self.member(first, &RUN_FIELDS, "field of `run`", ""),
-            "trigger" => self.member(first, &TRIGGER_FIELDS, "field of `trigger`", ""),
+            "trigger" => {
+                let fields: Vec<&str> = TRIGGER_FIELDS.iter().chain(self.names.trigger).copied().collect();
+                self.member(first, &fields, "field of `trigger`", "");
+            }
             "error" => self.member(first, &ERROR_FIELDS, "field of `error`", ""),
             "links" => {
                 let own = self.names.links.iter().map(String::as_str);
@@ -480,14 +485,19 @@ impl<'a> Walk<'a> {
             "item" | "index" => {
                 Some("`item` and `index` are known only in the settings of a task with `for_each`")
             }
+            _ if NAMES.contains(&name) && self.names.place == Place::TriggerSource => {
+                Some("only `vars` are known here: what a trigger listens to is fixed before there is a run")
+            }
+            _ if NAMES.contains(&name) => Some(
+                "only `trigger` and `vars` are known here: the params of a run are made before it is there",
+            ),
             _ => None,
         };
         if let Some(message) = elsewhere {
             return self.fault(span, message.to_owned(), "not known here", None);
         }
         let help = foreign.map(|(_, ours)| format!("here it is `{ours}`"));
-        let mut all: Vec<&str> = NAMES.to_vec();
-        all.extend(self.names.place.further_names());
+        let all: Vec<&str> = self.names.place.names().concat();
         let param = self.names.params.contains(&name).then(|| format!("did you mean `params.{name}`?"));
         let var = self.names.environments.iter().any(|(_, vars)| vars.contains(&name));
         let var = var.then(|| format!("did you mean `vars.{name}`?"));

@@ -16,7 +16,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior,
     syntax::SyntaxConfig,
@@ -190,6 +190,24 @@ impl Templates {
             other => Ok(other.to_string()),
         }
     }
+}
+
+/// Renders a text that names nothing but vars, when its file is loaded.
+pub fn render_vars(text: &str, vars: &IndexMap<String, Value>) -> Result<String, RenderError> {
+    let templates = Templates { environment: environment(), tasks: HashSet::new() };
+    let cx = RenderContext {
+        logical_date: Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC),
+        interval: None,
+        params: Map::new(),
+        vars: Arc::new(vars.clone()),
+        run: Map::new(),
+        outputs: Map::new(),
+        item: None,
+        trigger: Value::Null,
+        error: None,
+        links: None,
+    };
+    templates.render_text(text, &cx)
 }
 
 /// Settings on their way to their values.

@@ -19,7 +19,7 @@ pub const NAMES: [&str; 11] = [
 pub const RUN_FIELDS: [&str; 4] = ["id", "name", "key", "generation"];
 /// What `run` has in a task.
 pub const TASK_RUN_FIELDS: [&str; 5] = ["id", "name", "key", "generation", "attempt"];
-/// What `trigger` has.
+/// What `trigger` has in every run.
 pub const TRIGGER_FIELDS: [&str; 1] = ["type"];
 /// What `error` has.
 pub const ERROR_FIELDS: [&str; 5] = ["task", "message", "class", "code", "attempt"];
@@ -139,17 +139,29 @@ pub enum Place {
     OnFailure,
     /// A notice of `on_late`: there may be no run.
     OnLate,
+    /// What a trigger listens to: rendered with the version.
+    TriggerSource,
+    /// The parameters of a trigger's runs: rendered before there is a run.
+    TriggerParams,
 }
 
 impl Place {
-    /// The names that are known here beside [`NAMES`].
-    pub(super) fn further_names(self) -> &'static [&'static str] {
-        match self {
+    /// The names that are known here: [`NAMES`], where there is a run, and others.
+    pub(super) fn names(self) -> [&'static [&'static str]; 2] {
+        let own: &[&str] = match self {
+            Self::TriggerSource => return [&[], &["vars"]],
+            Self::TriggerParams => return [&[], &["vars", "trigger"]],
             Self::Task => &["secrets"],
             Self::Element => &["secrets", "item", "index"],
             Self::OnSuccess => &["links"],
             Self::OnFailure => &["error", "links"],
             Self::OnLate => &[],
-        }
+        };
+        [&NAMES, own]
+    }
+
+    /// Whether a name is known here.
+    pub(super) fn knows(self, name: &str) -> bool {
+        self.names().into_iter().flatten().any(|known| *known == name)
     }
 }

@@ -40,6 +40,11 @@ pub(in crate::engine) struct Facts {
     pub(super) links: Vec<Link>,
 }
 
+/// What makes the next run of a pipeline that does not fire.
+fn without_schedule(run: &Run) -> NextFire {
+    if run.definition.pipeline.triggers.is_empty() { NextFire::ByHand } else { NextFire::OnEvent }
+}
+
 impl Facts {
     pub(super) async fn gather(shared: &Arc<Shared>, id: RunId) -> Result<Self, StoreError> {
         let row = shared.store.run(id).await?;
@@ -51,7 +56,7 @@ impl Facts {
         let next = shared.store.pipelines().await?.into_iter().find(|known| known.name == row.pipeline);
         let next = match next {
             Some(known) if known.paused => NextFire::Paused,
-            Some(known) => known.next_fire_at.map_or(NextFire::ByHand, NextFire::At),
+            Some(known) => known.next_fire_at.map_or_else(|| without_schedule(&run), NextFire::At),
             None => NextFire::Unknown,
         };
         let links = consoles(shared, &run, &attempts).await;
@@ -112,7 +117,9 @@ impl Facts {
 
     fn report(&self) -> RunReport {
         let pipeline = &self.run.definition.pipeline;
-        let asked = self.row.created_by.strip_prefix("user:").unwrap_or_default().to_owned();
+        let by = &self.row.created_by;
+        let asked = ["user:", "trigger:", "pipeline:"].iter().find_map(|kind| by.strip_prefix(kind));
+        let asked = asked.unwrap_or_default().to_owned();
         RunReport {
             environment: pipeline.environment.clone(),
             pipeline: pipeline.name.to_string(),

@@ -53,6 +53,25 @@ const BATCH_CONTAINER: Shape = Shape::Fields(&[
     ("Vcpus", Shape::Whole),
 ]);
 
+/// Who hears of a bucket's objects: queues only.
+const NOTIFICATIONS: Shape = Shape::Fields(&[(
+    "QueueConfigurations",
+    Shape::List(&Shape::Fields(&[
+        ("Event", Shape::Text),
+        ("Queue", Shape::Text),
+        (
+            "Filter",
+            Shape::Fields(&[(
+                "S3Key",
+                Shape::Fields(&[(
+                    "Rules",
+                    Shape::List(&Shape::Fields(&[("Name", Shape::Text), ("Value", Shape::Text)])),
+                )]),
+            )]),
+        ),
+    ])),
+)]);
+
 pub(super) const KINDS: [Kind; 29] = [
     Kind {
         name: "AWS::S3::Bucket",
@@ -62,6 +81,7 @@ pub(super) const KINDS: [Kind; 29] = [
             ("BucketName", Shape::Text),
             ("BucketEncryption", Shape::Any),
             ("LifecycleConfiguration", Shape::Any),
+            ("NotificationConfiguration", NOTIFICATIONS),
             ("OwnershipControls", Shape::Any),
             ("PublicAccessBlockConfiguration", Shape::Any),
             ("Tags", Shape::Any),

@@ -17,6 +17,7 @@ use crate::s3::about::{self, About};
 use crate::s3::chunked::Trailers;
 use crate::s3::conditions::Conditions;
 use crate::s3::multipart::{PART_NUMBER_MAX, Upload};
+use crate::s3::notifications::Made;
 use crate::s3::upload::{self, Claims, ScratchFile};
 
 impl Objects {
@@ -134,7 +135,8 @@ impl Objects {
             ..Conditions::default()
         };
         let (bucket, key) = (input.bucket, input.key);
-        let etag = self.place(bucket.clone(), key.clone(), joined.file, joined.about, conditions).await?;
+        let target = (bucket.clone(), key.clone());
+        let etag = self.place(target, joined.file, joined.about, conditions, Made::Multipart).await?;
         self.blocking(move |store| Ok(upload.end(store)?)).await?;
         Ok(CompleteMultipartUploadOutput {
             location: Some(format!("{}/{bucket}/{key}", self.world.endpoint())),

@@ -16,6 +16,7 @@ use super::Objects;
 use crate::s3::about::About;
 use crate::s3::chunked::Trailers;
 use crate::s3::conditions::{Conditions, Unchanged};
+use crate::s3::notifications::Made;
 use crate::s3::store::{Store, StoreError};
 use crate::s3::upload::{self, Claims, ScratchFile};
 
@@ -133,7 +134,7 @@ impl Objects {
         let received = upload::receive(self.store(), input.body, length, &claims).await?;
         let about = About { etag: received.md5, ..about };
         let file = received.file;
-        let etag = self.place(input.bucket, input.key, file, about, conditions).await?;
+        let etag = self.place((input.bucket, input.key), file, about, conditions, Made::Put).await?;
         Ok(PutObjectOutput {
             e_tag: Some(ETag::Strong(etag)),
             checksum_crc32: received.checksum.checksum_crc32,
@@ -185,7 +186,8 @@ impl Objects {
         about.etag.clear();
         let copy = self.copy_to_scratch(opened.file).await?;
         let modified = std::fs::metadata(&copy.0).and_then(|metadata| metadata.modified()).ok();
-        let etag = self.place(input.bucket, input.key, copy, about, Conditions::default()).await?;
+        let target = (input.bucket, input.key);
+        let etag = self.place(target, copy, about, Conditions::default(), Made::Copy).await?;
         Ok(CopyObjectOutput {
             copy_object_result: Some(CopyObjectResult {
                 e_tag: Some(ETag::Strong(etag)),
@@ -278,14 +280,14 @@ impl Objects {
     /// Moves a scratch file into place if the conditions hold; gives the entity tag.
     pub(super) async fn place(
         &self,
-        bucket: String,
-        key: String,
+        (bucket, key): (String, String),
         file: ScratchFile,
         about: About,
         conditions: Conditions,
+        made: Made,
     ) -> S3Result<String> {
         self.blocking(move |store| {
-            let place = || store.place(&bucket, &key, &file.0, about);
+            let place = || store.place(&bucket, &key, &file.0, about, made);
             let placed = if conditions.any() {
                 store.exclusively(|| {
                     let present = match store.find(&bucket, &key) {

@@ -10,6 +10,7 @@ fn messages(text: &str) -> Vec<String> {
         secrets: Some(&[("local", vec!["token"]), ("prod", vec!["token", "key"])]),
         place: Place::Task,
         links: &[],
+        trigger: &["objects"],
         shared: false,
     };
     check(text, &names)
@@ -27,6 +28,7 @@ fn what_exists_passes() {
         "{{ data_interval_start.strftime('%Y') }} {{ logical_date.year }} {{ ds.add(days=1) }}",
         "{% for x in range(3) %}{{ x }}{{ loop.index }}{% endfor %}{% set y = ds %}{{ y.foo }}",
         "{% if params.day is defined and ds > '2026' %}{{ run.id }}{% else %}{{ trigger.type }}{% endif %}",
+        "{{ trigger.objects[0].key }}{% for object in trigger.objects %}{{ object.bucket }}{% endfor %}",
         "Bearer {{ secrets.token }}{{ secrets['token'] }}",
         "{{ params.day.add('1d').strftime('%F') }} {{ [1, 2] | join(',') }} {{ {'a': ds}['a'] }}",
     ] {
@@ -96,10 +98,38 @@ fn tasks_that_are_read_are_returned() {
         secrets: None,
         place: Place::Task,
         links: &[],
+        trigger: &[],
         shared: false,
     };
     let text = "{{ tasks.convert.outputs.rows }} {{ tasks['crawl'].outputs }}";
     let tasks = check(text, &names).tasks;
     assert_eq!(tasks.iter().map(|found| found.task.as_str()).collect::<Vec<_>>(), ["convert", "crawl"]);
     assert_eq!(&text[tasks[0].span.clone()], "convert");
+}
+
+#[test]
+fn a_trigger_knows_little_before_there_is_a_run() {
+    let of = |place, text| {
+        let names = Names {
+            data_interval: false,
+            params: &["objects"],
+            environments: &[("local", vec!["queue"])],
+            secrets: None,
+            place,
+            links: &[],
+            trigger: &["objects"],
+            shared: false,
+        };
+        check(text, &names).faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Place::TriggerSource, "{{ vars.queue }}"), Vec::<String>::new());
+    assert_eq!(of(Place::TriggerParams, "{{ trigger.objects | length }}"), Vec::<String>::new());
+    assert_eq!(of(Place::TriggerParams, "{{ trigger.object }}"), ["there is no field of `trigger` `object`"]);
+    for (place, text) in [(Place::TriggerSource, "{{ ds }}"), (Place::TriggerSource, "{{ trigger.objects }}")]
+    {
+        assert!(of(place, text)[0].starts_with("only `vars` are known here"), "{text}");
+    }
+    for text in ["{{ params.objects }}", "{{ run.id }}"] {
+        assert!(of(Place::TriggerParams, text)[0].starts_with("only `trigger` and `vars`"), "{text}");
+    }
 }
