@@ -68,6 +68,7 @@ async fn a_fire_that_meets_a_live_run_does_what_the_pipeline_says() {
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         sandbox_endpoint: None,
+        private_postgres: None,
         timing: Timing::default().scaled(0.02),
         host: "test".to_owned(),
         traces: None,

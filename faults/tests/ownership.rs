@@ -86,6 +86,7 @@ impl World {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             sandbox_endpoint: None,
+            private_postgres: None,
             timing: Timing::default().scaled(0.02),
             host: "test".to_owned(),
             traces: None,

@@ -89,6 +89,7 @@ async fn a_refused_run_holds_up_no_other() {
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         sandbox_endpoint: None,
+        private_postgres: None,
         timing: Timing::default().scaled(0.05),
         host: "test".to_owned(),
         traces: None,

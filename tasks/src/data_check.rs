@@ -76,7 +76,7 @@ pub struct Check {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What becomes of the task where it is not true.
-    #[serde(default, skip_serializing_if = "is_fail")]
+    #[serde(default)]
     pub severity: Severity,
 }
 
@@ -114,10 +114,6 @@ pub enum Severity {
     Fail,
     /// It succeeds with a warning.
     Warn,
-}
-
-fn is_fail(severity: &Severity) -> bool {
-    *severity == Severity::Fail
 }
 
 /// What a request holds, beside the token.

@@ -83,7 +83,7 @@ pub struct LoadTable {
     /// brings no rows.
     pub from: Addresses,
     /// How the objects are written.
-    #[serde(default, skip_serializing_if = "is_json")]
+    #[serde(default)]
     pub format: Format,
     /// What becomes of rows that are there already.
     pub mode: Mode,
@@ -118,10 +118,6 @@ pub enum Format {
     Json,
     /// CSV with a line of names.
     Csv,
-}
-
-fn is_json(format: &Format) -> bool {
-    *format == Format::Json
 }
 
 /// What becomes of rows that are there already.
@@ -351,7 +347,7 @@ fn check(table: &LoadTable) -> Result<(), Failure> {
     for name in &table.key {
         check_column("key", name)?;
     }
-    for name in table.newest.iter() {
+    if let Some(name) = &table.newest {
         check_column("newest", name)?;
     }
     for name in table.partition.columns() {

@@ -458,9 +458,7 @@ impl<'a> Builder<'a> {
                 | ErrorKind::UnknownQuotedScalarEscape
                 | ErrorKind::TabInIndentation
         );
-        if let Some(found) = self.text[from..at].find(['"', '\'']).filter(|_| quoted) {
-            return Some((from + found..from + found + 1, "the quoted text begins here".to_owned()));
-        }
+        let quote = self.text[from..at].find(['"', '\'']).filter(|_| quoted).map(|found| from + found);
         let flow = self.open.iter().rev().find_map(|open| match open {
             Open::Sequence { span, flow: true, .. } | Open::Mapping { span, flow: true, .. } => {
                 Some(span.start)
@@ -469,6 +467,16 @@ impl<'a> Builder<'a> {
         });
         // A bracket that was read but not yet reported as an event.
         let flow = flow.or_else(|| self.text[from..at].find(['[', '{']).map(|found| from + found));
+        // What stands behind a whole text is rather wrong because of a bracket that a line above left open.
+        let trails = matches!(
+            kind,
+            ErrorKind::InvalidTrailingDoubleQuotedScalar | ErrorKind::InvalidTrailingSingleQuotedScalar
+        );
+        let is_above =
+            |quote: usize| flow.is_some_and(|start| start < quote && self.text[start..quote].contains('\n'));
+        if let Some(quote) = quote.filter(|quote| !(trails && is_above(*quote))) {
+            return Some((quote..quote + 1, "the quoted text begins here".to_owned()));
+        }
         if let Some(start) = flow {
             return Some((start..start + 1, "this bracket is still open".to_owned()));
         }

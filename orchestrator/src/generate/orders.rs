@@ -283,10 +283,9 @@ fn date_after(at: DateTime, days: u64) -> String {
 
 fn sale(spec: &OrdersSpec, number: u64, id: u64, at: DateTime, random: &mut Random) -> String {
     let staff = if number % 40 == 9 { 20 } else { random.between(1, 19) };
-    let mut delivery = date_after(at, random.between(1, 7));
-    if number % 400 == 23 {
-        delivery = "2026-02-30".to_owned();
-    }
+    let delivery = date_after(at, random.between(1, 7));
+    // A date that the calendar does not have.
+    let delivery = if number % 400 == 23 { "2026-02-30".to_owned() } else { delivery };
     let currency = if spec.round > 0 && number % 40 == 11 { 4 } else { random.between(1, 3) };
     format!(
         "({id}, {0}, {0}, {1}, {staff}, {2}, {3}, {4}.{5:02}, {currency}, '{delivery}', '{6}', {7})",

@@ -1,6 +1,6 @@
 //! `COPY` from S3: what the statement says ([`CopyPlan`]), the objects that it means, and their records as rows.
 //!
-//! JSON (`auto`, `auto ignorecase`, a file of JSONPaths) and CSV are read; formats and options that are not are refused
+//! JSON (`auto`, `auto ignorecase`, a file of paths) and CSV are read; formats and options that are not are refused
 //! by name. As in Redshift a prefix means every object whose key begins with it, hidden ones excepted, a manifest names
 //! its own; objects in JSON may stand back to back; lengths of texts are counted in bytes; what does not fit fails the
 //! whole statement. The error says what Redshift writes into `stl_load_errors`, because nobody could ask for it later.

@@ -212,6 +212,9 @@ mod tests {
         let columns = columns();
         let mut records = Records::new(&columns);
         records.push(b"{\"id\":1}{\"id\":", &mut Vec::new()).unwrap();
-        assert_eq!(records.end().unwrap_err(), "record 2 is cut off, or no JSON object: the file ends with it");
+        assert_eq!(
+            records.end().unwrap_err(),
+            "record 2 is cut off, or no JSON object: the file ends with it"
+        );
     }
 }

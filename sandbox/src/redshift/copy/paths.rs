@@ -1,4 +1,4 @@
-//! JSONPaths as COPY knows them: names and numbers one below the other, nothing else.
+//! Paths into JSON as COPY knows them: names and numbers one below the other, nothing else.
 
 use serde_json::Value;
 

@@ -25,10 +25,9 @@ pub(crate) fn rows(
             }
         }
         Format::Json { .. } | Format::JsonPaths(_) => {
-            let mut records = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
-            let mut number = 0;
-            while let Some(record) = records.next() {
-                number += 1;
+            let records = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
+            for (place, record) in records.enumerate() {
+                let number = place + 1;
                 let at = |error: String| format!("record {number}: {error}");
                 let record = record.map_err(|error| at(format!("Invalid JSON: {error}")))?;
                 let Value::Object(object) = &record else {
