@@ -208,7 +208,11 @@ impl Stage {
         let rows =
             async { postgres::rows(&postgres::private_database(&own, database).await?, sql, ROWS_MAX).await };
         let rows = rows.await.map_err(|failure| anyhow::anyhow!(failure.message))?;
-        let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let cell = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
         let line = |row: &Value| match row {
             Value::Object(row) => {
                 row.values().map(|value| format!("{:<24}", cell(value))).collect::<String>()
