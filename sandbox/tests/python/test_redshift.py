@@ -249,7 +249,7 @@ def test_requests_that_make_no_sense(redshift):
     ]:
         code, message = refusal(redshift.execute_statement, **arguments)
         assert code == "ValidationException" and said in message, message
-    assert "COPY is not offered by the sandbox yet" in fail(redshift, "COPY t FROM 's3://b/k' IAM_ROLE default")
+    assert "UNLOAD is not offered by the sandbox yet" in fail(redshift, "UNLOAD ('SELECT 1') TO 's3://b/k' IAM_ROLE default")
     assert "cannot run inside a transaction block" in fail(redshift, ["VACUUM", "SELECT 1"])
     run(redshift, "VACUUM")
 
