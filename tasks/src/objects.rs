@@ -147,27 +147,26 @@ pub(crate) async fn look_at(s3: &Client, bucket: &str, key: &str) -> Result<Opti
         })),
         // HEAD has no body, so a missing bucket looks like a missing object: ask.
         Err(trouble) if trouble.is_not_there() => {
-            s3.head_bucket().bucket(bucket).send().await.map_err(|error| {
-                let trouble = Trouble::from(error);
-                let is_missing = trouble.is_not_there();
-                let failure = trouble.into_failure();
-                if is_missing { no_bucket(bucket) } else { failure }
-            })?;
-            Ok(None)
+            match s3.head_bucket().bucket(bucket).send().await.map_err(Trouble::from) {
+                Ok(_) => Ok(None),
+                Err(trouble) if trouble.is_not_there() => Err(no_bucket(bucket)),
+                // The session may have ended between the two questions.
+                Err(trouble) => Err(explained(s3, bucket, key, trouble).await),
+            }
         }
-        // For the same reason ended credentials look like a bad request: a call whose refusal
-        // has a body says what is wrong. If it is answered, the next look will be too.
-        Err(trouble) if trouble.is_unexplained() => {
-            s3.list_objects_v2()
-                .bucket(bucket)
-                .prefix(key)
-                .max_keys(1)
-                .send()
-                .await
-                .map_err(|error| Trouble::from(error).into_failure())?;
-            Err(Failure { class: ErrorClass::System, ..trouble.into_failure() })
-        }
-        Err(trouble) => Err(trouble.into_failure()),
+        Err(trouble) => Err(explained(s3, bucket, key, trouble).await),
+    }
+}
+
+/// What a refused HEAD means. It has no body, so ended credentials look like a bad request: a call whose refusal has
+/// a body says what is wrong. If that is answered, the next look will be too.
+async fn explained(s3: &Client, bucket: &str, key: &str, trouble: Trouble) -> Failure {
+    if !trouble.is_unexplained() {
+        return trouble.into_failure();
+    }
+    match s3.list_objects_v2().bucket(bucket).prefix(key).max_keys(1).send().await {
+        Ok(_) => Failure { class: ErrorClass::System, ..trouble.into_failure() },
+        Err(error) => Trouble::from(error).into_failure(),
     }
 }
 
