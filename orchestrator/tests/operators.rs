@@ -40,11 +40,10 @@ struct Case {
     law: Law,
 }
 
-/// Operators whose other side is no service of the sandbox. `http`, `sql` and `data_check` are put
-/// through the same steps against a server of their own in `tasks/src/*/tests.rs`, `tests/python/test_http.py` and
-/// `test_sql.py`; `extract` and `load` in
-/// `test_extract_and_load.py`; the others ask the store or a person, and are tried
-/// with a whole engine in `tests/python/test_run_pipeline.py` and `test_approval.py`.
+/// Operators whose other side is no service of the sandbox. `http`, `sql` and `data_check` are put through the same
+/// steps against a server of their own in `tasks/src/*/tests.rs`, `tests/python/test_http.py` and `test_sql.py`,
+/// `extract` and `load` in `test_extract_and_load.py`; the others ask the store or a person, and are tried with a
+/// whole engine in `tests/python/test_run_pipeline.py` and `test_approval.py`.
 const TRIED_ELSEWHERE: [&str; 8] =
     ["approval", "data_check", "extract", "http", "load", "pipeline_wait", "run_pipeline", "sql"];
 

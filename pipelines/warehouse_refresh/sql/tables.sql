@@ -1,6 +1,11 @@
--- What the refresh writes into. One statement, which changes nothing where all of it is there.
+-- What the refresh writes into. One statement, which looks once where all of it is there: who changes something below
+-- counts the version up, in both places.
 DO $$
 BEGIN
+  IF obj_description(to_regnamespace('raw')::oid, 'pg_namespace') = 'warehouse_refresh 1' THEN
+    RETURN;
+  END IF;
+
   CREATE SCHEMA IF NOT EXISTS raw;
 
   -- As in the source, each row as it was last seen; of sales orders every version.
@@ -105,4 +110,6 @@ BEGIN
       LEFT JOIN dim_design d ON d.design_id = o.design_id
       LEFT JOIN dim_location l ON l.location_id = o.agreed_delivery_location_id
      WHERE f.sales_order_id IS NULL;
+
+  COMMENT ON SCHEMA raw IS 'warehouse_refresh 1';
 END $$
