@@ -19,6 +19,20 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PRIVATE = ("AWS_", "TRUNKLINE_", "DATABASE_URL", "CDR_", "WAREHOUSE_", "EVENTS_", "FACILITY_", "OTEL_")
 
 
+# Where root's private Postgres keeps its data: its account cannot go into the folders of the tests.
+ROOT_HOMES = pathlib.Path("/var/lib/trunkline")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_data_is_left(tmp_path_factory):
+    """Some 50 MB each, which a full run multiplies by hundreds. What still runs keeps its files."""
+    yield
+    base = str(tmp_path_factory.getbasetemp())
+    for named in ROOT_HOMES.glob("*/project"):
+        if named.read_text().startswith(base) and not (named.parent / "data" / "postmaster.pid").exists():
+            shutil.rmtree(named.parent, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def binary():
     named = os.environ.get("TRUNKLINE_BIN")
