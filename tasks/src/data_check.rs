@@ -7,11 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     access::{Needs, Place},
-    clients::{Clients, START_TIMEOUT},
+    clients::Clients,
     duration::HumanDuration,
     operator::{ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Request, Sent, Status},
     postgres::{self, names::Table},
@@ -201,8 +200,7 @@ parameters: { day: \"2026-11-19\" }
     }
 
     fn start_limit(&self, request: &Request) -> Duration {
-        let seconds = request.body.get("timeout_seconds").and_then(Value::as_u64).unwrap_or_default();
-        START_TIMEOUT + Duration::from_secs(seconds)
+        postgres::send_limit(request)
     }
 
     async fn send(&self, _clients: &Clients, intent: &Intent<'_>) -> Sent {
@@ -224,8 +222,7 @@ parameters: { day: \"2026-11-19\" }
     }
 
     async fn poll(&self, _clients: &Clients, handles: &[Handle]) -> Vec<Status> {
-        let gone = || Failure::new(ErrorClass::Lost, "a data_check task leaves nothing to ask about");
-        handles.iter().map(|_| Status::Gone(gone())).collect()
+        postgres::nothing_to_ask(handles)
     }
 
     async fn cancel(&self, _clients: &Clients, _handle: &Handle) -> Result<(), Failure> {

@@ -16,12 +16,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     access::{self, Finding, Needs, Place, Statement},
     aws::address::Address,
-    clients::{Clients, START_TIMEOUT},
+    clients::Clients,
     duration::HumanDuration,
     operator::{ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Request, Sent, Status},
     postgres::{
@@ -139,8 +138,7 @@ overlap: 10m
     }
 
     fn start_limit(&self, request: &Request) -> Duration {
-        let seconds = request.body.get("timeout_seconds").and_then(Value::as_u64).unwrap_or_default();
-        START_TIMEOUT + Duration::from_secs(seconds)
+        postgres::send_limit(request)
     }
 
     async fn send(&self, clients: &Clients, intent: &Intent<'_>) -> Sent {
@@ -169,8 +167,7 @@ overlap: 10m
     }
 
     async fn poll(&self, _clients: &Clients, handles: &[Handle]) -> Vec<Status> {
-        let gone = || Failure::new(ErrorClass::Lost, "an extract task leaves nothing to ask about");
-        handles.iter().map(|_| Status::Gone(gone())).collect()
+        postgres::nothing_to_ask(handles)
     }
 
     async fn cancel(&self, _clients: &Clients, _handle: &Handle) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     access::{Finding, Needs, Place},
     aws::address::Address,
-    clients::{Clients, START_TIMEOUT},
+    clients::Clients,
     operator::{ErrorClass, Failure, Found, Handle, Intent, Operator, PrepareContext, Request, Sent, Status},
     postgres::{
         self,
@@ -258,8 +258,7 @@ parameters: { day: \"2026-11-19\" }
     }
 
     fn start_limit(&self, request: &Request) -> Duration {
-        let seconds = request.body.get("timeout_seconds").and_then(Value::as_u64).unwrap_or_default();
-        START_TIMEOUT + Duration::from_secs(seconds)
+        postgres::send_limit(request)
     }
 
     async fn send(&self, clients: &Clients, intent: &Intent<'_>) -> Sent {
@@ -289,8 +288,7 @@ parameters: { day: \"2026-11-19\" }
     }
 
     async fn poll(&self, _clients: &Clients, handles: &[Handle]) -> Vec<Status> {
-        let gone = || Failure::new(ErrorClass::Lost, "a load task leaves nothing to ask about");
-        handles.iter().map(|_| Status::Gone(gone())).collect()
+        postgres::nothing_to_ask(handles)
     }
 
     async fn cancel(&self, _clients: &Clients, _handle: &Handle) -> Result<(), Failure> {

@@ -20,12 +20,43 @@ use sqlx::{AssertSqlSafe, Connection as _, Error, PgConnection, postgres::PgConn
 use url::Url;
 
 use crate::{
-    operator::{ErrorClass, Failure},
+    clients::START_TIMEOUT,
+    operator::{ErrorClass, Failure, Handle, Request, Status},
     secrets::mark::has_marks,
 };
 
 /// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest that a send takes whose call is the whole job: the time limit stands in its request.
+pub(crate) fn send_limit(request: &Request) -> Duration {
+    let seconds = request.body.get("timeout_seconds").and_then(Value::as_u64).unwrap_or_default();
+    START_TIMEOUT + Duration::from_secs(seconds)
+}
+
+/// The states of jobs that there never are: the call was the whole job.
+pub(crate) fn nothing_to_ask(handles: &[Handle]) -> Vec<Status> {
+    let gone =
+        || Failure::new(ErrorClass::Lost, "the call was the whole job: it leaves nothing to ask about");
+    handles.iter().map(|_| Status::Gone(gone())).collect()
+}
+
+/// A connection whose statements all see one snapshot and change nothing, with times in UTC as ISO 8601 has them.
+pub(crate) async fn snapshot(url: &str, name: &str, timeout_seconds: u64) -> Result<PgConnection, Failure> {
+    let failed = |error: Error| failure::of(&error);
+    let mut connection = connect(url, name).await.map_err(failed)?;
+    let begin = format!(
+        "begin isolation level repeatable read read only; set local statement_timeout = '{timeout_seconds}s';
+         set local datestyle = 'ISO'; set local timezone = 'UTC'"
+    );
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(failed)?;
+    Ok(connection)
+}
+
+/// Whether there is a table of this name. Asked before one is made: making it needs a right even where it is there.
+pub(crate) async fn has_table(connection: &mut PgConnection, name: &str) -> Result<bool, Error> {
+    sqlx::query_scalar("select to_regclass($1) is not null").bind(name).fetch_one(connection).await
+}
 
 /// A connection under a name that others see, which the server ends soon when this process is gone.
 pub(crate) async fn connect(url: &str, name: &str) -> Result<PgConnection, Error> {

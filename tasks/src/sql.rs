@@ -12,11 +12,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     access::{Needs, Place},
-    clients::{Clients, START_TIMEOUT},
+    clients::Clients,
     operator::{
         ErrorClass, Failure, Found, Handle, Intent, Operator, Outputs, PrepareContext, Request, Sent, Status,
     },
@@ -162,8 +161,7 @@ fetch_rows: 1
     }
 
     fn start_limit(&self, request: &Request) -> Duration {
-        let seconds = request.body.get("timeout_seconds").and_then(Value::as_u64).unwrap_or_default();
-        START_TIMEOUT + Duration::from_secs(seconds)
+        postgres::send_limit(request)
     }
 
     async fn send(&self, _clients: &Clients, intent: &Intent<'_>) -> Sent {
@@ -181,8 +179,7 @@ fetch_rows: 1
     }
 
     async fn poll(&self, _clients: &Clients, handles: &[Handle]) -> Vec<Status> {
-        let gone = || Failure::new(ErrorClass::Lost, "a sql task leaves nothing to ask about");
-        handles.iter().map(|_| Status::Gone(gone())).collect()
+        postgres::nothing_to_ask(handles)
     }
 
     async fn cancel(&self, _clients: &Clients, _handle: &Handle) -> Result<(), Failure> {

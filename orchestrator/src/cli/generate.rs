@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use jiff::civil::Date;
 use serde_json::json;
-use trunkline_tasks::{postgres, secrets::source::SecretSource};
+use trunkline_tasks::{postgres, secrets::source::check_database};
 
 use super::{
     context::Context,
@@ -160,8 +160,7 @@ async fn generate_orders(cx: &Context, args: OrdersArgs) -> anyhow::Result<Exit>
     let url = if let Some(name) = out.strip_prefix(PRIVATE) {
         let attached = attach(&cx.local_folder()?, Needs { postgres: true, sandbox: false }).await?;
         let own = attached.database_url.clone().context("the keeper gave no private Postgres")?;
-        let source = SecretSource { private_database: Some(name.to_owned()), ..SecretSource::default() };
-        if let Err((wrong, fix)) = source.kind() {
+        if let Err((wrong, fix)) = check_database(name) {
             return refuse(format!("--out {wrong}: {fix}"));
         }
         // Attached until it is filled.

@@ -354,6 +354,13 @@ mod tests {
     }
 
     #[test]
+    fn the_committed_sample_is_what_is_generated() {
+        let spec = OrdersSpec { seed: 1, days: 1, ..spec(0) };
+        let sample = include_str!("../../../pipelines/warehouse_refresh/sample/orders-0.sql");
+        assert_eq!(orders(&spec).collect::<String>(), sample);
+    }
+
+    #[test]
     fn what_is_outside_the_limits_is_refused() {
         for wrong in [
             OrdersSpec { count: 0, ..spec(0) },

@@ -1,7 +1,7 @@
 //! Asking the questions, and what their answers mean.
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::Connection as _;
 
 use super::{Question, Severity, Wanted, Work};
 use crate::{
@@ -15,13 +15,7 @@ const EXAMPLE_MAX: usize = 200;
 
 /// Asks all questions in one snapshot.
 pub(super) async fn look(work: &Work, token: &str) -> Result<Outcome, Failure> {
-    let failed = |error: sqlx::Error| failure::of(&error);
-    let mut connection = postgres::connect(&work.url, &session_name(token)).await.map_err(failed)?;
-    let begin = format!(
-        "begin isolation level repeatable read read only; set local statement_timeout = '{}s'; set local timezone = 'UTC'",
-        work.timeout_seconds
-    );
-    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(failed)?;
+    let mut connection = postgres::snapshot(&work.url, &session_name(token), work.timeout_seconds).await?;
     let mut seen = Vec::with_capacity(work.questions.len());
     for question in &work.questions {
         let asked = bound(question.statement.sql.clone(), &question.statement.values);

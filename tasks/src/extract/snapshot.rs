@@ -34,13 +34,7 @@ pub(super) async fn extract(s3: &Client, work: &Work, token: &str) -> Result<Out
     let config = &work.config;
     let marks = marks(config).await?;
     let failed = |error: sqlx::Error| failure::of(&error);
-    let mut connection = postgres::connect(&config.url, &session_name(token)).await.map_err(failed)?;
-    let begin = format!(
-        "begin isolation level repeatable read read only; set local statement_timeout = '{}s';
-         set local datestyle = 'ISO'; set local timezone = 'UTC'",
-        work.timeout_seconds
-    );
-    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(failed)?;
+    let mut connection = postgres::snapshot(&config.url, &session_name(token), work.timeout_seconds).await?;
     let session: String = sqlx::query_scalar(
         "select pid || '-' || floor(extract(epoch from backend_start))::bigint from pg_stat_activity
           where pid = pg_backend_pid()",

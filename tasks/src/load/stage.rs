@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
-    Format, LoadTable, Mode, Partition, Work, addresses, at,
+    Format, LoadTable, Mode, Partition, Work, addresses,
     files::{File, files},
     modes::{Column, Counts, Merge, ORDER},
     records::Records,
@@ -56,7 +56,10 @@ impl transaction::Work for Loading<'_> {
         for (place, table) in self.work.tables.iter().enumerate() {
             let loaded = self.table(connection, place, table, &mut outcome.warnings).await;
             let loaded = loaded.map_err(|stop| match stop {
-                Stop::Refused(failure) => Stop::Refused(at(place, failure)),
+                Stop::Refused(failure) => {
+                    let message = format!("{}: {}", table.table, failure.message);
+                    Stop::Refused(Failure { message, ..failure })
+                }
                 other => other,
             })?;
             records += loaded.records;

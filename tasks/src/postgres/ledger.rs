@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::{Connection as _, Error, PgConnection};
 
-use super::{connect, transaction::Attempt};
+use super::{connect, has_table, transaction::Attempt};
 use crate::operator::Outcome;
 
 /// Rows are kept so long: by then nobody asks about their attempts any more.
@@ -12,6 +12,7 @@ const KEPT_DAYS: i32 = 90;
 /// Old rows that one transaction removes: housekeeping must not be what takes time.
 const FORGOTTEN_MAX: i64 = 100;
 
+const NAME: &str = "trunkline_statement";
 const TABLE: &str = "create table if not exists trunkline_statement (
     token text primary key, run text not null, task text not null, outcome jsonb,
     committed_at timestamptz not null default clock_timestamp())";
@@ -54,7 +55,7 @@ pub(crate) async fn look(url: &str, token: &str) -> Result<Look, Error> {
 
 /// What an attempt left, if it was committed.
 pub(crate) async fn committed(connection: &mut PgConnection, token: &str) -> Result<Option<Outcome>, Error> {
-    if !exists(connection).await? {
+    if !has_table(connection, NAME).await? {
         return Ok(None);
     }
     let row: Option<Option<Value>> =
@@ -66,18 +67,13 @@ pub(crate) async fn committed(connection: &mut PgConnection, token: &str) -> Res
     Ok(outcome.map(Option::unwrap_or_default))
 }
 
-async fn exists(connection: &mut PgConnection) -> Result<bool, Error> {
-    let found = "select to_regclass('trunkline_statement') is not null";
-    sqlx::query_scalar(found).fetch_one(connection).await
-}
-
 /// Makes the table where it is missing, and forgets what is old.
 pub(crate) async fn open(connection: &mut PgConnection) -> Result<(), Error> {
-    if !exists(connection).await? {
+    if !has_table(connection, NAME).await? {
         let made = sqlx::raw_sql(TABLE).execute(&mut *connection).await;
         // Two that make it at once: one is refused, and it is there.
         if let Err(error) = made
-            && !exists(connection).await?
+            && !has_table(connection, NAME).await?
         {
             return Err(error);
         }

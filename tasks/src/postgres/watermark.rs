@@ -5,6 +5,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use sqlx::{Error, PgConnection};
 
+use super::has_table;
+
+const NAME: &str = "trunkline_watermark";
 const TABLE: &str = "create table if not exists trunkline_watermark (
     name text, source text, value text not null, recent bigint not null, run text not null,
     moved_at timestamptz not null default clock_timestamp(), primary key (name, source))";
@@ -30,8 +33,7 @@ pub(crate) struct Step {
 
 /// The marks under a name, by table. None where nothing was loaded yet.
 pub(crate) async fn read(connection: &mut PgConnection, name: &str) -> Result<IndexMap<String, Mark>, Error> {
-    let exists = "select to_regclass('trunkline_watermark') is not null";
-    if !sqlx::query_scalar::<_, bool>(exists).fetch_one(&mut *connection).await? {
+    if !has_table(connection, NAME).await? {
         return Ok(IndexMap::new());
     }
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
@@ -50,8 +52,9 @@ pub(crate) async fn advance(
     steps: &IndexMap<String, Step>,
     run: &str,
 ) -> Result<Vec<String>, Error> {
-    sqlx::raw_sql("set local client_min_messages = warning").execute(&mut *connection).await?;
-    sqlx::raw_sql(TABLE).execute(&mut *connection).await?;
+    if !has_table(connection, NAME).await? {
+        sqlx::raw_sql(TABLE).execute(&mut *connection).await?;
+    }
     let mut warnings = Vec::new();
     for (source, step) in steps {
         let moved = sqlx::query(

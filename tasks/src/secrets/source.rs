@@ -85,12 +85,7 @@ impl SecretSource {
                 format!("names the file `{path}`, which is no absolute path"),
                 "replicas run in folders of their own: write the whole path".to_owned(),
             )),
-            Kind::Database(name) if !is_database(name) => Err((
-                format!("names the database `{}`", name.escape_default()),
-                format!(
-                    "a name begins with a letter and has at most {DATABASE_BYTES_MAX} of a-z, 0-9 and _; not one of Trunkline's or Postgres's own"
-                ),
-            )),
+            Kind::Database(name) => check_database(name).map(|()| kind),
             Kind::Parameter(_) if self.version.as_ref().is_some_and(|text| text.parse::<u64>().is_err()) => {
                 Err((
                     "has a `version` that is no number".to_owned(),
@@ -120,11 +115,22 @@ const DATABASE_BYTES_MAX: usize = 63;
 /// Databases that a private Postgres has anyway.
 const OWN_DATABASES: [&str; 4] = ["trunkline", "postgres", "template0", "template1"];
 
-fn is_database(name: &str) -> bool {
-    name.len() <= DATABASE_BYTES_MAX
+/// Refuses what cannot be the name of a private database, and says how to repair it.
+pub fn check_database(name: &str) -> Result<(), (String, String)> {
+    let is_name = name.len() <= DATABASE_BYTES_MAX
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !OWN_DATABASES.contains(&name)
+        && !OWN_DATABASES.contains(&name);
+    if is_name {
+        return Ok(());
+    }
+    Err((
+        format!("names the database `{}`", name.escape_default()),
+        format!(
+            "a name begins with a letter and has at most {DATABASE_BYTES_MAX} of a-z, 0-9 and _; not one of \
+             Trunkline's or Postgres's own"
+        ),
+    ))
 }
 
 #[cfg(test)]

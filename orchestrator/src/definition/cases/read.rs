@@ -14,7 +14,7 @@ use trunkline_state::{
     run::Trigger,
     schedule::{Selected, describe_instant, interval_of_fire, run_key, select},
 };
-use trunkline_tasks::secrets::source::SecretSource;
+use trunkline_tasks::secrets::source::check_database;
 
 use super::{Case, Content, Expectation, Given, PRIVATE, Place, Placed, answers, expect};
 use crate::definition::{
@@ -298,8 +298,7 @@ impl Reading<'_> {
 
     fn given(&mut self, entry: &Entry) -> Option<Given> {
         if let Some(name) = entry.key.strip_prefix(PRIVATE) {
-            let source = SecretSource { private_database: Some(name.to_owned()), ..SecretSource::default() };
-            if let Err((wrong, fix)) = source.kind() {
+            if let Err((wrong, fix)) = check_database(name) {
                 self.wrong(&entry.key_span, &format!("the case {wrong}"), "database", &fix);
                 return None;
             }
