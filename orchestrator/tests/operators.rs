@@ -132,6 +132,15 @@ fn cases() -> Vec<Case> {
             Law::Repeatable,
         ),
         case("s3_wait", json!({ "prefix": results }), ("s3", ""), Law::Local),
+        case(
+            "transform",
+            json!({
+                "inputs": { "t": { "from": results, "format": "csv", "columns": { "x": "string" } } },
+                "outputs": { "t": { "query": "SELECT count(*) AS n FROM t", "to": "s3://harness/transformed/" } },
+            }),
+            ("s3", ""),
+            Law::Local,
+        ),
         case("s3_copy", json!({ "prefix": results, "to": "s3://harness/copied/" }), ("s3", ""), Law::Local),
         case(
             "s3_delete",
@@ -284,6 +293,7 @@ impl Bench {
             clock: for_operators(&clock),
             quarantine: QUARANTINE,
             command_folder: folder.path().join("command"),
+            scratch_folder: folder.path().join("transform"),
             supervisor: PathBuf::from(env!("CARGO_BIN_EXE_trunkline")),
         });
         let connection = AwsConnection {

@@ -57,11 +57,11 @@ pub use registry::{COMMON_KEYS, ErasedOperator, Options, Registry};
 /// Declares the operators: each line becomes a module, an entry of the registry and a section
 /// of `docs/operators.md`.
 macro_rules! operators {
-    ($($module:ident::$operator:ident),* $(,)?) => {
-        $(pub mod $module;)*
+    ($($(#[$condition:meta])* $module:ident::$operator:ident),* $(,)?) => {
+        $($(#[$condition])* pub mod $module;)*
 
         fn register_standard(registry: &mut Registry, options: &Options) {
-            $(registry.insert($module::$operator::new(options));)*
+            $($(#[$condition])* registry.insert($module::$operator::new(options));)*
         }
     };
 }
@@ -74,6 +74,8 @@ operators! {
     sql::Sql,
     extract::Extract,
     load::Load,
+    #[cfg(feature = "transform")]
+    transform::Transform,
     data_check::DataCheck,
     step_function::StepFunction,
     lambda_invoke::LambdaInvoke,

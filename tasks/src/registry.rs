@@ -61,6 +61,8 @@ pub struct Options {
     pub quarantine: Duration,
     /// Where `command` keeps the folders of its attempts; absolute.
     pub command_folder: PathBuf,
+    /// Where `transform` keeps files on their way; absolute, on a disk with room for what it reads.
+    pub scratch_folder: PathBuf,
     /// The program that understands `__supervise DIR`: ordinarily this program itself.
     pub supervisor: PathBuf,
 }
@@ -178,6 +180,7 @@ impl Options {
             clock: Clock::system(),
             quarantine: QUARANTINE,
             command_folder: PathBuf::from("/nonexistent"),
+            scratch_folder: PathBuf::from("/nonexistent"),
             supervisor: PathBuf::from("/nonexistent"),
         }
     }

@@ -138,7 +138,13 @@ impl Scene {
 fn registry(command_folder: PathBuf) -> Registry {
     let supervisor = env::current_exe().unwrap();
     let clock = Clock::system();
-    Registry::standard(&Options { clock, quarantine: QUARANTINE, command_folder, supervisor })
+    Registry::standard(&Options {
+        clock,
+        quarantine: QUARANTINE,
+        scratch_folder: command_folder.clone(),
+        command_folder,
+        supervisor,
+    })
 }
 
 fn now() -> Timestamp {

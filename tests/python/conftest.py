@@ -16,7 +16,7 @@ from sandbox import Sandbox
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Whatever the developer's shell says about AWS, a database or a collector must not reach a test.
-PRIVATE = ("AWS_", "TRUNKLINE_", "DATABASE_URL", "CDR_", "WAREHOUSE_", "EVENTS_", "FACILITY_", "OTEL_")
+PRIVATE = ("AWS_", "TRUNKLINE_", "DATABASE_URL", "CDR_", "WAREHOUSE_", "EVENTS_", "CTR_", "FACILITY_", "OTEL_")
 
 
 # Where root's private Postgres keeps its data: its account cannot go into the folders of the tests.

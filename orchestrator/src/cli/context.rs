@@ -120,6 +120,7 @@ impl Context {
             clock: for_operators(&self.clock),
             quarantine: self.config.scaled(QUARANTINE),
             command_folder: root.join(LOCAL_FOLDER).join("command"),
+            scratch_folder: root.join(LOCAL_FOLDER).join("transform"),
             supervisor,
         })))
     }

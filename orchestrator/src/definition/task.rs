@@ -23,7 +23,7 @@ use super::{
     settings::{Settings, Site},
     suggest::did_you_mean,
     template::{holds_template, is_template},
-    tree::{Entry, Mapping},
+    tree::{Entry, Kind, Mapping, Node},
 };
 
 /// A task whose edges are still names.
@@ -236,18 +236,15 @@ fn settings(
     }
     if let Value::Object(object) = &mut value {
         for inner in &mapping.entries {
-            let texts = match object.get_mut(&inner.key) {
-                Some(Value::Array(items)) => items.iter_mut().collect(),
-                Some(value) => vec![value],
-                None => Vec::new(),
-            };
-            for value in texts {
-                if let Value::String(text) = value {
-                    let before = sites.len();
-                    inline(reader, inner, text, &mut sites, scope);
-                    let may = operator.secrets.contains(&inner.key.as_str());
-                    sites[before..].iter_mut().for_each(|site| site.secrets = may);
-                }
+            let mut texts = Vec::new();
+            if let Some(value) = object.get_mut(&inner.key) {
+                file_texts(&inner.value, value, true, &mut texts);
+            }
+            for (span, text) in texts {
+                let before = sites.len();
+                inline(reader, span, text, &mut sites, scope);
+                let may = operator.secrets.contains(&inner.key.as_str());
+                sites[before..].iter_mut().for_each(|site| site.secrets = may);
             }
         }
     }
@@ -286,10 +283,41 @@ fn blamed(mapping: &Mapping, objection: &str) -> Option<Range<usize>> {
         .map(|entry| entry.value.span.clone())
 }
 
+/// Keys within a setting whose text may be in a file; on top of a task every text may.
+const KEYS_OF_FILES: [&str; 2] = ["query", "sql"];
+
+/// The texts of a setting that may name a file, each with its place: its own, those of its list, and deeper down
+/// queries.
+fn file_texts<'t>(
+    node: &Node,
+    value: &'t mut Value,
+    may: bool,
+    found: &mut Vec<(Range<usize>, &'t mut String)>,
+) {
+    match (&node.kind, value) {
+        (Kind::Scalar(_), Value::String(text)) => {
+            found.extend(may.then(|| (node.span.clone(), text)));
+        }
+        (Kind::Sequence(nodes), Value::Array(items)) => {
+            for (node, item) in nodes.iter().zip(items) {
+                file_texts(node, item, may, found);
+            }
+        }
+        (Kind::Mapping(mapping), Value::Object(members)) => {
+            for (key, member) in members {
+                if let Some(entry) = mapping.entries.iter().find(|entry| entry.key == *key) {
+                    file_texts(&entry.value, member, KEYS_OF_FILES.contains(&key.as_str()), found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Replaces `file:…` by the file's text.
 fn inline(
     reader: &mut Reader,
-    entry: &Entry,
+    span: Range<usize>,
     text: &mut String,
     sites: &mut Vec<Site>,
     scope: &mut TaskScope<'_>,
@@ -298,7 +326,7 @@ fn inline(
     let Some(folder) = scope.folder else { return };
     if is_template(&name) {
         let diagnostic = reader
-            .error(&entry.value.span, "the name of a file cannot be a template")
+            .error(&span, "the name of a file cannot be a template")
             .label("known only when it runs")
             .help("name the file itself; templates inside the file are rendered");
         return reader.report(diagnostic);
@@ -321,8 +349,7 @@ fn inline(
                 }
                 _ => Some("name a file inside the folder of the pipeline".to_owned()),
             };
-            let diagnostic =
-                reader.error(&entry.value.span, error.to_string()).label("cannot be read").help_maybe(help);
+            let diagnostic = reader.error(&span, error.to_string()).label("cannot be read").help_maybe(help);
             reader.report(diagnostic);
         }
     }

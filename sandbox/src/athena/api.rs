@@ -10,12 +10,12 @@ use super::record::{QueryRecord, QueryState};
 use super::shape::{column_shape, query_shape};
 use super::workgroups::{PRIMARY, no_workgroup};
 use super::{Athena, results, statement};
-use crate::engine::folders::as_folder;
 use crate::files::replace_json;
 use crate::glue::request::{insert_some, page, parse};
 use crate::ledger::Accepted;
 use crate::s3::parse_uri;
 use crate::wire::{ApiError, CallContext, epoch_seconds};
+use trunkline_query::folders::as_folder;
 
 /// The exception for requests that make no sense.
 pub(super) const INVALID: &str = "InvalidRequestException";

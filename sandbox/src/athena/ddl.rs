@@ -8,10 +8,10 @@ use super::execute::Failure;
 use super::record::QueryRecord;
 use super::statement::{CreateTable, Partition, Statement, TableName};
 use crate::catalog::{Catalog, Column, PartitionRecord, TableRecord};
-use crate::engine::folders::{NULL_VALUE, as_folder, folder, is_data, parse_folder};
 use crate::glue::Glue;
 use crate::s3::parse_uri;
 use crate::world::World;
+use trunkline_query::folders::{NULL_VALUE, as_folder, folder, is_data, parse_folder};
 
 /// What a statement shows.
 #[derive(Debug, Default)]

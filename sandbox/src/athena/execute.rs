@@ -6,11 +6,12 @@ use super::record::{QueryError, QueryRecord};
 use super::statement::{Statement, parse};
 use super::{ddl, parameters, results, write};
 use crate::catalog::Column;
-use crate::engine::{Dialect, EngineError, Session};
+use crate::engine::Session;
 use crate::glue::Glue;
 use crate::glue::request::insert_some;
 use crate::wire::ApiError;
 use crate::world::World;
+use trunkline_query::{Dialect, EngineError};
 
 /// Most rows of a result, as it is held in memory as a whole.
 const ROWS_MAX: usize = 2_000_000;

@@ -1,6 +1,6 @@
 //! Values for the `?` of a statement, which Athena takes as SQL literals.
 
-use crate::engine::sql_text::{Kind, Token, meaningful, tokens};
+use trunkline_query::sql_text::{Kind, Token, meaningful, tokens};
 
 /// Puts the values in the places of the question marks.
 pub(super) fn fill(sql: &str, values: &[String]) -> Result<String, String> {

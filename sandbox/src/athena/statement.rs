@@ -1,8 +1,8 @@
 //! What a statement is, and the statements other than queries taken apart.
 
 use crate::catalog::Column;
-use crate::engine::sql_cursor::Cursor;
-use crate::engine::sql_text::meaningful;
+use trunkline_query::sql_cursor::Cursor;
+use trunkline_query::sql_text::meaningful;
 
 /// What a statement is, from its first words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ fn columns(cursor: &mut Cursor<'_>) -> Result<Vec<Column>, String> {
         let typed = cursor.type_text()?;
         // A comment is not part of the type.
         let hive_type = typed.split(" comment ").next().unwrap_or(&typed).trim().to_owned();
-        crate::engine::types::arrow_type(&hive_type).map_err(|error| format!("column {name}: {error}"))?;
+        trunkline_query::types::arrow_type(&hive_type).map_err(|error| format!("column {name}: {error}"))?;
         columns.push(Column::new(name, hive_type));
         if !cursor.accept_symbol(",") {
             break;

@@ -8,9 +8,11 @@ use super::execute::{Failure, Work};
 use super::results;
 use super::statement::TableName;
 use crate::catalog::{Column, TableRecord};
-use crate::engine::folders::{NULL_VALUE, as_folder, folder};
-use crate::engine::{EngineError, Planned, QueryRows, Session, WrittenFile};
+use crate::engine::{QueryRows, Session};
 use crate::s3::parse_uri;
+use trunkline_query::context::Planned;
+use trunkline_query::folders::{NULL_VALUE, as_folder, folder};
+use trunkline_query::{EngineError, write::WrittenFile};
 
 /// Most partitions that one statement writes (the service's own limit).
 const PARTITIONS_MAX: usize = 100;

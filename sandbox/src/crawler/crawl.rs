@@ -11,8 +11,8 @@ use super::formats::{look, storage, table_parameters};
 use super::layout::{Folder, FoundTable, clean, partition_value};
 use super::record::CrawlerRecord;
 use crate::catalog::{Catalog, Column, PartitionRecord, TableRecord};
-use crate::engine::folders::{as_folder, is_data};
 use crate::s3::{ObjectMeta, Store, parse_uri};
+use trunkline_query::folders::{as_folder, is_data};
 
 /// Objects that one crawl looks into, spread evenly over its folders. A schema does not get better by reading
 /// every object, and a laptop should crawl 60,000 objects in a second.

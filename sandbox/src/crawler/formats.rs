@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::infer::{Shape, columns_of, merge, merge_types, shape_of};
 use crate::catalog::Column;
-use crate::engine::parquet;
-use crate::engine::text::{Delimited, rows};
+use trunkline_query::parquet;
+use trunkline_query::text::{Delimited, rows};
 
 /// How much of the beginning of a JSON or text object is looked at, as Glue does.
 const HEAD_BYTES: u64 = 1024 * 1024;
@@ -66,6 +66,7 @@ pub(super) fn look(path: &Path) -> Option<Finding> {
     File::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
     if head.starts_with(b"PAR1") {
         let columns = parquet::columns(path).ok()?;
+        let columns = columns.into_iter().map(|(name, hive_type)| Column::new(name, hive_type)).collect();
         return Some(Finding { format: Format::Parquet, shape: None, columns });
     }
     json(&head).or_else(|| csv(&head))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::formats::{Finding, Format};
-use crate::engine::folders::parse_folder;
+use trunkline_query::folders::parse_folder;
 
 /// How alike the columns of two folders must be to belong to one table, as Glue has it.
 const LIKENESS: f64 = 0.7;
@@ -138,7 +138,7 @@ fn key_name(partitions: &[Vec<String>], level: usize, finding: &Finding) -> Stri
 pub(super) fn partition_value(segment: &str, key: &str) -> String {
     match parse_folder(segment) {
         Some((name, value)) if clean(&name) == key || key.starts_with("partition_") => {
-            value.unwrap_or_else(|| crate::engine::folders::NULL_VALUE.to_owned())
+            value.unwrap_or_else(|| trunkline_query::folders::NULL_VALUE.to_owned())
         }
         _ => segment.to_owned(),
     }

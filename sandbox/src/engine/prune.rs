@@ -11,10 +11,10 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
+use trunkline_query::EngineError;
+use trunkline_query::context::bare_context;
+use trunkline_query::types::arrow_type;
 
-use super::EngineError;
-use super::session::bare_context;
-use super::types::arrow_type;
 use crate::catalog::Column;
 
 /// For each row of values whether the expression holds; null counts as no.

@@ -15,13 +15,12 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use trunkline_query::folders::is_data;
+use trunkline_query::json::{BadJson, Record, batch_of, records_by_line, records_of};
+use trunkline_query::{BadDataError, EngineError, csv, parquet};
 
-use super::error::BadDataError;
-use super::folders::is_data;
-use super::json::{BadJson, Record, batch_of, records_by_line, records_of};
 use super::prune::matching_filters;
 use super::table::{DeclaredTable, Folder, Format, Reading, Strictness};
-use super::{EngineError, csv, parquet};
 use crate::s3::Store;
 use crate::world::World;
 

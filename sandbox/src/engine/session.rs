@@ -7,40 +7,25 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
+use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext, cast, ident};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::prelude::{DataFrame, SessionContext, cast, ident};
 use datafusion::sql::parser::Statement;
+use trunkline_query::context::{self, AthenaQuery, CATALOG, Planned, VIEWS};
+use trunkline_query::types::{arrow_type, hive_type};
+use trunkline_query::write::{Target, WrittenFile, partitioned};
+use trunkline_query::{Dialect, EngineError};
 
+use super::prune;
 use super::read::CatalogTable;
-use super::sql_text::{Kind, tokens};
 use super::table::{DeclaredTable, Reading, Strictness};
-use super::types::{arrow_type, hive_type};
-use super::write::{WrittenFile, partitioned_parquet};
-use super::{EngineError, functions, prune, trino};
 use crate::catalog::{Catalog, Column};
 use crate::world::World;
 
 /// Memory of all queries of one sandbox together; sorts and joins beyond it spill to disk. A laptop runs the
 /// orchestrator, Postgres and an editor beside it.
 const MEMORY_MAX: usize = 1024 * 1024 * 1024;
-/// Streams that one query reads and computes with at the same time.
-const STREAMS: usize = 4;
-/// The catalog's name in three-part table names.
-const CATALOG: &str = "awsdatacatalog";
-/// The schema of a script's own views; no database can have this name.
-const VIEWS: &str = " views";
-
-/// Whose SQL a session speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// The scripts of Glue jobs.
-    Spark,
-    /// Athena.
-    Trino,
-}
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -57,11 +42,7 @@ impl Engine {
         world: Arc<World>,
         scratch: PathBuf,
     ) -> Result<Self, EngineError> {
-        std::fs::create_dir_all(&scratch).map_err(EngineError::internal)?;
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_MAX)))
-            .with_temp_file_path(scratch)
-            .build_arc()?;
+        let runtime = context::runtime(MEMORY_MAX, scratch)?;
         Ok(Self { runtime, catalog, world })
     }
 
@@ -72,10 +53,10 @@ impl Engine {
 
     /// A new session. Table names without a database are looked up in `database`.
     pub(crate) fn session(&self, dialect: Dialect, database: Option<&str>) -> Session {
-        let context = context(dialect, Arc::clone(&self.runtime));
+        let context = context::context(dialect, Arc::clone(&self.runtime));
         let strictness = match dialect {
             Dialect::Spark => Strictness::Lenient,
-            Dialect::Trino => Strictness::Strict,
+            Dialect::Trino | Dialect::Transform => Strictness::Strict,
         };
         Session {
             context,
@@ -85,32 +66,6 @@ impl Engine {
             database: database.map(str::to_lowercase),
         }
     }
-}
-
-/// A context without tables, for expressions.
-pub(super) fn bare_context() -> SessionContext {
-    context(Dialect::Spark, Arc::new(RuntimeEnv::default()))
-}
-
-fn context(dialect: Dialect, runtime: Arc<RuntimeEnv>) -> SessionContext {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(STREAMS)
-        .with_information_schema(false)
-        .with_create_default_catalog_and_schema(false)
-        .with_default_catalog_and_schema(CATALOG, VIEWS);
-    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    // Spark sorts nulls first, Trino last, whatever the direction.
-    config.options_mut().sql_parser.default_null_ordering = match dialect {
-        Dialect::Spark => "nulls_min".to_owned(),
-        Dialect::Trino => "nulls_last".to_owned(),
-    };
-    let context = SessionContext::new_with_config_rt(config, runtime);
-    functions::register(&context, dialect);
-    let catalog = MemoryCatalogProvider::new();
-    // Registering in memory cannot fail; if it could, the first view would say so.
-    drop(catalog.register_schema(VIEWS, Arc::new(MemorySchemaProvider::new())));
-    context.register_catalog(CATALOG, Arc::new(catalog));
-    context
 }
 
 /// One query or one script.
@@ -124,14 +79,6 @@ pub(crate) struct Session {
 
 /// The rows of a query that is planned and not yet run.
 pub(crate) type QueryRows = DataFrame;
-
-/// A planned query of Athena.
-pub(crate) struct Planned {
-    /// The rows.
-    pub rows: DataFrame,
-    /// The columns' names as Athena shows them.
-    pub names: Vec<String>,
-}
 
 /// A query's result, held in memory.
 #[derive(Debug)]
@@ -149,26 +96,19 @@ impl Session {
 
     /// Parses a statement.
     pub(crate) fn parse(&self, sql: &str) -> Result<Statement, EngineError> {
-        let dialect = self.context.copied_config().options().sql_parser.dialect;
-        Ok(self.context.state().sql_to_statement(sql, &dialect)?)
+        context::parse(&self.context, sql)
     }
 
     /// Plans a query in Athena's SQL.
     pub(crate) async fn athena_query(&self, sql: &str) -> Result<Planned, EngineError> {
-        let as_written = self.parse(sql)?;
-        trino::check(&as_written)?;
-        // Athena's names are the same whatever their case, also quoted ones.
-        let mut statement = self.parse(&lower_quoted(sql))?;
-        trino::rewrite(&mut statement)?;
-        let rows = self.query_statement(statement).await?;
-        trino::check_types(rows.logical_plan())?;
-        let planned: Vec<_> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
-        Ok(Planned { names: trino::names(&as_written, &planned), rows })
+        let query = AthenaQuery::read(&self.context, Dialect::Trino, sql)?;
+        let rows = self.query_statement(query.statement.clone()).await?;
+        query.planned(rows)
     }
 
     /// The same rows under other names, converted to the types of columns.
     pub(crate) fn shaped(rows: DataFrame, columns: &[Column]) -> Result<DataFrame, EngineError> {
-        let renamed = numbered(rows)?;
+        let renamed = context::numbered(rows)?;
         let chosen = columns
             .iter()
             .enumerate()
@@ -195,14 +135,7 @@ impl Session {
     /// Plans a parsed query without running it.
     pub(crate) async fn query_statement(&self, statement: Statement) -> Result<DataFrame, EngineError> {
         self.find_tables(&statement)?;
-        let state = self.context.state();
-        let plan = state.statement_to_plan(statement).await?;
-        SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false)
-            .verify_plan(&plan)?;
-        Ok(DataFrame::new(state, plan))
+        context::plan(&self.context, statement).await
     }
 
     /// Runs a query and keeps at most `rows_max` rows in memory; more is an error.
@@ -229,7 +162,7 @@ impl Session {
         keys: &[String],
         folder: &Path,
     ) -> Result<Vec<WrittenFile>, EngineError> {
-        partitioned_parquet(rows, keys, folder).await
+        partitioned(rows, keys, Target::parquet(folder, "trunkline sandbox")).await
     }
 
     /// Gives a query a name for the rest of the session.
@@ -302,18 +235,6 @@ impl Session {
     }
 }
 
-/// The same columns named `c0`, `c1`…, so that equal names do not matter.
-fn numbered(rows: DataFrame) -> Result<DataFrame, EngineError> {
-    let chosen = rows
-        .schema()
-        .columns()
-        .into_iter()
-        .enumerate()
-        .map(|(at, column)| datafusion::logical_expr::Expr::Column(column).alias(format!("c{at}")))
-        .collect::<Vec<_>>();
-    Ok(rows.select(chosen)?)
-}
-
 /// An array, row or map as Athena writes it: `[a, b]`, `{name=a}`; `None` for other values.
 fn nested_text(column: &ArrayRef, at: usize, options: &FormatOptions<'_>) -> Option<String> {
     let item = |column: &ArrayRef, at: usize| {
@@ -346,18 +267,6 @@ fn nested_text(column: &ArrayRef, at: usize, options: &FormatOptions<'_>) -> Opt
         }
         _ => None,
     }
-}
-
-/// A statement with its quoted names in lower case.
-fn lower_quoted(sql: &str) -> String {
-    tokens(sql)
-        .into_iter()
-        .map(
-            |token| {
-                if token.kind == Kind::Quoted { token.text.to_lowercase() } else { token.text.to_owned() }
-            },
-        )
-        .collect()
 }
 
 impl Rows {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::datatypes::DataType;
+use trunkline_query::EngineError;
+use trunkline_query::folders::as_folder;
+use trunkline_query::text::Delimited;
+use trunkline_query::types::arrow_type;
 
-use super::EngineError;
-use super::folders::as_folder;
-use super::text::Delimited;
-use super::types::arrow_type;
 use crate::catalog::{Catalog, Column, TableRecord};
 use crate::s3::parse_uri;
 
@@ -136,7 +136,7 @@ fn folders_of(catalog: &Catalog, record: &TableRecord, keys: usize) -> Result<Ve
             let values = partition
                 .values
                 .into_iter()
-                .map(|value| (value != super::folders::NULL_VALUE).then_some(value))
+                .map(|value| (value != trunkline_query::folders::NULL_VALUE).then_some(value))
                 .collect();
             Ok(Folder { values, bucket, prefix })
         })

@@ -37,10 +37,11 @@ use serde_json::json;
 use self::statement::Statement;
 use super::execute::Logs;
 use crate::catalog::Column;
-use crate::engine::sql_text::{line_of, statements};
-use crate::engine::{DeclaredTable, Dialect, Engine, EngineError, Session};
+use crate::engine::{DeclaredTable, Engine, Session};
 use crate::s3::parse_uri;
 use crate::world::World;
+use trunkline_query::sql_text::{line_of, statements};
+use trunkline_query::{Dialect, EngineError};
 
 /// Most warnings of a report; further ones are counted.
 const WARNINGS_MAX: usize = 100;

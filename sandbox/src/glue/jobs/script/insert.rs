@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::Script;
 use super::statement::Insert;
-use crate::engine::folders::{as_folder, folder, parse_folder};
-use crate::engine::{EngineError, WrittenFile};
 use crate::s3::parse_uri;
 use crate::world::World;
+use trunkline_query::folders::{as_folder, folder, parse_folder};
+use trunkline_query::{EngineError, write::WrittenFile};
 
 /// Most quarantined objects that are copied; more means that the table is not JSON at all.
 const QUARANTINED_MAX: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::sql_text::{Kind, literal, tokens};
+use trunkline_query::sql_text::{Kind, literal, tokens};
 
 /// The values by the names that a script may use.
 pub(super) fn values(arguments: &BTreeMap<String, String>, job: &str, run: &str) -> BTreeMap<String, String> {

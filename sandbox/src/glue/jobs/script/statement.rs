@@ -1,7 +1,7 @@
 //! The statements of a script, taken apart. Queries inside them are left to the engine.
 
 use crate::catalog::Column;
-use crate::engine::sql_cursor::Cursor;
+use trunkline_query::sql_cursor::Cursor;
 
 /// The settings that `SET` knows.
 const SETTINGS: [&str; 3] = ["report", "quarantine", "on_missing_table"];
@@ -120,7 +120,7 @@ fn columns(cursor: &mut Cursor<'_>) -> Result<Vec<Column>, String> {
     loop {
         let name = cursor.name()?.to_lowercase();
         let hive_type = cursor.type_text()?;
-        crate::engine::types::arrow_type(&hive_type).map_err(|error| format!("column {name}: {error}"))?;
+        trunkline_query::types::arrow_type(&hive_type).map_err(|error| format!("column {name}: {error}"))?;
         columns.push(Column::new(name, hive_type));
         if !cursor.accept_symbol(",") {
             break;
