@@ -73,6 +73,7 @@ operators! {
     glue_job::GlueJob,
     athena_query::AthenaQuery,
     redshift_sql::RedshiftSql,
+    redshift_copy::RedshiftCopy,
     sql::Sql,
     extract::Extract,
     load::Load,

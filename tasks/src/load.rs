@@ -30,8 +30,8 @@ use crate::{
     sql::{self, Statement},
 };
 
-mod access;
-mod files;
+pub(crate) mod access;
+pub(crate) mod files;
 mod modes;
 mod records;
 mod stage;
@@ -138,6 +138,13 @@ pub enum Mode {
     Replace,
 }
 
+impl Mode {
+    /// Whether rows have a name by which they are found again.
+    pub(crate) fn is_keyed(self) -> bool {
+        matches!(self, Self::InsertMissing | Self::Upsert | Self::Merge)
+    }
+}
+
 /// The columns of a partition.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -155,11 +162,11 @@ impl Default for Partition {
 }
 
 impl Partition {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.columns().next().is_none()
     }
 
-    fn columns(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &String> {
         let (values, columns) = match self {
             Self::Values(values) => (Some(values.keys()), None),
             Self::Columns(columns) => (None, Some(columns.iter())),
@@ -325,10 +332,15 @@ fn at(place: usize, failure: Failure) -> Failure {
     Failure { message, ..failure }
 }
 
-/// What a mode needs and what it has no use for.
 fn check(table: &LoadTable) -> Result<(), Failure> {
     Table::read(&table.table, "table")?;
-    let addresses = addresses(&table.from);
+    check_addresses(&table.from)?;
+    check_mode(table.mode, &table.key, table.newest.as_deref(), &table.partition)
+}
+
+/// Refuses addresses that name no objects.
+pub(crate) fn check_addresses(from: &Addresses) -> Result<(), Failure> {
+    let addresses = addresses(from);
     if addresses.len() > ADDRESSES_MAX {
         return Err(wrong(format!(
             "from: {} addresses, and at most {ADDRESSES_MAX} are taken",
@@ -342,22 +354,31 @@ fn check(table: &LoadTable) -> Result<(), Failure> {
             Address::object(address, "from")
         }?;
     }
-    for name in &table.key {
+    Ok(())
+}
+
+/// What a mode needs and what it has no use for.
+pub(crate) fn check_mode(
+    mode: Mode,
+    key: &[String],
+    newest: Option<&str>,
+    partition: &Partition,
+) -> Result<(), Failure> {
+    for name in key {
         check_column("key", name)?;
     }
-    if let Some(name) = &table.newest {
+    if let Some(name) = newest {
         check_column("newest", name)?;
     }
-    for name in table.partition.columns() {
+    for name in partition.columns() {
         check_column("partition", name)?;
     }
-    let word = serde_json::to_value(table.mode).unwrap_or_default();
+    let word = serde_json::to_value(mode).unwrap_or_default();
     let word = word.as_str().unwrap_or_default();
-    let keyed = matches!(table.mode, Mode::InsertMissing | Mode::Upsert | Mode::Merge);
     let needed = [
-        ("key", keyed, table.key.is_empty()),
-        ("newest", table.mode == Mode::Merge, table.newest.is_none()),
-        ("partition", table.mode == Mode::ReplacePartition, table.partition.is_empty()),
+        ("key", mode.is_keyed(), key.is_empty()),
+        ("newest", mode == Mode::Merge, newest.is_none()),
+        ("partition", mode == Mode::ReplacePartition, partition.is_empty()),
     ];
     for (name, wanted, is_missing) in needed {
         if wanted && is_missing {
@@ -370,7 +391,8 @@ fn check(table: &LoadTable) -> Result<(), Failure> {
     Ok(())
 }
 
-fn addresses(from: &Addresses) -> &[String] {
+/// All of them, in their order.
+pub(crate) fn addresses(from: &Addresses) -> &[String] {
     match from {
         Addresses::One(address) => std::slice::from_ref(address),
         Addresses::Several(addresses) => addresses,

@@ -7,8 +7,7 @@
 //! or, when the token may be forgotten after 7 hours, proves that there is none.
 //!
 //! The service shows a statement only to the identity that ran it and keeps it for 24 hours after its end: what was not
-//! seen by then is lost. Amazon bills the cluster or workgroup, not the statement, so there is
-//! no cost to report.
+//! seen by then is lost. Amazon bills the cluster or workgroup, not the statement, so there is no cost to report.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -12,15 +12,17 @@ use crate::{
 const OBJECTS_MAX: usize = 100_000;
 
 /// One object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct File {
-    pub(super) bucket: String,
-    pub(super) key: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct File {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    /// Its size, where it was listed.
+    pub(crate) bytes: Option<u64>,
 }
 
 impl File {
     /// As people write it.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.key)
     }
 
@@ -32,19 +34,19 @@ impl File {
     }
 
     /// The same failure with the address in its text.
-    pub(super) fn named(&self, failure: Failure) -> Failure {
+    pub(crate) fn named(&self, failure: Failure) -> Failure {
         let message = format!("{}: {}", self.address(), failure.message);
         Failure { message, ..failure }
     }
 }
 
 /// The objects of all addresses, in the order of the addresses and, below a prefix, of the keys.
-pub(super) async fn files(s3: &Client, addresses: &[String]) -> Result<Vec<File>, Failure> {
+pub(crate) async fn files(s3: &Client, addresses: &[String]) -> Result<Vec<File>, Failure> {
     let mut files = Vec::with_capacity(addresses.len());
     for text in addresses {
         if !text.ends_with('/') {
             let Address { bucket, key } = Address::object(text, "from")?;
-            files.push(File { bucket: bucket.to_owned(), key: key.to_owned() });
+            files.push(File { bucket: bucket.to_owned(), key: key.to_owned(), bytes: None });
             continue;
         }
         let Address { bucket, key } = Address::prefix(text, "from")?;
@@ -55,7 +57,11 @@ pub(super) async fn files(s3: &Client, addresses: &[String]) -> Result<Vec<File>
             after = page.last().filter(|_| page.len() == PAGE).map(|object| object.key.clone());
             // A folder that a console made is an object of no bytes.
             let found = page.into_iter().filter(|object| !object.key.ends_with('/'));
-            files.extend(found.map(|object| File { bucket: selection.bucket.clone(), key: object.key }));
+            files.extend(found.map(|object| File {
+                bucket: selection.bucket.clone(),
+                key: object.key,
+                bytes: Some(object.bytes),
+            }));
             if files.len() > OBJECTS_MAX {
                 let text = format!("from: more than {OBJECTS_MAX} objects below {text}");
                 return Err(Failure::new(ErrorClass::Config, text));
