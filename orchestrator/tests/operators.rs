@@ -79,7 +79,25 @@ fn compute_cases() -> Vec<Case> {
     ]
 }
 
-/// In this order: the objects that one leaves behind are the next one's.
+/// The program is a file of CSV with nothing but its line of names.
+fn copied() -> Value {
+    json!({
+        "workgroup": "reports",
+        "database": "dev",
+        "role": "arn:aws:iam::000000000000:role/copy",
+        "manifests": "s3://harness/lists/",
+        "tables": [{
+            "table": "harness",
+            "from": ["s3://harness/job.py"],
+            "format": "csv",
+            "columns": ["id"],
+            "mode": "upsert",
+            "key": ["id"],
+        }],
+    })
+}
+
+/// In this order: the objects that one leaves behind are the next one's, as is the table of `redshift_sql`.
 fn cases() -> Vec<Case> {
     let case = |operator, settings, start, law| Case { operator, settings, start, law };
     let results = "s3://harness/results/";
@@ -97,10 +115,11 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "redshift_sql",
-            json!({ "workgroup": "reports", "database": "dev", "sql": "SELECT 1" }),
+            json!({ "workgroup": "reports", "database": "dev", "sql": "CREATE TABLE IF NOT EXISTS harness (id INT)" }),
             ("redshift-data", "ExecuteStatement"),
             Law::Token,
         ),
+        case("redshift_copy", copied(), ("redshift-data", "BatchExecuteStatement"), Law::Token),
         case(
             "step_function",
             json!({ "state_machine": "quality", "input": {} }),

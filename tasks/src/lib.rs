@@ -15,6 +15,7 @@
 //! | `access.rs` | what requests need: permissions, and things that must exist; is it so |
 //! | `pipelines.rs` | runs of other pipelines, as `run_pipeline` and `pipeline_wait` ask the engine |
 //! | `postgres.rs`, `postgres/` | people's Postgres databases: an attempt is committed once, and known there |
+//! | `redshift.rs`, `redshift/` | the Redshift Data API: starts with a token, the look for them, states, stops |
 //! | `queue.rs`, `queue/` | queues that triggers read, and what S3 says in them |
 //! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
@@ -46,6 +47,7 @@ pub mod operator;
 pub mod pipelines;
 pub mod postgres;
 pub mod queue;
+mod redshift;
 pub mod registry;
 mod released;
 pub mod scalar;
@@ -71,6 +73,7 @@ operators! {
     glue_job::GlueJob,
     athena_query::AthenaQuery,
     redshift_sql::RedshiftSql,
+    redshift_copy::RedshiftCopy,
     sql::Sql,
     extract::Extract,
     load::Load,

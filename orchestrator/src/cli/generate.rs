@@ -17,6 +17,7 @@ use crate::{
     generate::{
         Object, Written,
         cdr::{CdrSpec, cdr},
+        contacts::{ContactsSpec, contacts},
         events::{EventsSpec, events},
         facility::{FacilitySpec, facility},
         orders::{OrdersSpec, orders},
@@ -41,6 +42,8 @@ pub(crate) enum GenerateCommand {
     Facility(FacilityArgs),
     /// User events and clicks of campaigns, an hour in each folder, as Firehose writes them
     Events(EventsArgs),
+    /// Contact trace records of a call center, an hour in each folder, as Firehose writes them
+    Contacts(ContactsArgs),
     /// The database of a shop: eleven tables with orders and payments, and what changes in them
     Orders(OrdersArgs),
 }
@@ -105,6 +108,26 @@ pub(crate) struct EventsArgs {
     out: String,
 }
 
+/// What `generate contacts` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContactsArgs {
+    /// Same seed, same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Contacts of each hour; from 40 on every quirk occurs
+    #[arg(long, default_value_t = 400)]
+    count: u64,
+    /// First hour, as 2026-11-20T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: jiff::Timestamp,
+    /// How many hours
+    #[arg(long, default_value_t = 1)]
+    hours: u32,
+    /// Where to: a folder, or <s3://bucket>[/prefix] of the sandbox
+    #[arg(long, value_name = "DIR|s3://BUCKET")]
+    out: String,
+}
+
 /// What `generate orders` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OrdersArgs {
@@ -148,6 +171,12 @@ pub(crate) async fn generate(cx: &Context, command: GenerateCommand) -> anyhow::
             let spec = EventsSpec { seed, count, from, hours };
             spec.check()?;
             put(cx, &out, events(&spec)).await
+        }
+        GenerateCommand::Contacts(args) => {
+            let ContactsArgs { seed, count, from, hours, out } = args;
+            let spec = ContactsSpec { seed, count, from, hours };
+            spec.check()?;
+            put(cx, &out, contacts(&spec)).await
         }
         GenerateCommand::Orders(args) => generate_orders(cx, args).await,
     }

@@ -6,6 +6,7 @@
 //! whoever wants the objects in a bucket iterates and puts them there.
 
 pub mod cdr;
+pub mod contacts;
 pub mod events;
 pub mod facility;
 pub mod orders;

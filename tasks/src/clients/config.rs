@@ -37,7 +37,7 @@ pub struct AwsConnection {
     pub access_key: Option<String>,
 }
 
-/// A warehouse: what `redshift_sql` tasks over this connection need not say themselves.
+/// A warehouse: what `redshift_sql` and `redshift_copy` tasks over this connection need not say themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RedshiftConnection {

@@ -31,19 +31,19 @@ pub(crate) fn buckets<'a>(named: &[Address<'a>]) -> Vec<&'a str> {
     buckets
 }
 
-/// What listing and reading them takes.
-pub(crate) fn reading(named: &[Address<'_>], place: &Place) -> Vec<Statement> {
-    if named.is_empty() {
-        return Vec::new();
-    }
+/// What looking for them takes.
+pub(crate) fn listing(named: &[Address<'_>], place: &Place) -> Option<Statement> {
+    let buckets = buckets(named).into_iter().map(|bucket| place.s3(bucket));
+    (!named.is_empty()).then(|| Statement::new("s3", &["ListBucket"], buckets))
+}
+
+/// What reading them takes.
+pub(crate) fn reading(named: &[Address<'_>], place: &Place) -> Option<Statement> {
     let is_folder = |key: &str| key.is_empty() || key.ends_with('/');
     let objects = named.iter().map(|Address { bucket, key }| {
         place.s3(&if is_folder(key) { format!("{bucket}/{key}*") } else { format!("{bucket}/{key}") })
     });
-    vec![
-        Statement::new("s3", &["ListBucket"], buckets(named).into_iter().map(|bucket| place.s3(bucket))),
-        Statement::new("s3", &["GetObject"], objects),
-    ]
+    (!named.is_empty()).then(|| Statement::new("s3", &["GetObject"], objects))
 }
 
 fn of_work(work: &Work) -> Vec<Address<'_>> {
@@ -51,7 +51,8 @@ fn of_work(work: &Work) -> Vec<Address<'_>> {
 }
 
 pub(super) fn needs(work: &Work, place: &Place) -> Needs {
-    Needs::of(reading(&of_work(work), place))
+    let named = of_work(work);
+    Needs::of(listing(&named, place).into_iter().chain(reading(&named, place)).collect())
 }
 
 pub(super) async fn check(clients: &Clients, work: &Work, connection: &str) -> Vec<Finding> {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     aws::double::{Answer, Double, context, service_error},
+    redshift::{SQL_BYTES_MAX, handle},
     registry::QUARANTINE,
 };
 

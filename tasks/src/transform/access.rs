@@ -6,7 +6,7 @@ use crate::{
     aws::address::Address,
     clients::Clients,
     load::{
-        access::{buckets, named, reading},
+        access::{buckets, listing, named, reading},
         addresses,
     },
 };
@@ -20,7 +20,9 @@ fn folders(config: &TransformConfig) -> Vec<Address<'_>> {
 }
 
 pub(super) fn needs(config: &TransformConfig, place: &Place) -> Needs {
-    let mut statements = reading(&inputs(config), place);
+    let inputs = inputs(config);
+    let mut statements: Vec<Statement> =
+        listing(&inputs, place).into_iter().chain(reading(&inputs, place)).collect();
     let folders =
         folders(config).into_iter().map(|Address { bucket, key }| place.s3(&format!("{bucket}/{key}*")));
     statements.push(Statement::new("s3", &["DeleteObject", "GetObject", "PutObject"], folders));

@@ -268,7 +268,7 @@ async fn compute(
         Failure::new(ErrorClass::System, format!("the transformation broke: {error}"))
     };
     // A server that is told to end drops this future, and waits for its threads.
-    let _stops = stop.clone().drop_guard();
+    let stops = stop.clone().drop_guard();
     let computing = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).build();
         let runtime = runtime.map_err(|error| broken(&error))?;
@@ -279,7 +279,9 @@ async fn compute(
             None => Err(stopped()),
         }
     });
-    computing.await.map_err(|error| broken(&error))?
+    let computed = computing.await;
+    stops.disarm();
+    computed.map_err(|error| broken(&error))?
 }
 
 /// What a mistake of the engine's means for a task.

@@ -4,7 +4,7 @@ use super::{quote, say, stage::Stage, title};
 use crate::cli::context::Context;
 
 /// The number of the last title.
-pub(super) const LAST: u32 = 8;
+pub(super) const LAST: u32 = 9;
 
 /// A look at the warehouse.
 const STAR: &str = "
@@ -69,7 +69,23 @@ pub(super) async fn tour(cx: &Context, stage: &Stage, count: u64) -> anyhow::Res
     stage.succeed(cx, &["run", "facility_models", "--date", "2026-10-31"]).await?;
     quote(cx, &stage.newest_mail()?);
 
-    title(cx, 7, "What ran");
+    title(cx, 7, "Records of a call center, as Firehose writes them, brought into four tables");
+    let contacts = [
+        "generate",
+        "contacts",
+        "--count",
+        &count,
+        "--from",
+        from,
+        "--hours",
+        "2",
+        "--out",
+        "s3://contact-records",
+    ];
+    stage.succeed(cx, &contacts).await?;
+    stage.succeed(cx, &["run", "connect_ctr"]).await?;
+
+    title(cx, 8, "What ran");
     stage.succeed(cx, &["runs"]).await?;
     Ok(())
 }

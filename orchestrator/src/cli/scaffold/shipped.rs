@@ -9,7 +9,21 @@ macro_rules! entries {
 }
 
 /// Every shipped pipeline: its name and its files.
-pub(crate) const SHIPPED: [(&str, &[Entry]); 7] = [
+pub(crate) const SHIPPED: [(&str, &[Entry]); 8] = [
+    (
+        "connect_ctr",
+        entries![
+            "pipelines/connect_ctr/README.md",
+            "pipelines/connect_ctr/aws.yaml",
+            "pipelines/connect_ctr/pipeline.yaml",
+            "pipelines/connect_ctr/sql/agent.sql",
+            "pipelines/connect_ctr/sql/contacts.sql",
+            "pipelines/connect_ctr/sql/ctrrecord.sql",
+            "pipelines/connect_ctr/sql/customer.sql",
+            "pipelines/connect_ctr/sql/queue.sql",
+            "pipelines/connect_ctr/tests.yaml",
+        ],
+    ),
     (
         "daily_cdr_etl",
         entries![

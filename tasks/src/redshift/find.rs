@@ -21,7 +21,8 @@ const PAGE_SIZE: i32 = 100;
 /// is cancelled meanwhile ends without a statement when the look finds none, so it is not the first look that counts.
 const LIST_LAG: Duration = Duration::from_secs(60);
 
-pub(super) async fn find(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> Found {
+/// Whether there is a statement of this intent.
+pub(crate) async fn find(clients: &Clients, intent: &Intent<'_>, quarantine: Duration) -> Found {
     match look(clients, intent).await {
         Ok(Some(id)) => Found::Found(handle(intent.request, id)),
         Ok(None) => absent(intent, quarantine),

@@ -1,6 +1,6 @@
 //! What statements need: the Data API on their cluster or workgroup, and credentials of a database user.
 
-use super::call_of;
+use super::{BATCH, SINGLE, call_of};
 use crate::{
     access::{Finding, Needs, Place, Statement},
     aws::error::Trouble,
@@ -8,10 +8,9 @@ use crate::{
     operator::Request,
 };
 
-pub(super) fn needs(request: &Request, place: &Place) -> Needs {
+pub(crate) fn needs(request: &Request, place: &Place) -> Needs {
     let call = call_of(request);
-    let is_batch = request.body.get("BatchExecuteStatement").is_some();
-    let start = if is_batch { "BatchExecuteStatement" } else { "ExecuteStatement" };
+    let start = if request.body.get(BATCH).is_some() { BATCH } else { SINGLE };
     let own = ["CancelStatement", "DescribeStatement", "GetStatementResult", "ListStatements"];
     let mut needs = Needs::of(vec![Statement::new("redshift-data", &own, ["*"])]);
     if let Some(cluster) = call["ClusterIdentifier"].as_str() {
@@ -43,7 +42,7 @@ pub(super) fn needs(request: &Request, place: &Place) -> Needs {
 }
 
 /// Asks for the names of the database's schemas, which starts no statement.
-pub(super) async fn check(clients: &Clients, request: &Request) -> Vec<Finding> {
+pub(crate) async fn check(clients: &Clients, request: &Request) -> Vec<Finding> {
     let call = call_of(request);
     let text = |name: &str| call[name].as_str().map(str::to_owned);
     let place = text("ClusterIdentifier").or_else(|| text("WorkgroupName")).unwrap_or_default();

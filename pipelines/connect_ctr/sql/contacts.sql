@@ -1,0 +1,23 @@
+-- One row for each record. A customer is known by what it is and where: the id is the same wherever it is computed.
+SELECT contactid AS recordid,
+       lastupdatetimestamp,
+       awsaccountid,
+       agent.arn AS agentid,
+       agent.username AS agentusername,
+       agent.agentinteractionduration AS agentinteractionduration,
+       agent.customerholdduration AS customerholdduration,
+       queue.arn AS queueid,
+       queue.name AS queuename,
+       queue.duration AS queueduration,
+       channel,
+       uuid5('url', concat(nullif(customerendpoint.type, ''), nullif(customerendpoint.address, ''))) AS customerid,
+       customerendpoint.type AS customertype,
+       customerendpoint.address AS customeraddress,
+       connectedtosystemtimestamp AS connectedtimestamp,
+       disconnecttimestamp AS disconnectedtimestamp,
+       disconnectreason AS disconnectedreason,
+       agentconnectionattempts,
+       initiationmethod,
+       element_at(attributes, 'Intent') AS customerintent,
+       recordings IS NOT NULL AS withvoicemail
+FROM ctr
