@@ -97,6 +97,14 @@ fn copied() -> Value {
     })
 }
 
+/// Settings of `transform`.
+fn counted(from: &str) -> Value {
+    json!({
+        "inputs": { "t": { "from": from, "format": "csv", "columns": { "x": "string" } } },
+        "outputs": { "t": { "query": "SELECT count(*) AS n FROM t", "to": "s3://harness/transformed/" } },
+    })
+}
+
 /// In this order: the objects that one leaves behind are the next one's, as is the table of `redshift_sql`.
 fn cases() -> Vec<Case> {
     let case = |operator, settings, start, law| Case { operator, settings, start, law };
@@ -151,15 +159,7 @@ fn cases() -> Vec<Case> {
             Law::Repeatable,
         ),
         case("s3_wait", json!({ "prefix": results }), ("s3", ""), Law::Local),
-        case(
-            "transform",
-            json!({
-                "inputs": { "t": { "from": results, "format": "csv", "columns": { "x": "string" } } },
-                "outputs": { "t": { "query": "SELECT count(*) AS n FROM t", "to": "s3://harness/transformed/" } },
-            }),
-            ("s3", ""),
-            Law::Local,
-        ),
+        case("transform", counted(results), ("s3", ""), Law::Local),
         case("s3_copy", json!({ "prefix": results, "to": "s3://harness/copied/" }), ("s3", ""), Law::Local),
         case(
             "s3_delete",

@@ -135,7 +135,7 @@ pub struct Rejected {
     pub path: PathBuf,
     /// How many.
     pub count: u64,
-    /// The first one, for a message.
+    /// The first one by file and record, for a message.
     pub example: String,
 }
 

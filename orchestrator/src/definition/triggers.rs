@@ -94,12 +94,19 @@ pub(super) fn triggers(reader: &mut Reader, top: &Mapping, scope: TriggerScope<'
         let diagnostic = reader.error(&extra.span, message).label("one too many");
         reader.report(diagnostic);
     }
-    nodes.iter().take(TRIGGERS_MAX).filter_map(|node| Reading { reader, scope }.trigger(node)).collect()
+    let declared = match top.get("params").map(|entry| &entry.value.kind) {
+        Some(Kind::Mapping(declared)) => Some(declared),
+        _ => None,
+    };
+    let mut reading = Reading { reader, scope, declared };
+    nodes.iter().take(TRIGGERS_MAX).filter_map(|node| reading.trigger(node)).collect()
 }
 
 struct Reading<'a, 'r> {
     reader: &'r mut Reader,
     scope: TriggerScope<'a>,
+    /// The pipeline's `params` as they are written.
+    declared: Option<&'a Mapping>,
 }
 
 impl Reading<'_, '_> {
@@ -316,12 +323,15 @@ impl Reading<'_, '_> {
             self.check_value(entry, &value);
             given.insert(entry.key.clone(), value);
         }
-        for (name, _) in self
-            .scope
-            .params
-            .iter()
-            .filter(|(name, param)| param.default.is_none() && !given.contains_key(name.as_str()))
-        {
+        // What is no declaration of a param has been told at its own place.
+        let is_declared = |name: &str| {
+            let entry = self.declared.and_then(|declared| declared.get(name));
+            entry.is_some_and(|entry| matches!(entry.value.kind, Kind::Mapping(_)))
+        };
+        let missing = self.scope.params.iter().filter(|(name, param)| {
+            param.default.is_none() && !given.contains_key(name.as_str()) && is_declared(name)
+        });
+        for (name, _) in missing {
             let message = format!("param `{name}` has no default, and the trigger gives it no value");
             let help = format!(
                 "write params: {{ {name}: \"{{{{ trigger.… }}}}\" }} at the trigger, or give `{name}` a default"

@@ -31,30 +31,28 @@ pub(super) struct Aside {
     allowed: bool,
     writer: Option<BufWriter<File>>,
     count: u64,
-    example: String,
+    /// The first by file and record, whoever came first: with its place.
+    first: Option<(String, u64, String)>,
 }
 
 impl Aside {
     /// A file that is made with the first record.
     pub(super) fn new(path: PathBuf, allowed: bool) -> Self {
-        Self { path, allowed, writer: None, count: 0, example: String::new() }
+        Self { path, allowed, writer: None, count: 0, first: None }
     }
 
     /// Keeps a record, or refuses it.
     pub(super) fn take(&mut self, misfit: &Misfit<'_>) -> Result<(), TransformError> {
         let text = String::from_utf8_lossy(&misfit.text[..misfit.text.len().min(TEXT_BYTES_MAX)]);
-        if self.count == 0 {
-            let shown: String = text.trim().chars().take(EXAMPLE_CHARS).collect();
-            let more = if shown.len() < text.trim().len() { "…" } else { "" };
-            let place = match misfit.record {
-                0 => misfit.file.to_owned(),
-                record => format!("{}: record {record}", misfit.file),
-            };
-            let shown = if shown.is_empty() { shown } else { format!(": {shown}{more}") };
-            self.example = format!("{place}: {}{shown}", misfit.reason);
-        }
         if !self.allowed {
-            return Err(TransformError::Record(self.example.clone()));
+            return Err(TransformError::Record(example(misfit, &text)));
+        }
+        let is_first = self
+            .first
+            .as_ref()
+            .is_none_or(|(file, record, _)| (misfit.file, misfit.record) < (file.as_str(), *record));
+        if is_first {
+            self.first = Some((misfit.file.to_owned(), misfit.record, example(misfit, &text)));
         }
         self.count += 1;
         let writer = if let Some(writer) = &mut self.writer {
@@ -74,6 +72,18 @@ impl Aside {
     }
 }
 
+/// A record for a message.
+fn example(misfit: &Misfit<'_>, text: &str) -> String {
+    let shown: String = text.trim().chars().take(EXAMPLE_CHARS).collect();
+    let more = if shown.len() < text.trim().len() { "…" } else { "" };
+    let place = match misfit.record {
+        0 => misfit.file.to_owned(),
+        record => format!("{}: record {record}", misfit.file),
+    };
+    let shown = if shown.is_empty() { shown } else { format!(": {shown}{more}") };
+    format!("{place}: {}{shown}", misfit.reason)
+}
+
 /// What was kept, if anything was.
 pub(super) fn finish(aside: &Mutex<Aside>) -> Result<Option<Rejected>, TransformError> {
     let mut aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,6 +92,6 @@ pub(super) fn finish(aside: &Mutex<Aside>) -> Result<Option<Rejected>, Transform
     Ok(Some(Rejected {
         path: aside.path.clone(),
         count: aside.count,
-        example: std::mem::take(&mut aside.example),
+        example: aside.first.take().map(|(_, _, example)| example).unwrap_or_default(),
     }))
 }

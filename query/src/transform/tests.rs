@@ -55,7 +55,7 @@ async fn run_in(
     run(transformation, source, scratch, 64 * 1024 * 1024).await
 }
 
-/// What came of it as text: counts, files with their contents in order of their rows, and what did not fit.
+/// What came of it as text: counts, files with their contents, and what did not fit. Rows of a partition have no order.
 fn shown(transformation: &Transformation, report: &Report) -> String {
     let mut text = format!("records {:?}\n", report.records);
     for (output, files) in transformation.outputs.iter().zip(&report.outputs) {
@@ -63,7 +63,12 @@ fn shown(transformation: &Transformation, report: &Report) -> String {
             let values: Vec<_> = file.values.iter().map(|value| value.as_deref().unwrap_or("null")).collect();
             writeln!(text, "-- {} {values:?} {} rows", output.name, file.rows).unwrap();
             if output.format != FileFormat::Parquet {
-                text.push_str(&std::fs::read_to_string(&file.path).unwrap());
+                let body = std::fs::read_to_string(&file.path).unwrap();
+                let mut lines: Vec<_> = body.lines().collect();
+                if !output.partition_by.is_empty() {
+                    lines[1..].sort_unstable();
+                }
+                writeln!(text, "{}", lines.join("\n")).unwrap();
             }
         }
     }

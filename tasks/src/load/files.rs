@@ -78,7 +78,7 @@ pub(crate) async fn files(s3: &Client, addresses: &[String]) -> Result<Vec<File>
 /// begin with `_` or `.` are records and half-written files, to Hive, Spark, Athena and Redshift's COPY as well.
 fn is_data(below: &str) -> bool {
     let is_hidden = |name: &str| name.starts_with('.') || (name.starts_with('_') && !name.contains('='));
-    !below.ends_with('/') && !below.split('/').any(is_hidden)
+    !below.is_empty() && !below.ends_with('/') && !below.split('/').any(is_hidden)
 }
 
 #[cfg(test)]
@@ -87,10 +87,12 @@ mod tests {
 
     #[test]
     fn tells_data_from_records_and_folders() {
-        for data in ["a.json", "2026/11/19/part_0", "_day=1/part-0", ""] {
+        for data in ["a.json", "2026/11/19/part_0", "_day=1/part-0"] {
             assert!(is_data(data), "{data}");
         }
-        for other in ["a/", "_extracts/1.json", "a/.part-0", "day=1/_temporary/0/part-0", "_transform.json"] {
+        for other in
+            ["", "a/", "_extracts/1.json", "a/.part-0", "day=1/_temporary/0/part-0", "_transform.json"]
+        {
             assert!(!is_data(other), "{other}");
         }
     }
