@@ -25,6 +25,19 @@ const PARTITIONS_MAX: usize = 10_000;
 /// A time in CSV, as Athena and Redshift read it.
 const CSV_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 
+/// What a writer of Parquet holds in memory before it ends a group of rows: columns of a few million values each read
+/// well, and a million wide rows would be a gigabyte.
+const GROUP_BYTES: usize = 32 * 1024 * 1024;
+
+/// Writes rows of Parquet and keeps little of them in memory.
+pub(crate) fn write_parquet(writer: &mut ArrowWriter<File>, batch: &RecordBatch) -> Result<(), EngineError> {
+    writer.write(batch).map_err(EngineError::internal)?;
+    if writer.in_progress_size() >= GROUP_BYTES {
+        writer.flush().map_err(EngineError::internal)?;
+    }
+    Ok(())
+}
+
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFormat {
@@ -210,7 +223,7 @@ impl Writer {
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
         match self {
-            Self::Parquet(writer) => writer.write(batch).map_err(EngineError::internal),
+            Self::Parquet(writer) => write_parquet(writer, batch),
             Self::Csv(writer) => writer.write(batch).map_err(EngineError::internal),
             Self::Json(writer) => writer.write(batch).map_err(EngineError::internal),
         }

@@ -122,7 +122,12 @@ enum Given {
 #[serde(untagged)]
 enum Item {
     Address(String),
-    Object { bucket: String, key: String },
+    Object {
+        /// The object's bucket.
+        bucket: String,
+        /// Its key as it is, not encoded.
+        key: String,
+    },
 }
 
 impl From<Given> for Addresses {

@@ -101,8 +101,9 @@ pub struct RedshiftCopyConfig {
 pub struct CopyTable {
     /// The table, `name` or `schema.name`.
     pub table: String,
-    /// An object, `s3://bucket/key`, everything below a prefix, `s3://bucket/folder/`, or a list of both. An empty list
-    /// brings no rows.
+    /// An object, `s3://bucket/key`, everything below a prefix, `s3://bucket/folder/`, or a list of both, also of
+    /// objects as `trigger.objects` gives them. An empty list brings no rows. Below a prefix names that begin with `_` or
+    /// `.` are passed over.
     pub from: Addresses,
     /// How the objects are written.
     #[serde(default)]

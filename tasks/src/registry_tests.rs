@@ -86,9 +86,6 @@ fn page() -> String {
 }
 
 fn write_section(page: &mut String, operator: &dyn ErasedOperator) {
-    let schema = operator.schema();
-    let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-    let required = schema.get("required").cloned().unwrap_or_default();
     writeln!(page, "\n## {}\n\n```yaml\n{}```\n", operator.type_name(), operator.example()).unwrap();
     writeln!(page, "{}\n", operator.guarantee()).unwrap();
     writeln!(
@@ -98,13 +95,38 @@ fn write_section(page: &mut String, operator: &dyn ErasedOperator) {
     )
     .unwrap();
     writeln!(page, "| setting | type | meaning |\n|---|---|---|").unwrap();
-    for (name, property) in properties {
-        let must = required.as_array().is_some_and(|names| names.contains(&json!(name)));
+    write_settings(page, "", &operator.schema().to_value());
+}
+
+/// A row for each setting, with those within it behind: `tables[].mode`, `inputs.*.from`.
+fn write_settings(page: &mut String, prefix: &str, schema: &Value) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let text =
             property["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
-        let must = if must { ", required" } else { "" };
-        writeln!(page, "| `{name}` | {}{must} | {text} |", type_of(&property)).unwrap();
+        let must = if required.contains(&json!(name)) { ", required" } else { "" };
+        let setting = format!("{prefix}{name}");
+        writeln!(page, "| `{setting}` | {}{must} | {text} |", type_of(property)).unwrap();
+        if let Some((step, inner)) = within(property) {
+            write_settings(page, &format!("{setting}{step}"), inner);
+        }
     }
+}
+
+/// The settings within a setting, and how one gets there.
+fn within(property: &Value) -> Option<(&'static str, &Value)> {
+    if !property.is_object() {
+        return None;
+    }
+    if property["properties"].as_object().is_some_and(|inner| !inner.is_empty()) {
+        return Some((".", property));
+    }
+    for (key, step) in [("items", "[]."), ("additionalProperties", ".*.")] {
+        if let Some((_, inner)) = within(&property[key]) {
+            return Some((step, inner));
+        }
+    }
+    ["anyOf", "oneOf"].into_iter().find_map(|key| property[key].as_array()?.iter().find_map(within))
 }
 
 /// The type of a setting in one or two words.

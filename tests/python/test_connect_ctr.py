@@ -117,6 +117,8 @@ def test_a_prefix_is_loaded_by_the_same_path_and_again(contacts):
     contacts.project.call("run", "connect_ctr", "--param", "prefix=connect/ctr/2026/11/20/")
     contacts.project.call("clear", "connect_ctr@latest", "--yes")
     assert contacts.check() == count
+    contacts.project.call("clear", "connect_ctr@latest", "--task", "load", "--yes")
+    assert contacts.check() == count
     # Everything, older and newer together.
     contacts.project.call("run", "connect_ctr")
     assert contacts.check() == count

@@ -93,6 +93,9 @@ def test_daily_runs_and_a_second_full_run_change_nothing(cdrs):
     cdrs.check()
     cdrs.project.call("run", "full_crawl")
     cdrs.check()
+    # From the middle on.
+    cdrs.project.call("clear", "full_crawl@latest", "--task", "convert", "--yes")
+    cdrs.check()
 
 
 def test_a_full_run_that_is_killed_is_taken_up(cdrs):
@@ -155,6 +158,38 @@ def test_a_month_without_calls_is_a_report_without_rows(cdrs):
     cdrs.project.call("run", "monthly_report", "--date", "2026-09")
     subject, body = newest_mail(cdrs)
     assert subject == "CDR report 2026-09: 0 calls" and re.search(r"\n *0 +0 +0 +0\n", body), body
+
+
+def rows_of_report(cdrs):
+    """What the two queries of the newest generation gave, and that it gave it."""
+    run = shown(cdrs.project, "monthly_report@2026-10")
+    assert run["state"] == "succeeded"
+    return {task["task"]: task["outputs"]["rows"] for task in run["tasks"]}
+
+
+def test_a_report_is_the_same_after_a_backfill_a_clear_and_a_kill(cdrs):
+    def backfill(month):
+        cdrs.project.call("backfill", "monthly_report", "--from", month, "--to", "2026-10", "--reprocess", "all", "--yes")
+
+    backfill("2026-10")
+    once = rows_of_report(cdrs)
+    assert once["totals"][0]["calls"] == sum(group[1] for group in report(cdrs, "2026-10").values())
+    backfill("2026-08")
+    assert rows_of_report(cdrs) == once
+    cdrs.project.call("clear", "monthly_report@2026-10", "--task", "report", "--yes")
+    assert rows_of_report(cdrs) == once
+    starts = len(cdrs.project.ledger("StartQueryExecution"))
+    child = subprocess.Popen(
+        [str(cdrs.project.binary), "clear", "monthly_report@2026-10", "--yes"], cwd=cdrs.project.folder,
+        env=cdrs.project.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    until(lambda: len(cdrs.project.ledger("StartQueryExecution")) > starts, 60, "a query")
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with serving(cdrs.project):
+        until(lambda: shown(cdrs.project, "monthly_report@2026-10")["state"] == "succeeded", 120, "the run")
+    assert rows_of_report(cdrs) == once
+    assert len(cdrs.project.ledger("StartQueryExecution")) <= starts + 2, "no query ran twice"
 
 
 def test_a_date_whose_records_are_gone_disappears_from_the_catalog(cdrs):

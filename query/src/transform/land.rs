@@ -18,7 +18,7 @@ use super::judge::{Law, Pending, Place};
 use super::records::{Piece, Records};
 use super::rejected::{Aside, Misfit};
 use super::{Content, Input, InputFormat, Source, TransformError, with_place};
-use crate::parquet as files;
+use crate::{parquet as files, write::write_parquet};
 
 /// Files that are brought at the same time. One of a few hundred bytes takes S3 some 20 ms.
 const FETCHES: usize = 32;
@@ -225,10 +225,16 @@ impl Reader {
                     self.reject(place, &reason, text.as_bytes())?;
                     continue;
                 }
-                for (cells, at) in columns.iter_mut().zip(&places) {
-                    let cell = at.and_then(|at| row.get(at)).unwrap_or_default();
-                    let cell = String::from_utf8_lossy(cell);
-                    cells.push((!cell.is_empty()).then(|| cell.into_owned()));
+                let cells: Result<Vec<&str>, _> = places
+                    .iter()
+                    .map(|at| std::str::from_utf8(at.and_then(|at| row.get(at)).unwrap_or_default()))
+                    .collect();
+                let Ok(cells) = cells else {
+                    self.reject(place, "it is not UTF-8", text.as_bytes())?;
+                    continue;
+                };
+                for (column, cell) in columns.iter_mut().zip(cells) {
+                    column.push((!cell.is_empty()).then(|| cell.to_owned()));
                 }
                 pending.push_place(place, text.as_bytes());
             }
@@ -291,7 +297,7 @@ impl Reader {
             self.part.insert(part.map_err(TransformError::internal)?)
         };
         self.records += batch.num_rows() as u64;
-        part.write(batch).map_err(TransformError::internal)
+        write_parquet(part, batch).map_err(TransformError::internal)
     }
 
     fn reject(&self, place: Place, reason: &str, text: &[u8]) -> Result<(), TransformError> {
