@@ -140,6 +140,9 @@ pub struct Task {
     /// Whether it waits until it succeeded, or was skipped, in the run before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub depends_on_past: bool,
+    /// The datasets that it updates when it succeeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlets: Vec<String>,
 }
 
 /// What an attempt takes of a pool.

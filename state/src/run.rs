@@ -65,6 +65,8 @@ pub enum Trigger {
     S3,
     /// The end of a run of another pipeline made it.
     Pipeline,
+    /// Updates of datasets made it.
+    Dataset,
 }
 
 impl Trigger {
@@ -77,6 +79,7 @@ impl Trigger {
             Self::Backfill => "backfill",
             Self::S3 => "s3",
             Self::Pipeline => "pipeline",
+            Self::Dataset => "dataset",
         }
     }
 
@@ -88,6 +91,7 @@ impl Trigger {
             "backfill" => Self::Backfill,
             "s3" => Self::S3,
             "pipeline" => Self::Pipeline,
+            "dataset" => Self::Dataset,
             _ => Self::Manual,
         }
     }

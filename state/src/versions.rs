@@ -112,6 +112,7 @@ fn place_of_gone(name: &str) -> Option<Task> {
         poll_interval: no_time,
         pool: None,
         depends_on_past: false,
+        outlets: Vec::new(),
     })
 }
 

@@ -14,11 +14,14 @@ use std::{
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use trunkline_state::{
-    ids::RunId,
+    ids::{ReplicaId, RunId},
     machine,
     pipeline::Pipeline,
     run::{Definition, Failure, Run, Trigger},
-    store::{Arrivals, MakeRun, NewEvent, PoisonMessage, QueueAsked, QueueReport, RunFilter, Store, Taken},
+    store::{
+        Arrivals, Batch, Commit, MakeRun, NewEvent, Place, PoisonMessage, QueueAsked, QueueReport, Role,
+        RunFilter, Store, Taken,
+    },
     triggers::{
         BatchLimits, EVENTS_KEPT, EventSource, EventTrigger, ObjectEvent, ObjectSource, RunEnd, RunSource,
         TriggerSource, batch_key,
@@ -107,6 +110,10 @@ async fn told(store: &Store, pipeline: &str) -> BTreeMap<RunId, Vec<String>> {
 async fn waiting(store: &Store, pipeline: &str) -> Vec<String> {
     let rows = store.waiting_events(pipeline, 10_000).await.unwrap();
     rows.iter().map(|row| row.body["key"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn waiting_count(store: &Store, pipeline: &str) -> usize {
+    store.waiting_events(pipeline, 10_000).await.unwrap().len()
 }
 
 /// Sees a queued run to its end.
@@ -334,6 +341,57 @@ async fn the_end_of_a_run_is_told_to_whoever_waits_for_it_by_the_commit_that_end
         .await
         .unwrap();
     assert_eq!(left, 0, "nobody waits who is not there");
+}
+
+#[tokio::test]
+async fn runs_that_end_in_one_commit_are_all_told() {
+    let fixture = Fixture::new("events_together").await;
+    let store = fixture.replica(1).await;
+    let crawl = deployed(&store, pipeline("crawl", 1, 10, None)).await;
+    deployed(&store, following("load", &[("crawl", RunEnd::Success)])).await;
+    let mut batch = Batch::default();
+    for id in [101, 102] {
+        let (mut run, delta) = new_run(&store, &crawl, id, &format!("k{id}")).await;
+        create(&store, &run, &delta).await;
+        let delta = machine::step(&mut run, &[done(FIRST)], NOW);
+        let commit = Commit { run: &run, fence: 1, delta: &delta, actor: "replica:test", letters: &[] };
+        batch.push(&commit).unwrap();
+    }
+    assert_eq!(store.save(&batch).await.unwrap().len(), 2);
+    assert_eq!(look(&store, &maker(1 << 64)).await.runs.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_told_while_others_look_is_looked_at_again() {
+    let fixture = Fixture::new("events_meanwhile").await;
+    let store = fixture.replica(1).await;
+    let crawl = deployed(&store, pipeline("crawl", 1, 10, None)).await;
+    deployed(&store, following("load", &[("crawl", RunEnd::Success)])).await;
+    run_and_end(&store, &crawl, 101, true).await;
+    let inner = maker(1 << 64);
+    let (url, once) = (fixture.url.clone(), std::sync::Once::new());
+    // Another run ends after what waits was read, and before it is noted that nothing waits any more.
+    let make: Arc<MakeRun> = Arc::new(move |occasion| {
+        once.call_once(|| {
+            let (url, crawl) = (url.clone(), Arc::clone(&crawl));
+            let other = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async move {
+                    let id = ReplicaId(Uuid::from_u128(2));
+                    let store = Store::connect(&url, id, true).await.unwrap();
+                    store.register(Role::Serve, &Place::default()).await.unwrap();
+                    run_and_end(&store, &crawl, 102, true).await;
+                });
+            });
+            other.join().unwrap();
+        });
+        inner(occasion)
+    });
+    assert_eq!(look(&store, &make).await.runs.len(), 1);
+    assert_eq!(waiting_count(&store, "load").await, 1);
+    assert!(store.look().await.unwrap().triggers, "the second one is not forgotten");
+    assert_eq!(look(&store, &make).await.runs.len(), 1);
+    assert!(!store.look().await.unwrap().triggers);
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ fn version(chance: &mut Chance, number: i32) -> Arc<Definition> {
             for_each: None,
             pool: None,
             depends_on_past: false,
+            outlets: Vec::new(),
             ..base.tasks[0].clone()
         })
         .collect();

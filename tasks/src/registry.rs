@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Keys that every task has, whatever its type; no operator may name a setting like one.
-pub const COMMON_KEYS: [&str; 21] = [
+pub const COMMON_KEYS: [&str; 22] = [
     "type",
     "depends_on",
     "depends_on_past",
@@ -32,6 +32,7 @@ pub const COMMON_KEYS: [&str; 21] = [
     "max_parallel",
     "tolerated_failures",
     "on_empty",
+    "outlets",
     "pool",
     "pool_slots",
     "priority",

@@ -427,7 +427,7 @@ def test_mistakes_are_told_with_their_place(project, tmp_path):
         ('s3: { queue: "{{ vars.nothing }}" }', "", "has no var `nothing`"),
         ('s3: { queue: "{{ ds }}" }', "", "only `vars` are known here"),
         ("s3: { queue: q }\n    batch: { max: 5 }", "", "`batch` needs `window`"),
-        ("dataset: x", "", "`dataset` is not supported yet"),
+        ("dataset: x", "", "no task updates dataset `x`"),
     ]:
         text = f"name: p\n{extra}\ntriggers:\n  - {trigger}\ntasks: {{ a: {{ type: noop }} }}\n"
         (home / "pipeline.yaml").write_text(text)

@@ -52,6 +52,9 @@ pub(crate) fn plan(cx: &Context, args: &PlanArgs) -> anyhow::Result<Exit> {
             let items = list["items"].as_str().map_or_else(|| list["items"].to_string(), str::to_owned);
             text.push_str(&format!("\n   for each of {items}, at most {} at once", list["max_parallel"]));
         }
+        if !task.outlets.is_empty() {
+            text.push_str(&format!("\n   updates {}", task.outlets.join(", ")));
+        }
         if let Some(pool) = task.pool.as_ref() {
             let (slots, name) = (&pool["slots"], pool["name"].as_str().unwrap_or_default());
             text.push_str(&format!("\n   {slots} of pool {name}, priority {}", pool["priority"]));

@@ -28,7 +28,7 @@ const LINES_MAX: usize = 40;
 /// Elements of one mapped task that are shown; `--elements` shows them all.
 const ELEMENTS_MAX: usize = 20;
 /// Objects that are named of those that made a run; `--json` names them all.
-const OBJECTS_MAX: usize = 3;
+const THINGS_MAX: usize = 3;
 /// Characters of what was said about a task or an attempt, in the last column of a table.
 const REMARK_MAX: usize = 120;
 
@@ -120,22 +120,30 @@ fn head(cx: &Context, detail: &RunDetail, now: Timestamp) {
     cx.output.data(&lines.join("\n"));
 }
 
-/// What made a run, in one line: the other run, or the first objects and how many there are.
+/// What made a run, in one line: the other run, or the first objects or datasets and how many there are.
 fn occasion(told: &serde_json::Value) -> String {
     let of_run = |name: &str| told.get("run")?.get(name)?.as_str();
     if let (Some(name), Some(state)) = (of_run("name"), of_run("state")) {
         return format!("{name} {state}");
     }
-    let objects =
-        told.get("objects").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let text = |object: &serde_json::Value, name: &str| {
-        object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    let list = |name: &str| told.get(name).and_then(serde_json::Value::as_array);
+    let text = |one: &serde_json::Value, name: &str| {
+        one.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     };
-    let first = objects.iter().take(OBJECTS_MAX);
-    let first: Vec<String> =
-        first.map(|object| format!("s3://{}/{}", text(object, "bucket"), text(object, "key"))).collect();
-    let more = if objects.len() > OBJECTS_MAX { ", …" } else { "" };
-    format!("{}: {}{more}", counted(objects.len(), "object"), first.join(", "))
+    if let Some(updates) = list("datasets") {
+        return first_of(updates, "update", |one| {
+            format!("{} by {} {}", text(one, "name"), text(one, "run"), text(one, "task"))
+        });
+    }
+    let objects = list("objects").map(Vec::as_slice).unwrap_or_default();
+    first_of(objects, "object", |one| format!("s3://{}/{}", text(one, "bucket"), text(one, "key")))
+}
+
+/// How many things there are, and the first of them.
+fn first_of(things: &[serde_json::Value], noun: &str, show: impl Fn(&serde_json::Value) -> String) -> String {
+    let first: Vec<String> = things.iter().take(THINGS_MAX).map(show).collect();
+    let more = if things.len() > THINGS_MAX { ", …" } else { "" };
+    format!("{}: {}{more}", counted(things.len(), noun), first.join(", "))
 }
 
 /// What to show: each task, and below a mapped one its elements, or those of them that are news.

@@ -55,7 +55,7 @@ fn list(cx: &Context, all: &TriggersView) {
             Field::from(remark(one)),
         ]
     });
-    let none = "no pipeline has triggers; write `triggers: [{ s3: { queue: … } }]` or `[{ pipeline: … }]` into its file";
+    let none = "no pipeline has triggers; write `triggers: [{ s3: { queue: … } }]`, `[{ pipeline: … }]` or `[{ dataset: … }]` into its file";
     let header = ["pipeline", "on", "waiting", "since", "last event", ""];
     cx.output.table(&header, rows.collect(), none);
     if all.queues.is_empty() {
@@ -81,7 +81,7 @@ fn remark(one: &TriggeredView) -> String {
     match (one.paused, &one.refusal) {
         (_, Some(refusal)) => format!("{} refused: {refusal}", one.refused),
         (true, None) => "paused".to_owned(),
-        (false, None) => String::new(),
+        (false, None) => one.waits_for.clone().unwrap_or_default(),
     }
 }
 
@@ -108,7 +108,7 @@ fn show(cx: &Context, one: &TriggeredView) {
             Field::from(moment(Some(event.received_at))),
             Field::from(subject(event)),
             Field::from(event.dedupe_key.clone()),
-            Field::from(event.refusal.clone().unwrap_or_default()),
+            Field::from(event.refusal.clone().or(event.waits_for.clone()).unwrap_or_default()),
         ]
     });
     cx.output.table(&["received", "event", "key", ""], rows.collect(), "nothing waits");
@@ -119,6 +119,9 @@ fn subject(event: &WaitingEventView) -> String {
     let text = |name: &str| event.body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
     if event.source == EventSource::Pipeline.word() {
         return format!("{}@{} {}", text("pipeline"), text("key"), text("state"));
+    }
+    if event.source == EventSource::Dataset.word() {
+        return format!("{} by {}@{} {}", text("dataset"), text("pipeline"), text("key"), text("task"));
     }
     format!("s3://{}/{}", text("bucket"), text("key"))
 }

@@ -1,8 +1,8 @@
-//! Pipelines that run or wait for other pipelines, or are run when one of those ends: circles, places that can
-//! never become free, names that nobody has. Checked over all files together, after each was read alone.
+//! Pipelines that run or wait for other pipelines, or are run when one of those ends or updates a dataset: circles,
+//! places that can never become free, names that nobody has. Checked over all files together, after each was read alone.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     ops::Range,
 };
 
@@ -10,7 +10,7 @@ use trunkline_tasks::{operator::Operator as _, pipeline_wait::PipelineWait, run_
 
 use super::{
     diagnostic::{Diagnostic, SourceId},
-    reader::Reader,
+    reader::{Reader, shorten},
     suggest::did_you_mean,
     template::is_template,
     tree::Mapping,
@@ -41,6 +41,27 @@ pub(super) struct Upstream {
     pub(super) span: Range<usize>,
 }
 
+/// A dataset that a task updates.
+#[derive(Clone, Debug)]
+pub(super) struct Outlet {
+    pub(super) task: String,
+    pub(super) dataset: String,
+    pub(super) span: Range<usize>,
+}
+
+/// What ties a pipeline to others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Links {
+    /// Its tasks that run or wait for other pipelines.
+    pub(super) calls: Vec<Call>,
+    /// The pipelines whose runs make runs of it.
+    pub(super) upstreams: Vec<Upstream>,
+    /// The datasets that its tasks update.
+    pub(super) outlets: Vec<Outlet>,
+    /// The datasets whose updates make runs of it.
+    pub(super) datasets: Vec<(String, Range<usize>)>,
+}
+
 /// That runs of one pipeline lead to runs of another.
 struct Step {
     from: usize,
@@ -52,20 +73,19 @@ struct Step {
     by_trigger: bool,
 }
 
-/// A pipeline with its calls.
+/// A pipeline with what ties it to others.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) name: String,
     pub(super) source: SourceId,
     pub(super) group: Option<String>,
-    pub(super) calls: Vec<Call>,
-    pub(super) upstreams: Vec<Upstream>,
+    pub(super) links: Links,
 }
 
 impl Caller {
     /// The pipelines that it runs.
     pub(super) fn runs(&self) -> impl Iterator<Item = &str> {
-        self.calls.iter().filter(|call| call.runs).map(|call| call.pipeline.as_str())
+        self.links.calls.iter().filter(|call| call.runs).map(|call| call.pipeline.as_str())
     }
 }
 
@@ -110,7 +130,7 @@ pub(super) fn check(callers: &[Caller]) -> Vec<Diagnostic> {
         }
     }
     for caller in callers {
-        for call in caller.calls.iter().filter(|call| call.runs && call.waits) {
+        for call in caller.links.calls.iter().filter(|call| call.runs && call.waits) {
             let other = by_name.get(call.pipeline.as_str()).map(|position| &callers[*position]);
             let Some(other) = other.filter(|other| other.name != caller.name) else { continue };
             if let (Some(group), Some(theirs)) = (&caller.group, &other.group)
@@ -137,7 +157,7 @@ pub(super) fn check_names(callers: &[Caller]) -> Vec<Diagnostic> {
     let names = || callers.iter().map(|caller| caller.name.as_str());
     let mut found = Vec::new();
     for caller in callers {
-        for call in caller.calls.iter().filter(|call| names().all(|name| name != call.pipeline)) {
+        for call in caller.links.calls.iter().filter(|call| names().all(|name| name != call.pipeline)) {
             let message = format!("task `{}` names unknown pipeline `{}`", call.task, call.pipeline);
             let help = did_you_mean(&call.pipeline, names(), "the pipelines are");
             let diagnostic = Diagnostic::error(caller.source, call.span.clone(), message)
@@ -145,12 +165,52 @@ pub(super) fn check_names(callers: &[Caller]) -> Vec<Diagnostic> {
                 .help_maybe(help);
             found.push(diagnostic);
         }
-        for upstream in caller.upstreams.iter().filter(|other| names().all(|name| name != other.pipeline)) {
+        for upstream in
+            caller.links.upstreams.iter().filter(|other| names().all(|name| name != other.pipeline))
+        {
             let message = format!("a trigger names unknown pipeline `{}`", upstream.pipeline);
             let help = did_you_mean(&upstream.pipeline, names(), "the pipelines are");
             let diagnostic = Diagnostic::error(caller.source, upstream.span.clone(), message)
                 .label("no pipeline with this name")
                 .help_maybe(help);
+            found.push(diagnostic);
+        }
+    }
+    found.extend(check_datasets(callers));
+    found
+}
+
+/// Datasets that no task updates, and those that are written in two ways.
+fn check_datasets(callers: &[Caller]) -> Vec<Diagnostic> {
+    let outlets =
+        || callers.iter().flat_map(|caller| caller.links.outlets.iter().map(move |one| (caller, one)));
+    let mut found = Vec::new();
+    let mut written: HashMap<&str, (&Caller, &Outlet)> = HashMap::new();
+    for (caller, outlet) in outlets() {
+        let (first_caller, first) =
+            *written.entry(outlet.dataset.trim_end_matches('/')).or_insert((caller, outlet));
+        if first.dataset != outlet.dataset {
+            let (one, other) = (shorten(&outlet.dataset), shorten(&first.dataset));
+            let message = format!("`{one}` and `{other}` would be two datasets");
+            let diagnostic = Diagnostic::error(caller.source, outlet.span.clone(), message)
+                .label("written otherwise")
+                .help("write both with `/` at the end, or both without")
+                .related(first_caller.source, first.span.clone(), "as here");
+            found.push(diagnostic);
+        }
+    }
+    let known: BTreeSet<&str> = outlets().map(|(_, outlet)| outlet.dataset.as_str()).collect();
+    for caller in callers {
+        for (dataset, span) in &caller.links.datasets {
+            if known.contains(dataset.as_str()) {
+                continue;
+            }
+            let message = format!("no task updates dataset `{}`", shorten(dataset));
+            let help = did_you_mean(dataset, known.iter().copied(), "tasks update")
+                .unwrap_or_else(|| "write it under `outlets` of the task that makes it".to_owned());
+            let diagnostic = Diagnostic::error(caller.source, span.clone(), message)
+                .label("would wait for ever")
+                .help(help);
             found.push(diagnostic);
         }
     }
@@ -160,18 +220,35 @@ pub(super) fn check_names(callers: &[Caller]) -> Vec<Diagnostic> {
 /// Which runs lead to which, by tasks and by triggers.
 fn steps(callers: &[Caller], by_name: &HashMap<&str, usize>) -> Vec<Vec<Step>> {
     let mut steps: Vec<Vec<Step>> = callers.iter().map(|_| Vec::new()).collect();
+    let mut writers: HashMap<&str, Vec<(usize, &Outlet)>> = HashMap::new();
     for (position, caller) in callers.iter().enumerate() {
-        for call in caller.calls.iter().filter(|call| call.runs) {
+        for outlet in &caller.links.outlets {
+            writers.entry(&outlet.dataset).or_default().push((position, outlet));
+        }
+    }
+    for (position, caller) in callers.iter().enumerate() {
+        for call in caller.links.calls.iter().filter(|call| call.runs) {
             let Some(&to) = by_name.get(call.pipeline.as_str()) else { continue };
             let label = format!("`{}` runs `{}`", caller.name, call.pipeline);
             let (source, span) = (caller.source, call.span.clone());
             steps[position].push(Step { from: position, to, source, span, label, by_trigger: false });
         }
-        for upstream in &caller.upstreams {
+        let mut triggered = |from: usize, span: &Range<usize>, label: String| {
+            let (source, span) = (caller.source, span.clone());
+            steps[from].push(Step { from, to: position, source, span, label, by_trigger: true });
+        };
+        for upstream in &caller.links.upstreams {
             let Some(&from) = by_name.get(upstream.pipeline.as_str()) else { continue };
             let label = format!("`{}` runs when `{}` ends", caller.name, upstream.pipeline);
-            let (source, span) = (caller.source, upstream.span.clone());
-            steps[from].push(Step { from, to: position, source, span, label, by_trigger: true });
+            triggered(from, &upstream.span, label);
+        }
+        for (dataset, span) in &caller.links.datasets {
+            for (from, outlet) in writers.get(dataset.as_str()).into_iter().flatten() {
+                let (task, dataset) = (&outlet.task, shorten(dataset));
+                let other = &callers[*from].name;
+                let label = format!("`{}` runs when `{task}` of `{other}` updates `{dataset}`", caller.name);
+                triggered(*from, span, label);
+            }
         }
     }
     steps

@@ -73,6 +73,10 @@ pub(super) fn check_sites(
     }
     let of_task = [Place::Task, Place::Element].map(|place| [names(place, false), names(place, true)]);
     let mut upstreams = Upstreams { tasks, graph, lost: scope.lost, above: None, positions: None };
+    for site in tasks.iter().flat_map(|task| &task.outlets.sites) {
+        let checked = check(&site.text, &names(Place::Version, false));
+        report_faults(reader, sources, site, checked.faults);
+    }
     for (position, task) in tasks.iter().enumerate() {
         for site in &task.sites {
             let checked = check(&site.text, &of_task[usize::from(site.element)][usize::from(site.secrets)]);

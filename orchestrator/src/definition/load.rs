@@ -118,7 +118,7 @@ fn load_from(
         let folder_name = shown(folder, root);
         let place = Place { source, folder: Some(folder), folder_name: &folder_name, sent };
         let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, before));
-        let Some(Lowered { pipeline, name_span, calls, upstreams }) = lowered else { continue };
+        let Some(Lowered { pipeline, name_span, links }) = lowered else { continue };
         let name = pipeline.name.to_string();
         if let Some((first, span)) = names.get(&name) {
             let message = format!("there are two pipelines named `{name}`");
@@ -130,7 +130,7 @@ fn load_from(
             continue;
         }
         let group = pipeline.concurrency_group.clone();
-        loaded.callers.push(Caller { name: name.clone(), source, group, calls, upstreams });
+        loaded.callers.push(Caller { name: name.clone(), source, group, links });
         names.insert(name, (source, name_span));
         let (folder, file) = (folder.to_owned(), file.clone());
         loaded.pipelines.push(LoadedPipeline { pipeline, folder, file, source });

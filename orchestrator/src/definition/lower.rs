@@ -17,7 +17,7 @@ use trunkline_state::{
 };
 
 use super::{
-    calls::{Call, Upstream},
+    calls::{Links, Outlet, Upstream},
     check_names::{NameScope, check_sites},
     common::Common,
     diagnostic::{Diagnostics, Severity, SourceId, Sources},
@@ -131,10 +131,8 @@ pub struct Lowered {
     pub pipeline: Pipeline,
     /// The place of its name.
     pub name_span: Range<usize>,
-    /// Its tasks that run or wait for other pipelines.
-    pub(super) calls: Vec<Call>,
-    /// The pipelines whose runs make runs of this one.
-    pub(super) upstreams: Vec<Upstream>,
+    /// What ties it to other pipelines.
+    pub(super) links: Links,
 }
 
 /// Reads a pipeline. Everything wrong goes to `out`; the pipeline comes out if nothing is.
@@ -210,12 +208,11 @@ impl Lowering<'_> {
         self.check_connections(&tasks, &notices, &triggers);
         let (name, name_span) = name?;
         let notices = notices.or(&self.scope.notices, timing.deadline.is_some());
-        let calls = tasks.iter().filter_map(|task| task.call.clone()).collect();
+        let links = links(&tasks, &triggers);
         let tasks = arranged(tasks, &graph);
         let (description, owner, tags) = described;
         let all = || notices.iter().flat_map(|(_, list)| list);
         let secrets = self.used_secrets(&tasks, all());
-        let upstreams = triggers.iter().filter_map(upstream).collect();
         let triggers: Vec<EventTrigger> = triggers.into_iter().map(|read| read.trigger).collect();
         let connections = self.used_connections(&tasks, all(), &secrets, &triggers);
         let of = |outcome| notices.get(outcome).clone();
@@ -250,7 +247,7 @@ impl Lowering<'_> {
             on_warning: of(NoticeOutcome::Warning),
             on_retry: of(NoticeOutcome::Retry),
         };
-        Some(Lowered { pipeline, name_span, calls, upstreams })
+        Some(Lowered { pipeline, name_span, links })
     }
 
     fn no_mapping(&mut self, root: &Node) -> Option<Lowered> {
@@ -374,6 +371,7 @@ impl Lowering<'_> {
             operators: self.operators,
             defaults,
             connections: &self.scope.connections,
+            vars: &self.scope.vars,
             pools: &self.scope.pools,
             folder: place.folder,
             folder_name: place.folder_name,
@@ -495,6 +493,24 @@ impl Lowering<'_> {
             .filter(|(name, _)| used.binary_search(&name.as_str()).is_ok())
             .map(|(name, config)| (name.clone(), config.clone()))
             .collect()
+    }
+}
+
+/// What ties a pipeline to others.
+fn links(tasks: &[ReadTask], triggers: &[ReadTrigger]) -> Links {
+    let outlets = tasks.iter().flat_map(|task| {
+        let of_task = |(dataset, span): &(String, Range<usize>)| Outlet {
+            task: task.name.to_string(),
+            dataset: dataset.clone(),
+            span: span.clone(),
+        };
+        task.outlets.names.iter().map(of_task)
+    });
+    Links {
+        calls: tasks.iter().filter_map(|task| task.call.clone()).collect(),
+        upstreams: triggers.iter().filter_map(upstream).collect(),
+        outlets: outlets.collect(),
+        datasets: triggers.iter().flat_map(|trigger| trigger.datasets.clone()).collect(),
     }
 }
 

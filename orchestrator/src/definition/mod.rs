@@ -5,7 +5,8 @@
 //! | `tree.rs`, `scalar.rs` | YAML text to a tree that knows places; the only use of the parser |
 //! | `lower.rs`, `timing.rs`, `task.rs`, `notices.rs` | what the keys mean |
 //! | `common.rs` | keys that all tasks share, and `defaults` |
-//! | `triggers.rs` | events that make runs |
+//! | `triggers.rs`, `datasets.rs` | events that make runs; names of datasets |
+//! | `calls.rs` | what ties pipelines to each other |
 //! | `mapped.rs`, `pooled.rs` | keys of tasks that run over a list, that take slots of a pool |
 //! | `settings.rs`, `operators.rs` | a task's own settings against its operator's schema |
 //! | `graph.rs` | edges, cycles, topological order |
@@ -23,6 +24,7 @@ mod calls;
 pub mod cases;
 pub(crate) mod check_names;
 pub mod common;
+mod datasets;
 pub mod diagnostic;
 mod files;
 pub mod gather;

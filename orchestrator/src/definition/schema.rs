@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use trunkline_state::{elements::ELEMENTS_MAX, triggers::BATCH_MAX};
 
-use super::{common, mapped, operators::Operators, params, pooled, triggers};
+use super::{common, datasets, mapped, operators::Operators, params, pooled, triggers};
 
 /// The pattern of a value that is known only in a run.
 const TEMPLATE_PATTERN: &str = r"\{\{|\{%|\{#";
@@ -34,6 +34,7 @@ pub fn pipeline_schema(operators: &Operators<'_>) -> Value {
     definitions.insert("notice".to_owned(), notice());
     definitions.insert("param".to_owned(), param());
     definitions.insert("trigger".to_owned(), trigger());
+    definitions.insert("datasets".to_owned(), datasets::schema());
     definitions.insert("defaults".to_owned(), defaults());
     definitions.insert("task".to_owned(), task(operators));
     json!({
@@ -153,7 +154,7 @@ fn notice() -> Value {
 fn trigger() -> Value {
     json!({
         "type": "object",
-        "oneOf": [{ "required": ["s3"] }, { "required": ["pipeline"] }],
+        "oneOf": [{ "required": ["s3"] }, { "required": ["pipeline"] }, { "required": ["dataset"] }],
         "additionalProperties": false,
         "properties": {
             "pipeline": {
@@ -168,6 +169,18 @@ fn trigger() -> Value {
                             "name": { "type": "string", "pattern": NAME_PATTERN },
                             "on": { "enum": ["success", "failure", "done"], "default": "success", "description": "How the run must have ended." }
                         }
+                    }
+                ]
+            },
+            "dataset": {
+                "description": "Datasets that tasks name as `outlets`: a run once all of them were updated, for the same data interval where there is one.",
+                "anyOf": [
+                    { "$ref": "#/$defs/datasets", "description": "One, or a list: all of them." },
+                    {
+                        "type": "object",
+                        "required": triggers::DATASET_KEYS,
+                        "additionalProperties": false,
+                        "properties": { "any": { "$ref": "#/$defs/datasets", "description": "A run for any of them." } }
                     }
                 ]
             },
@@ -328,6 +341,13 @@ fn with_common(mut settings: Value, word: &str) -> Value {
         json!({
             "type": "boolean", "default": false,
             "description": "Waits until the same task succeeded, or was skipped, in the run of the date before."
+        }),
+    );
+    properties.insert(
+        datasets::OUTLETS.to_owned(),
+        json!({
+            "$ref": "#/$defs/datasets",
+            "description": "What it writes: datasets that it updates when it succeeds, for `triggers` of other pipelines."
         }),
     );
     properties.insert(

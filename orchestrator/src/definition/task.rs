@@ -12,6 +12,7 @@ use trunkline_state::{
 use super::{
     calls::{self, Call},
     common::{CONNECTION, Common, POLL_INTERVAL},
+    datasets::{OUTLETS, ReadDatasets, outlets},
     diagnostic::Sources,
     files,
     mapped::{MAPPED_KEYS, for_each},
@@ -44,6 +45,8 @@ pub(super) struct ReadTask {
     pub(super) for_each: Option<ForEach>,
     /// Texts with templates.
     pub(super) sites: Vec<Site>,
+    /// The datasets that it updates.
+    pub(super) outlets: ReadDatasets,
     /// The other pipeline that it runs or waits for.
     pub(super) call: Option<Call>,
     /// The connection, where it is named, and whether the operator needs one.
@@ -64,6 +67,8 @@ pub(super) struct TaskScope<'a> {
     pub(super) defaults: &'a Common,
     /// The connections of the environment.
     pub(super) connections: &'a IndexMap<String, Value>,
+    /// The environment's vars.
+    pub(super) vars: &'a IndexMap<String, Value>,
     /// The pools, with their slots in the environment.
     pub(super) pools: &'a IndexMap<String, u32>,
     /// The pipeline's folder, for `file:`; `None` for text without a folder.
@@ -93,6 +98,7 @@ impl ReadTask {
             poll_interval: self.poll_interval,
             pool: self.pool,
             depends_on_past: self.depends_on_past,
+            outlets: self.outlets.texts(),
         }
     }
 }
@@ -124,7 +130,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
             // Read together, below.
             "for_each" => {}
             key if MAPPED_KEYS.contains(&key) => {}
-            "pool" => {}
+            "pool" | OUTLETS => {}
             key if POOLED_KEYS.contains(&key) => {}
             _ => {
                 common.read(reader, inner);
@@ -161,6 +167,7 @@ pub(super) fn task(reader: &mut Reader, entry: &Entry, scope: &mut TaskScope<'_>
         when,
         for_each,
         sites,
+        outlets: outlets(reader, mapping, scope.vars),
         call,
         connection,
         retry: common.retry_policy(),

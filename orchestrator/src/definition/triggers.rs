@@ -3,7 +3,7 @@
 //! What a trigger listens to may name vars, which are known with the version, and is rendered here: so the
 //! store holds the queue itself, and nobody who reads it needs templates. Parameters stay templates.
 
-use std::{ops::Range, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -11,13 +11,14 @@ use trunkline_state::{
     pipeline::Param,
     schedule::DataInterval,
     triggers::{
-        BATCH_MAX, BATCH_WINDOW_MAX, BatchLimits, EventTrigger, ObjectSource, RunEnd, RunSource,
-        TriggerSource,
+        BATCH_MAX, BATCH_WINDOW_MAX, BatchLimits, DatasetSource, EventTrigger, ObjectSource, RunEnd,
+        RunSource, TriggerSource,
     },
 };
 
 use super::{
     common::CONNECTION,
+    datasets::{ReadDatasets, datasets},
     params,
     reader::{Keys, Reader, shorten},
     settings::Site,
@@ -27,13 +28,13 @@ use super::{
 };
 
 /// The keys of a trigger.
-pub(super) const TRIGGER_KEYS: [&str; 4] = ["s3", "pipeline", "batch", "params"];
-/// Those of them that are planned.
-const LATER_TRIGGER_KEYS: [&str; 1] = ["dataset"];
+pub(super) const TRIGGER_KEYS: [&str; 5] = ["s3", "pipeline", "dataset", "batch", "params"];
 /// The keys of `s3`.
 pub(super) const S3_KEYS: [&str; 6] = ["queue", "connection", "bucket", "prefix", "suffix", "exclude"];
 /// The keys of `pipeline`.
 pub(super) const PIPELINE_KEYS: [&str; 2] = ["name", "on"];
+/// The key of `dataset`, where it is no name and no list.
+pub(super) const DATASET_KEYS: [&str; 1] = ["any"];
 /// The keys of `batch`.
 pub(super) const BATCH_KEYS: [&str; 2] = ["max", "window"];
 /// More triggers of one pipeline are many pipelines.
@@ -54,6 +55,8 @@ pub(super) struct ReadTrigger {
     pub(super) sites: Vec<(Site, Place)>,
     /// Where it names another pipeline.
     pub(super) upstream_place: Option<Range<usize>>,
+    /// The datasets that it waits for, with their places.
+    pub(super) datasets: Vec<(String, Range<usize>)>,
 }
 
 /// What a pipeline's triggers are held against.
@@ -71,13 +74,16 @@ pub(super) struct TriggerScope<'a> {
 
 /// The fields of `trigger` that templates of a pipeline may read beside `type`.
 pub(super) fn told_fields(triggers: &[ReadTrigger]) -> Vec<&'static str> {
-    let any = |is_run: bool| triggers.iter().any(|read| read.trigger.upstream().is_some() == is_run);
+    let any = |has: fn(&EventTrigger) -> bool| triggers.iter().any(|read| has(&read.trigger));
     let mut fields = Vec::new();
-    if any(false) {
+    if any(|trigger| trigger.queue().is_some()) {
         fields.push("objects");
     }
-    if any(true) {
+    if any(|trigger| trigger.upstream().is_some()) {
         fields.extend(["pipeline", "run"]);
+    }
+    if any(|trigger| trigger.datasets().is_some()) {
+        fields.push("datasets");
     }
     fields
 }
@@ -99,7 +105,26 @@ pub(super) fn triggers(reader: &mut Reader, top: &Mapping, scope: TriggerScope<'
         _ => None,
     };
     let mut reading = Reading { reader, scope, declared };
-    nodes.iter().take(TRIGGERS_MAX).filter_map(|node| reading.trigger(node)).collect()
+    let read: Vec<ReadTrigger> =
+        nodes.iter().take(TRIGGERS_MAX).filter_map(|node| reading.trigger(node)).collect();
+    check_twice(reader, &read);
+    read
+}
+
+/// An update makes one run of a pipeline at most: of two triggers that wait for it, the second would wait for ever.
+fn check_twice(reader: &mut Reader, triggers: &[ReadTrigger]) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (position, trigger) in triggers.iter().enumerate() {
+        for (name, place) in &trigger.datasets {
+            if *seen.entry(name).or_insert(position) == position {
+                continue;
+            }
+            let message = format!("dataset `{}` is named by two triggers of the pipeline", shorten(name));
+            let help = "name it once: an update goes into one run";
+            let diagnostic = reader.error(place, message).label("second one").help(help);
+            reader.report(diagnostic);
+        }
+    }
 }
 
 struct Reading<'a, 'r> {
@@ -112,17 +137,20 @@ struct Reading<'a, 'r> {
 impl Reading<'_, '_> {
     fn trigger(&mut self, node: &Node) -> Option<ReadTrigger> {
         let mapping = self.reader.mapping(node, "triggers")?;
-        let keys = Keys { of: "a trigger", known: &TRIGGER_KEYS, later: &LATER_TRIGGER_KEYS };
+        let keys = Keys { of: "a trigger", known: &TRIGGER_KEYS, later: &[] };
         self.reader.check_keys(mapping, keys);
         if let Some(entry) = mapping.get("pipeline") {
             return self.after(entry, mapping);
+        }
+        if let Some(entry) = mapping.get("dataset") {
+            return self.updated(entry, mapping);
         }
         let Some(entry) = mapping.get("s3") else {
             // A key that is planned, or misspelt, was told already.
             if mapping.entries.iter().all(|entry| TRIGGER_KEYS.contains(&entry.key.as_str())) {
                 let diagnostic = self
                     .reader
-                    .error(&node.span, "a trigger needs `s3` or `pipeline`")
+                    .error(&node.span, "a trigger needs `s3`, `pipeline` or `dataset`")
                     .label("what does it listen to?")
                     .help("write - s3: { queue: my-queue, prefix: incoming/ }");
                 self.reader.report(diagnostic);
@@ -135,24 +163,68 @@ impl Reading<'_, '_> {
         let batch = mapping.get("batch").and_then(|entry| self.batch(entry));
         let params = self.params(mapping.get("params"), &entry.key_span, &mut sites);
         let trigger = EventTrigger { on: TriggerSource::S3(source), batch, params };
-        Some(ReadTrigger { trigger, connection_place, sites, upstream_place: None })
+        Some(ReadTrigger { trigger, connection_place, sites, upstream_place: None, datasets: Vec::new() })
     }
 
     /// A trigger by the end of a run.
     fn after(&mut self, entry: &Entry, whole: &Mapping) -> Option<ReadTrigger> {
-        for key in ["s3", "batch"] {
-            if let Some(other) = whole.get(key) {
-                let message = format!("`{key}` does not go with `pipeline`");
-                let help = if key == "s3" { "write a second trigger: - { … }" } else { "leave it out" };
-                let diagnostic = self.reader.error(&other.key_span, message).label("not here").help(help);
-                self.reader.report(diagnostic);
-            }
-        }
+        self.check_alone("pipeline", whole);
         let (source, place) = self.run_source(entry)?;
         let mut sites = Vec::new();
         let params = self.params(whole.get("params"), &entry.key_span, &mut sites);
         let trigger = EventTrigger { on: TriggerSource::Pipeline(source), batch: None, params };
-        Some(ReadTrigger { trigger, connection_place: None, sites, upstream_place: Some(place) })
+        let (upstream_place, datasets) = (Some(place), Vec::new());
+        Some(ReadTrigger { trigger, connection_place: None, sites, upstream_place, datasets })
+    }
+
+    /// A trigger by updates of datasets.
+    fn updated(&mut self, entry: &Entry, whole: &Mapping) -> Option<ReadTrigger> {
+        self.check_alone("dataset", whole);
+        let (node, any) = match &entry.value.kind {
+            Kind::Mapping(mapping) => {
+                self.reader.check_keys(mapping, Keys { of: "`dataset`", known: &DATASET_KEYS, later: &[] });
+                let Some(any) = mapping.get("any") else {
+                    // A key that is misspelt was told already.
+                    if mapping.entries.is_empty() {
+                        self.no_dataset(&entry.value.span);
+                    }
+                    return None;
+                };
+                (&any.value, true)
+            }
+            _ => (&entry.value, false),
+        };
+        let ReadDatasets { names, sites } = datasets(self.reader, node, "dataset", self.scope.vars);
+        if matches!(&node.kind, Kind::Sequence(items) if items.is_empty()) {
+            self.no_dataset(&node.span);
+        }
+        let mut sites: Vec<_> = sites.into_iter().map(|site| (site, Place::Version)).collect();
+        let params = self.params(whole.get("params"), &entry.key_span, &mut sites);
+        let texts = names.iter().map(|(name, _)| name.clone()).collect();
+        let source = if any { DatasetSource::Any(texts) } else { DatasetSource::All(texts) };
+        let trigger = EventTrigger { on: TriggerSource::Dataset(source), batch: None, params };
+        Some(ReadTrigger { trigger, connection_place: None, sites, upstream_place: None, datasets: names })
+    }
+
+    fn no_dataset(&mut self, place: &Range<usize>) {
+        let diagnostic = self
+            .reader
+            .error(place, "a `dataset` trigger needs a dataset")
+            .label("updates of which dataset?")
+            .help("write dataset: s3://bucket/folder/, or a list: all of them, or { any: [ … ] }");
+        self.reader.report(diagnostic);
+    }
+
+    /// Blames what does not go with this kind of trigger.
+    fn check_alone(&mut self, kind: &str, whole: &Mapping) {
+        for key in ["s3", "pipeline", "dataset", "batch"].into_iter().filter(|key| *key != kind) {
+            if let Some(other) = whole.get(key) {
+                let message = format!("`{key}` does not go with `{kind}`");
+                let help = if key == "batch" { "leave it out" } else { "write a second trigger: - { … }" };
+                let diagnostic = self.reader.error(&other.key_span, message).label("not here").help(help);
+                self.reader.report(diagnostic);
+            }
+        }
     }
 
     /// A name, or a name and how the run must have ended.
@@ -241,7 +313,7 @@ impl Reading<'_, '_> {
             return None;
         };
         let text = if is_template(&scalar.text) {
-            sites.extend(Site::of(self.reader.source, node).map(|site| (site, Place::TriggerSource)));
+            sites.extend(Site::of(self.reader.source, node).map(|site| (site, Place::Version)));
             // What it names wrongly is told by the check of names, for every environment.
             render_vars(&scalar.text, self.scope.vars).unwrap_or_else(|_| scalar.text.clone())
         } else {

@@ -295,11 +295,12 @@ fn context(run: &Run, attempt: Option<u32>, reads: impl Fn(&str) -> bool) -> Ren
     }
 }
 
-/// `trigger.…`: what made the run. A run that something else made has an empty list of objects and no other
-/// run, so that a person may start a pipeline with triggers.
+/// `trigger.…`: what made the run. A run that something else made has empty lists of objects and datasets and no
+/// other run, so that a person may start a pipeline with triggers.
 fn trigger_values(run: &Run) -> Value {
     let mut values = Map::new();
     values.insert("objects".into(), json!([]));
+    values.insert("datasets".into(), json!([]));
     values.insert("pipeline".into(), Value::Null);
     values.insert("run".into(), Value::Null);
     values.extend(run.told.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -58,6 +58,9 @@ pub struct PlannedTask {
     pub pool: Option<Value>,
     /// Whether it waits until it did well in the run before.
     pub depends_on_past: bool,
+    /// The datasets that it updates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outlets: Vec<String>,
     /// The connection that it uses.
     pub connection: String,
     /// Attempts in all.
@@ -184,6 +187,7 @@ fn planned(
         for_each: task.for_each.as_ref().map(|for_each| json!(for_each)),
         pool: task.pool.as_ref().map(|pool| json!(pool)),
         depends_on_past: task.depends_on_past,
+        outlets: task.outlets.clone(),
         connection: task.connection.clone(),
         attempts: task.retry.retries.saturating_add(1),
         timeout: span_text(task.timeout),

@@ -43,7 +43,8 @@ impl Snapshot {
         let usual = store.usual_durations(&run.pipeline, USUAL_SAMPLE).await?;
         let (tasks, attempts) = (store.task_runs(id).await?, store.attempts(id).await?);
         let definition = definition_of(store, &run, &tasks).await?;
-        let by_event = [Trigger::S3.word(), Trigger::Pipeline.word()].contains(&run.trigger.as_str());
+        let by_event = [Trigger::S3, Trigger::Pipeline, Trigger::Dataset].map(Trigger::word);
+        let by_event = by_event.contains(&run.trigger.as_str());
         let told = if by_event { store.told(id).await? } else { None };
         Ok(Self { run, tasks, attempts, definition, usual: Arc::new(usual.into_iter().collect()), told })
     }

@@ -120,6 +120,28 @@ fn a_pipeline_may_come_after_others() {
 }
 
 #[test]
+fn a_pipeline_may_write_datasets_and_wait_for_others() {
+    let pipeline = load(
+        "name: a\ntriggers:\n  - dataset: [\"S3://{{ vars.topic }}/in/\", plain, plain]\n  - dataset: { any: x }\n    \
+         params: { of: \"{{ trigger.datasets[0].run }}\" }\nparams: { of: { type: string, default: x } }\n\
+         tasks: { one: { type: noop, outlets: out/one }, two: { type: noop, outlets: [\"{{ vars.topic }}:2\", b] } }\n",
+    );
+    let stored = serde_json::to_value(&pipeline.triggers).unwrap();
+    assert_eq!(
+        stored,
+        json!([
+            { "dataset": { "all": ["s3://value/in/", "plain"] } },
+            { "dataset": { "any": ["x"] }, "params": { "of": "{{ trigger.datasets[0].run }}" } },
+        ])
+    );
+    let outlets: Vec<&[String]> = pipeline.tasks.iter().map(|task| task.outlets.as_slice()).collect();
+    assert_eq!(outlets, [&["out/one".to_owned()][..], &["value:2".to_owned(), "b".to_owned()][..]]);
+    let without = load("name: a\ntasks: { one: { type: noop } }\n");
+    let stored = serde_json::to_value(&without.tasks).unwrap();
+    assert!(stored[0].get("outlets").is_none(), "other versions stay as they are");
+}
+
+#[test]
 fn equal_files_are_one_version_and_another_setting_is_another() {
     let text =
         |value: u32| format!("name: a\ntasks: {{ one: {{ type: noop, outputs: {{ n: {value} }} }} }}\n");

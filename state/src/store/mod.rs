@@ -15,7 +15,8 @@
 //! | `late` | deadlines that have passed |
 //! | `inbox`, `outbox`, `logs` | commands to owners, notices, output of attempts |
 //! | `moves` | runs that go on with another version |
-//! | `triggers`, `trigger_reads` | events that make runs; what people see of them |
+//! | `triggers`, `waiting`, `trigger_reads` | events that make runs; how they are read; what people see of them |
+//! | `datasets` | who updates datasets, who waits for them, when each was updated last |
 //! | `turns` | pools and pasts: who waits for a turn, whose it is |
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
@@ -26,6 +27,7 @@
 mod arguments;
 mod backfills;
 mod create;
+mod datasets;
 mod error;
 mod follow;
 mod inbox;
@@ -46,6 +48,7 @@ mod tokens;
 mod trigger_reads;
 mod triggers;
 mod turns;
+mod waiting;
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, datasets,
     rows::{at, at_option, read_option, signed, to_json},
     uncancelled,
 };
@@ -397,6 +397,9 @@ async fn put_version(
             .await?
         }
     };
+    if known.is_none() {
+        datasets::put_outlets(tx, pipeline, version).await?;
+    }
     let before = before.map(|row| (row.current_version, row.removed));
     if before != Some((version, false)) {
         make_current(tx, pipeline, version, now).await?;
@@ -447,6 +450,7 @@ async fn make_current(
     .execute(&mut **tx)
     .await?;
     listen(tx, pipeline).await?;
+    datasets::listen(tx, pipeline).await?;
     // What another version could make no run of, this one may.
     sqlx::query!(
         "insert into trigger_wait (pipeline, look_at)

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -17,8 +18,9 @@ use super::{
     CONFLICT_RETRIES, Store, StoreError,
     create::{Births, NewRun},
     error::is_conflict,
-    rows::{at_option, to_json},
+    rows::to_json,
     uncancelled,
+    waiting::{Chosen, Looked, Refusals, looks, note_looks, origin},
 };
 use crate::{
     ids::RunId,
@@ -26,13 +28,14 @@ use crate::{
     pipeline::Pipeline,
     run::{Definition, Installation, Run},
     triggers::{
-        EventSource, EventTrigger, ObjectEvent, QUEUED_RUNS_MAX, RunEvent, TriggerEvent, WaitingEvent,
-        batch_key, decide, taker,
+        DatasetEvent, EventSource, EventTrigger, ObjectEvent, QUEUED_RUNS_MAX, RunEvent, TriggerEvent,
+        WaitingEvent, batch_key, decide,
     },
 };
 
-/// Waiting events of one pipeline that are looked at in one transaction: two of the longest batches.
-const LOOKED_AT_MAX: usize = 2_000;
+/// Updates whose interval lacks others are looked at so often although nothing came: a run that a person or a backfill
+/// made of that interval meanwhile settles them.
+const SETTLED_WITHIN: Duration = Duration::from_hours(1);
 
 /// An event that somebody waits for.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +100,8 @@ pub struct Occasion<'a> {
     pub objects: Vec<ObjectEvent>,
     /// The run that ended, where one makes the other.
     pub upstream: Option<RunEvent>,
+    /// The updates of datasets, in order: all of one interval, where the pipeline has one.
+    pub updates: Vec<DatasetEvent>,
     /// The database's clock.
     pub now: Timestamp,
 }
@@ -178,28 +183,12 @@ struct Home {
     now: Timestamp,
 }
 
-/// A row of an event that waits.
-struct Row {
-    source: EventSource,
-    dedupe_key: String,
-    received_at: Timestamp,
-    body: Value,
-}
-
 /// A run on its way, with the events that go into it.
 struct Made {
     run: Run,
     actor: String,
     source: EventSource,
     keys: Vec<String>,
-}
-
-/// Where the events of a run came from, and who is said to have made it.
-fn origin(trigger: &EventTrigger, events: &[&(&Row, TriggerEvent)]) -> (EventSource, String) {
-    match events.first() {
-        Some((row, TriggerEvent::Run(run))) => (row.source, format!("pipeline:{}@{}", run.pipeline, run.key)),
-        _ => (EventSource::S3, format!("trigger:{}", trigger.label())),
-    }
 }
 
 /// One transaction.
@@ -216,6 +205,7 @@ impl Taking<'_> {
             arrivals.events.iter().map(|event| &event.pipeline).chain(&arrivals.pipelines).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
         let homes = self.lock(&names).await?;
+        let seen = looks(self.tx, &names).await?;
         self.record(&arrivals.events).await?;
         let (mut made, mut waits) = (Vec::new(), BTreeMap::new());
         for home in &homes {
@@ -223,7 +213,7 @@ impl Taking<'_> {
             waits.insert(home.name.clone(), look_at);
         }
         self.create(&made).await?;
-        self.note_waits(waits).await?;
+        note_looks(self.tx, waits, &seen).await?;
         if let Some(queue) = &arrivals.queue {
             self.note_queue(queue).await?;
         }
@@ -293,41 +283,39 @@ impl Taking<'_> {
         if !home.is_open || room == 0 {
             return Ok(self.any_waits(home).await?.then_some(home.now));
         }
-        let rows = self.waiting(home).await?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
         let definition = self.definition(home, known).await?;
         let triggers = &definition.pipeline.triggers;
-        let (mut chosen, mut waiting) = (Vec::new(), Vec::new());
-        let mut unwanted: BTreeMap<EventSource, Vec<String>> = BTreeMap::new();
+        let Looked { rows, more, full } = Looked::at(self.tx, &definition.pipeline, home.version).await?;
+        let mut refusals = Refusals::new();
+        let mut chosen = Vec::with_capacity(rows.len());
         for row in &rows {
-            let event = row.source.read(&row.body);
-            match event.and_then(|event| Some((taker(triggers, &event)?, event))) {
-                Some((trigger, event)) => {
-                    waiting.push(WaitingEvent { trigger, received_at: row.received_at });
-                    chosen.push((row, event));
-                }
-                None => unwanted.entry(row.source).or_default().push(row.dedupe_key.clone()),
+            match Chosen::of(row, &definition.pipeline) {
+                Ok(one) => chosen.push(one),
+                Err(why) => refusals.entry((row.source, why)).or_default().push(row.dedupe_key.clone()),
             }
         }
-        for (source, keys) in unwanted {
-            self.refuse(home, source, &keys, "no trigger of this version takes it").await?;
-        }
-        let batches: Vec<_> = triggers.iter().map(|trigger| trigger.batch).collect();
-        let decided = decide(&waiting, &batches, room, home.now);
+        let waiting: Vec<WaitingEvent<'_>> = chosen.iter().map(Chosen::waiting).collect();
+        let gatherings: Vec<_> = triggers.iter().map(EventTrigger::gathering).collect();
+        let decided = decide(&waiting, &gatherings, room, home.now);
+        let more = more || decided.runs.iter().any(|(trigger, _)| full.contains(trigger));
+        let taken: usize = decided.runs.iter().map(|(_, events)| events.len()).sum();
+        let incomplete = taken < chosen.len() && chosen.iter().any(|one| one.covers.is_some());
+        let settled_by = incomplete.then(|| home.now.checked_add(SETTLED_WITHIN).ok()).flatten();
+        let look_at = decided.look_at.into_iter().chain(settled_by).min();
         for (trigger, events) in decided.runs {
-            let events: Vec<&(&Row, TriggerEvent)> = events.iter().map(|event| &chosen[*event]).collect();
-            let keys: Vec<String> = events.iter().map(|(row, _)| row.dedupe_key.clone()).collect();
+            let events: Vec<&Chosen<'_>> = events.iter().map(|event| &chosen[*event]).collect();
+            let keys: Vec<String> = events.iter().map(|one| one.row.dedupe_key.clone()).collect();
             let (source, actor) = origin(&triggers[trigger], &events);
             let occasion = self.occasion(&definition, trigger, &keys, &events, home.now);
             match make(&occasion) {
                 Ok(run) => made.push(Made { run, actor, source, keys }),
-                Err(why) => self.refuse(home, source, &keys, &why).await?,
+                Err(why) => refusals.entry((source, why)).or_default().extend(keys),
             }
         }
-        let more = rows.len() == LOOKED_AT_MAX;
-        Ok(if more { Some(home.now) } else { decided.look_at })
+        for ((source, why), keys) in refusals {
+            self.refuse(home, source, &keys, &why).await?;
+        }
+        Ok(if more { Some(home.now) } else { look_at })
     }
 
     fn occasion<'d>(
@@ -335,19 +323,24 @@ impl Taking<'_> {
         definition: &'d Arc<Definition>,
         trigger: usize,
         keys: &[String],
-        events: &[&(&Row, TriggerEvent)],
+        events: &[&Chosen<'_>],
         now: Timestamp,
     ) -> Occasion<'d> {
         let key = batch_key(&keys.iter().map(String::as_str).collect::<Vec<_>>());
-        let (mut objects, mut upstream) = (Vec::new(), None);
-        for (_, event) in events {
-            match event {
+        let (mut objects, mut upstream, mut updates) = (Vec::new(), None, Vec::new());
+        for one in events {
+            match &one.event {
                 TriggerEvent::Object(object) => objects.push(object.clone()),
                 TriggerEvent::Run(run) => upstream = Some(run.clone()),
+                TriggerEvent::Update(update) => updates.push(update.clone()),
             }
         }
         objects.sort_by(ObjectEvent::order);
-        Occasion { definition, installation: self.installation, trigger, key, objects, upstream, now }
+        if let Some(source) = definition.pipeline.triggers[trigger].datasets() {
+            source.sort(&mut updates);
+        }
+        let installation = self.installation;
+        Occasion { definition, installation, trigger, key, objects, upstream, updates, now }
     }
 
     async fn queued(&mut self, pipeline: &str) -> Result<usize, StoreError> {
@@ -369,30 +362,6 @@ impl Taking<'_> {
         )
         .fetch_one(&mut *self.tx)
         .await?)
-    }
-
-    async fn waiting(&mut self, home: &Home) -> Result<Vec<Row>, StoreError> {
-        let rows = sqlx::query!(
-            r#"select source, dedupe_key, received_at as "received_at: jiff_sqlx::Timestamp", body
-                 from trigger_event
-                where pipeline = $1 and source in ('s3', 'pipeline') and run_id is null
-                  and refused_version is distinct from $2
-                order by received_at, dedupe_key limit $3"#,
-            home.name,
-            home.version,
-            i64::try_from(LOOKED_AT_MAX).unwrap_or(i64::MAX)
-        )
-        .fetch_all(&mut *self.tx)
-        .await?;
-        let read = rows.into_iter().filter_map(|row| {
-            Some(Row {
-                source: EventSource::from_word(&row.source)?,
-                dedupe_key: row.dedupe_key,
-                received_at: row.received_at.to_jiff(),
-                body: row.body,
-            })
-        });
-        Ok(read.collect())
     }
 
     async fn definition(
@@ -481,26 +450,6 @@ impl Taking<'_> {
             &sources,
             &keys,
             &runs
-        )
-        .execute(&mut *self.tx)
-        .await?;
-        Ok(())
-    }
-
-    async fn note_waits(&mut self, waits: BTreeMap<String, Option<Timestamp>>) -> Result<(), StoreError> {
-        let names: Vec<String> = waits.keys().cloned().collect();
-        let looks: Vec<_> = waits.values().map(|look_at| at_option(*look_at)).collect();
-        sqlx::query!(
-            "with given as (
-               select * from unnest($1::text[], $2::timestamptz[]) as g (pipeline, look_at)
-             ), done as (
-               delete from trigger_wait w using given g where w.pipeline = g.pipeline and g.look_at is null
-             )
-             insert into trigger_wait (pipeline, look_at)
-             select g.pipeline, g.look_at from given g where g.look_at is not null order by g.pipeline
-             on conflict (pipeline) do update set look_at = excluded.look_at",
-            &names,
-            &looks as _
         )
         .execute(&mut *self.tx)
         .await?;

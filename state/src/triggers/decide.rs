@@ -2,15 +2,34 @@
 
 use jiff::Timestamp;
 
-use super::BatchLimits;
+use super::{
+    BatchLimits,
+    gather::{WaitingUpdate, complete},
+};
 
 /// An event that has no run yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitingEvent {
+pub struct WaitingEvent<'a> {
     /// The trigger that takes it, by its position.
     pub trigger: usize,
     /// When it came.
     pub received_at: Timestamp,
+    /// What of a dataset it tells, if it does.
+    pub update: Option<WaitingUpdate<'a>>,
+}
+
+/// Which events of a trigger go into one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathering {
+    /// Each makes its own.
+    Each,
+    /// So many, or those of a window of time.
+    Batch(BatchLimits),
+    /// Those that tell of one interval, once so many different datasets were updated for it.
+    Datasets {
+        /// How many.
+        needed: usize,
+    },
 }
 
 /// What was decided.
@@ -23,28 +42,37 @@ pub struct Decided {
     pub look_at: Option<Timestamp>,
 }
 
-/// Decides for the events of one pipeline, which stand in the order in which they came. `batches` has an
+/// Decides for the events of one pipeline, which stand in the order in which they came. `gatherings` has an
 /// entry for each trigger, `room` says how many runs may be made.
 ///
-/// A batch is due when it is full, or when its oldest event has waited for the window. Where there is less
-/// room than runs are due, those with the oldest events come first.
+/// A batch is due when it is full, or when its oldest event has waited for the window; datasets, when none is
+/// missing, for which no time helps. Where there is less room than runs are due, those with the oldest events come
+/// first.
 pub fn decide(
-    waiting: &[WaitingEvent],
-    batches: &[Option<BatchLimits>],
+    waiting: &[WaitingEvent<'_>],
+    gatherings: &[Gathering],
     room: usize,
     now: Timestamp,
 ) -> Decided {
     let mut due: Vec<(usize, Vec<usize>)> = Vec::new();
     let mut again: Option<Timestamp> = None;
-    for (trigger, batch) in batches.iter().enumerate() {
+    for (trigger, gathering) in gatherings.iter().enumerate() {
         let own = waiting.iter().enumerate().filter(|(_, event)| event.trigger == trigger);
         let own: Vec<usize> = own.map(|(position, _)| position).collect();
-        let most = batch.map_or(1, |batch| usize::try_from(batch.max).unwrap_or(usize::MAX).max(1));
-        for events in own.chunks(most) {
-            let over = batch.and_then(|batch| window_end(waiting, events, batch));
-            match over.filter(|over| events.len() < most && *over > now) {
-                Some(over) => again = Some(again.map_or(over, |known| known.min(over))),
-                None => due.push((trigger, events.to_vec())),
+        match gathering {
+            Gathering::Each => due.extend(own.into_iter().map(|event| (trigger, vec![event]))),
+            Gathering::Datasets { needed } => {
+                due.extend(complete(waiting, &own, *needed).into_iter().map(|events| (trigger, events)));
+            }
+            Gathering::Batch(batch) => {
+                let most = usize::try_from(batch.max).unwrap_or(usize::MAX).max(1);
+                for events in own.chunks(most) {
+                    let over = window_end(waiting, events, *batch);
+                    match over.filter(|over| events.len() < most && *over > now) {
+                        Some(over) => again = Some(again.map_or(over, |known| known.min(over))),
+                        None => due.push((trigger, events.to_vec())),
+                    }
+                }
             }
         }
     }
@@ -56,7 +84,7 @@ pub fn decide(
     Decided { runs: due, look_at: again }
 }
 
-fn window_end(waiting: &[WaitingEvent], events: &[usize], batch: BatchLimits) -> Option<Timestamp> {
+fn window_end(waiting: &[WaitingEvent<'_>], events: &[usize], batch: BatchLimits) -> Option<Timestamp> {
     let oldest = events.iter().map(|position| waiting[*position].received_at).min()?;
     Some(oldest.checked_add(batch.window).unwrap_or(Timestamp::MAX))
 }
@@ -73,8 +101,19 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn event(trigger: usize, second: i64) -> WaitingEvent {
-        WaitingEvent { trigger, received_at: at(second) }
+    fn event(trigger: usize, second: i64) -> WaitingEvent<'static> {
+        WaitingEvent { trigger, received_at: at(second), update: None }
+    }
+
+    /// For triggers of S3: each event alone, or in batches.
+    fn decide(
+        waiting: &[WaitingEvent<'_>],
+        batches: &[Option<BatchLimits>],
+        room: usize,
+        now: Timestamp,
+    ) -> Decided {
+        let gathering = |batch: &Option<BatchLimits>| batch.map_or(Gathering::Each, Gathering::Batch);
+        super::decide(waiting, &batches.iter().map(gathering).collect::<Vec<_>>(), room, now)
     }
 
     fn batch(max: u32, seconds: u64) -> BatchLimits {
@@ -111,7 +150,8 @@ mod tests {
         prop::collection::vec(one, 1..4)
     }
 
-    fn case() -> impl Strategy<Value = (Vec<Option<BatchLimits>>, Vec<WaitingEvent>, usize, Timestamp)> {
+    fn case()
+    -> impl Strategy<Value = (Vec<Option<BatchLimits>>, Vec<WaitingEvent<'static>>, usize, Timestamp)> {
         (batches(), prop::collection::vec((0_usize..4, 0_i64..100), 0..40), 0_usize..12, 0_i64..200).prop_map(
             |(batches, mut events, room, now)| {
                 events.sort_by_key(|(_, second)| *second);

@@ -1,7 +1,10 @@
 //! Triggers: which events make runs of a pipeline, how an event is known again, and which of those that wait
 //! become runs now. Pure: events come as values, `decide` is a function of them, of limits and of the present.
 
+mod dataset;
 mod decide;
+mod gather;
+mod interval;
 mod object;
 mod upstream;
 
@@ -13,7 +16,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 pub use self::{
-    decide::{Decided, WaitingEvent, decide},
+    dataset::{DATASET_BYTES_MAX, DATASETS_MAX, DatasetEvent, DatasetNameError, DatasetSource, dataset_name},
+    decide::{Decided, Gathering, WaitingEvent, decide},
+    gather::WaitingUpdate,
+    interval::same_interval,
     object::{ObjectEvent, ObjectSource},
     upstream::{RunEnd, RunEvent, RunSource},
 };
@@ -57,6 +63,8 @@ pub enum TriggerSource {
     S3(ObjectSource),
     /// Runs of another pipeline, when they end.
     Pipeline(RunSource),
+    /// Datasets, when tasks update them.
+    Dataset(DatasetSource),
 }
 
 /// Something that happened, as its row tells it.
@@ -66,6 +74,8 @@ pub enum TriggerEvent {
     Object(ObjectEvent),
     /// A run ended.
     Run(RunEvent),
+    /// A dataset was updated.
+    Update(DatasetEvent),
 }
 
 /// How events are put together.
@@ -84,6 +94,8 @@ pub enum EventSource {
     S3,
     /// The end of a run.
     Pipeline,
+    /// A task that updated a dataset.
+    Dataset,
 }
 
 impl EventSource {
@@ -92,12 +104,13 @@ impl EventSource {
         match self {
             Self::S3 => "s3",
             Self::Pipeline => "pipeline",
+            Self::Dataset => "dataset",
         }
     }
 
     /// The source that this word stands for.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::S3, Self::Pipeline].into_iter().find(|source| source.word() == word)
+        [Self::S3, Self::Pipeline, Self::Dataset].into_iter().find(|source| source.word() == word)
     }
 
     /// What a row of this source tells; nothing where it cannot be read.
@@ -105,6 +118,7 @@ impl EventSource {
         match self {
             Self::S3 => serde_json::from_value(body.clone()).ok().map(TriggerEvent::Object),
             Self::Pipeline => serde_json::from_value(body.clone()).ok().map(TriggerEvent::Run),
+            Self::Dataset => serde_json::from_value(body.clone()).ok().map(TriggerEvent::Update),
         }
     }
 }
@@ -114,15 +128,31 @@ impl EventTrigger {
     pub fn queue(&self) -> Option<(&str, &str)> {
         match &self.on {
             TriggerSource::S3(source) => Some((&source.connection, &source.queue)),
-            TriggerSource::Pipeline(_) => None,
+            TriggerSource::Pipeline(_) | TriggerSource::Dataset(_) => None,
         }
     }
 
     /// The runs that it waits for.
     pub fn upstream(&self) -> Option<&RunSource> {
         match &self.on {
-            TriggerSource::S3(_) => None,
+            TriggerSource::S3(_) | TriggerSource::Dataset(_) => None,
             TriggerSource::Pipeline(source) => Some(source),
+        }
+    }
+
+    /// The datasets that it waits for.
+    pub fn datasets(&self) -> Option<&DatasetSource> {
+        match &self.on {
+            TriggerSource::S3(_) | TriggerSource::Pipeline(_) => None,
+            TriggerSource::Dataset(source) => Some(source),
+        }
+    }
+
+    /// Which of its events go into one run.
+    pub fn gathering(&self) -> Gathering {
+        match &self.on {
+            TriggerSource::Dataset(source) => Gathering::Datasets { needed: source.needed() },
+            _ => self.batch.map_or(Gathering::Each, Gathering::Batch),
         }
     }
 
@@ -131,6 +161,7 @@ impl EventTrigger {
         match (&self.on, event) {
             (TriggerSource::S3(source), TriggerEvent::Object(object)) => source.takes(object),
             (TriggerSource::Pipeline(source), TriggerEvent::Run(run)) => source.takes(run),
+            (TriggerSource::Dataset(source), TriggerEvent::Update(update)) => source.takes(update),
             _ => false,
         }
     }
@@ -140,6 +171,7 @@ impl EventTrigger {
         match &self.on {
             TriggerSource::S3(source) => source.label(),
             TriggerSource::Pipeline(source) => source.label(),
+            TriggerSource::Dataset(source) => source.label(),
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn pipeline(chance: &mut Chance) -> Pipeline {
                 pool: pool(chance),
                 // There is no run before: it is always its turn.
                 depends_on_past: chance.percent(15),
+                outlets: Vec::new(),
             }
         })
         .collect();

@@ -40,6 +40,7 @@ pub(crate) fn pipeline(name: &str, tasks: usize, max_active_runs: u32, group: Op
             poll_interval: Duration::from_secs(1),
             pool: None,
             depends_on_past: false,
+            outlets: Vec::new(),
         })
         .collect();
     Pipeline {

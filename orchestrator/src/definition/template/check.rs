@@ -485,8 +485,8 @@ impl<'a> Walk<'a> {
             "item" | "index" => {
                 Some("`item` and `index` are known only in the settings of a task with `for_each`")
             }
-            _ if NAMES.contains(&name) && self.names.place == Place::TriggerSource => {
-                Some("only `vars` are known here: what a trigger listens to is fixed before there is a run")
+            _ if NAMES.contains(&name) && self.names.place == Place::Version => {
+                Some("only `vars` are known here: this is fixed with the version, before there is a run")
             }
             _ if NAMES.contains(&name) => Some(
                 "only `trigger` and `vars` are known here: the params of a run are made before it is there",

@@ -139,8 +139,8 @@ pub enum Place {
     OnFailure,
     /// A notice of `on_late`: there may be no run.
     OnLate,
-    /// What a trigger listens to: rendered with the version.
-    TriggerSource,
+    /// What a trigger listens to, and which datasets a task updates: rendered with the version.
+    Version,
     /// The parameters of a trigger's runs: rendered before there is a run.
     TriggerParams,
 }
@@ -149,7 +149,7 @@ impl Place {
     /// The names that are known here: [`NAMES`], where there is a run, and others.
     pub(super) fn names(self) -> [&'static [&'static str]; 2] {
         let own: &[&str] = match self {
-            Self::TriggerSource => return [&[], &["vars"]],
+            Self::Version => return [&[], &["vars"]],
             Self::TriggerParams => return [&[], &["vars", "trigger"]],
             Self::Task => &["secrets"],
             Self::Element => &["secrets", "item", "index"],

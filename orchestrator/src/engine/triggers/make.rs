@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use trunkline_state::{
     run::{Run, Trigger},
-    schedule::{DataInterval, Interval, describe_range, parse_run_key, run_key},
+    schedule::Interval,
     store::{MakeRun, Occasion},
-    triggers::{ObjectEvent, RunEvent},
+    triggers::{DatasetEvent, ObjectEvent, RunEvent, same_interval},
 };
 
 use crate::{
@@ -15,10 +15,7 @@ use crate::{
         params::{Given, resolve},
         template::Templates,
     },
-    engine::{
-        Shared,
-        prepare::{render_context, zone_of},
-    },
+    engine::{Shared, prepare::render_context},
 };
 
 /// How the store asks for a run.
@@ -26,9 +23,10 @@ pub(super) fn maker(shared: &Arc<Shared>) -> Arc<MakeRun> {
     let shared = Arc::clone(shared);
     Arc::new(move |occasion| {
         let templates = shared.templates(occasion.definition);
-        let mut run = match &occasion.upstream {
-            Some(upstream) => after(&shared, occasion, upstream)?,
-            None => of_objects(&shared, occasion),
+        let mut run = match (&occasion.upstream, occasion.updates.as_slice()) {
+            (Some(upstream), _) => after(&shared, occasion, upstream)?,
+            (None, [first, ..]) => updated(&shared, occasion, first)?,
+            (None, []) => of_objects(&shared, occasion),
         };
         run.params = params(&templates, &run, occasion)?;
         Ok(run)
@@ -46,46 +44,35 @@ fn of_objects(shared: &Shared, occasion: &Occasion<'_>) -> Run {
 
 /// The run that comes after another one, without parameters: of the same interval, where both have one.
 fn after(shared: &Shared, occasion: &Occasion<'_>, upstream: &RunEvent) -> Result<Run, String> {
-    let interval = covered(occasion, upstream)?;
     let pipeline = &occasion.definition.pipeline;
-    let key = match interval {
-        Some(interval) => run_key(pipeline.data_interval, &zone_of(pipeline), Some(interval), interval.start),
-        None => occasion.key.clone(),
-    };
-    let mut run = blank(shared, occasion, key, interval, Trigger::Pipeline);
+    let covered = same_interval(pipeline, &upstream.pipeline, &upstream.key, upstream.interval())?;
+    let mut run = covering(shared, occasion, covered, Trigger::Pipeline);
     let name = Value::from(upstream.pipeline.as_str());
     let told = [("pipeline".to_owned(), name), ("run".to_owned(), upstream.value())];
     run.told = Arc::new(Map::from_iter(told));
     Ok(run)
 }
 
-/// What the run covers: what the other one did.
-fn covered(occasion: &Occasion<'_>, upstream: &RunEvent) -> Result<Option<Interval>, String> {
+/// The run of some updates of datasets, without parameters: all of them are of the interval of the first, where the
+/// pipeline has one.
+fn updated(shared: &Shared, occasion: &Occasion<'_>, first: &DatasetEvent) -> Result<Run, String> {
     let pipeline = &occasion.definition.pipeline;
-    if pipeline.data_interval == DataInterval::None {
-        return Ok(None);
-    }
-    let other = format!("{}@{}", upstream.pipeline, upstream.key);
-    let Some(interval) = upstream.interval() else {
-        return Err(format!(
-            "{other} covers no data interval and {} has one: set `data_interval: none` there, or give {} one",
-            pipeline.name, upstream.pipeline
-        ));
-    };
-    let zone = zone_of(pipeline);
-    let key = run_key(pipeline.data_interval, &zone, Some(interval), interval.start);
-    let own = parse_run_key(pipeline.data_interval, &zone, &key).ok().and_then(|parts| parts.interval);
-    if own != Some(interval) {
-        return Err(format!(
-            "{other} covers {}, which is no interval of {}: give both the same `data_interval` and `timezone`",
-            describe_range(&zone, interval, "to"),
-            pipeline.name
-        ));
-    }
-    if pipeline.starts_after(interval.start) {
-        return Err(format!("{}@{key} lies before the start_date of {}", pipeline.name, pipeline.name));
-    }
-    Ok(Some(interval))
+    let covered = same_interval(pipeline, &first.pipeline, &first.key, first.interval())?;
+    let mut run = covering(shared, occasion, covered, Trigger::Dataset);
+    let updates = occasion.updates.iter().map(DatasetEvent::value).collect();
+    run.told = Arc::new(Map::from_iter([("datasets".to_owned(), Value::Array(updates))]));
+    Ok(run)
+}
+
+/// A run of an interval, or, without one, of the key that its events give it.
+fn covering(
+    shared: &Shared,
+    occasion: &Occasion<'_>,
+    covered: Option<(Interval, String)>,
+    trigger: Trigger,
+) -> Run {
+    let (interval, key) = covered.unzip();
+    blank(shared, occasion, key.unwrap_or_else(|| occasion.key.clone()), interval, trigger)
 }
 
 fn blank(

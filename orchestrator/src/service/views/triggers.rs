@@ -35,6 +35,9 @@ pub struct TriggeredView {
     pub refused: i64,
     /// Why, of one of them.
     pub refusal: Option<String>,
+    /// What the oldest of those waits for that need others: which datasets, and when each was updated last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// When the newest event came.
     pub last_received_at: Option<Timestamp>,
     /// The oldest of those that wait; where one pipeline is shown.
@@ -45,7 +48,7 @@ pub struct TriggeredView {
 /// An event that waits.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingEventView {
-    /// Where it came from: `s3` or `pipeline`.
+    /// Where it came from: `s3`, `pipeline` or `dataset`.
     pub source: String,
     /// By what it is known again.
     pub dedupe_key: String,
@@ -55,6 +58,9 @@ pub struct WaitingEventView {
     pub body: Value,
     /// Why no run can be made of it.
     pub refusal: Option<String>,
+    /// The datasets that must be updated too before there is a run, and when each was updated last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// A queue that triggers read.
@@ -94,8 +100,8 @@ pub struct PoisonView {
 }
 
 impl TriggeredView {
-    /// A pipeline, with the events that wait if they are to be shown.
-    pub fn new(row: TriggerRow, pipeline: &Pipeline, events: Option<Vec<EventRow>>) -> Self {
+    /// A pipeline, without the events that wait.
+    pub fn new(row: TriggerRow, pipeline: &Pipeline) -> Self {
         Self {
             on: pipeline.triggers.iter().map(trunkline_state::triggers::EventTrigger::label).collect(),
             pipeline: row.pipeline,
@@ -105,15 +111,18 @@ impl TriggeredView {
             refused: row.refused,
             refusal: row.refusal,
             last_received_at: row.last_received_at,
-            events: events.map(|rows| rows.into_iter().map(WaitingEventView::from).collect()),
+            waits_for: None,
+            events: None,
         }
     }
 }
 
-impl From<EventRow> for WaitingEventView {
-    fn from(row: EventRow) -> Self {
+impl WaitingEventView {
+    /// An event, and what it waits for.
+    pub fn new(row: EventRow, waits_for: Option<String>) -> Self {
         let EventRow { source, dedupe_key, received_at, body, refusal, .. } = row;
-        Self { source, dedupe_key, received_at, body, refusal }
+        let waits_for = waits_for.filter(|_| refusal.is_none());
+        Self { source, dedupe_key, received_at, body, refusal, waits_for }
     }
 }
 

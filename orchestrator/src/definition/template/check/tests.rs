@@ -122,11 +122,10 @@ fn a_trigger_knows_little_before_there_is_a_run() {
         };
         check(text, &names).faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>()
     };
-    assert_eq!(of(Place::TriggerSource, "{{ vars.queue }}"), Vec::<String>::new());
+    assert_eq!(of(Place::Version, "{{ vars.queue }}"), Vec::<String>::new());
     assert_eq!(of(Place::TriggerParams, "{{ trigger.objects | length }}"), Vec::<String>::new());
     assert_eq!(of(Place::TriggerParams, "{{ trigger.object }}"), ["there is no field of `trigger` `object`"]);
-    for (place, text) in [(Place::TriggerSource, "{{ ds }}"), (Place::TriggerSource, "{{ trigger.objects }}")]
-    {
+    for (place, text) in [(Place::Version, "{{ ds }}"), (Place::Version, "{{ trigger.objects }}")] {
         assert!(of(place, text)[0].starts_with("only `vars` are known here"), "{text}");
     }
     for text in ["{{ params.objects }}", "{{ run.id }}"] {
