@@ -298,7 +298,31 @@ def test_pages_and_operations_say_the_same(project, server):
         assert shown["covers"].removeprefix("covers ") in page
 
 
-PAGES = ["/pipelines", "/pipelines/daily", "/pipelines/daily/graph", "/pipelines/daily/schedule", "/pipelines/daily/source",
+def test_a_backfill_is_shown_before_it_begins(reader, project, server):
+    page = reader.sign_in().page
+    page.goto(f"{server}/pipelines/daily/backfill")
+    page.get_by_label("From").fill("2026-11-12")
+    page.get_by_label("To", exact=True).fill("2026-11-10")
+    preview = page.locator("#preview")
+    preview.locator(".wrong").wait_for()
+    page.get_by_label("To", exact=True).fill("2026-11-13")
+    preview.get_by_text("2 dates").wait_for()
+    preview.get_by_text("daily@2026-11-12").wait_for()
+    reader.shot("backfill")
+    page.get_by_label("Reason").fill("they were forgotten")
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_text("they were forgotten").wait_for()
+    page.locator("#dates .state[data-state=succeeded]").nth(1).wait_for()
+    page.locator("#facts").get_by_text("done").wait_for()
+    reader.shot("backfill-done")
+    assert page.locator("[data-do]").count() == 0
+    shown = json.loads(project.call("backfills", "--json").stdout)[0]
+    assert (shown["reason"], shown["state"], shown["over"]) == ("they were forgotten", "done", 2)
+    assert [text for text in reader.complaints if "422" not in text] == []
+    reader.complaints.clear()
+
+
+PAGES = ["/backfills", "/pipelines/daily/backfill", "/triggers", "/pools", "/pipelines", "/pipelines/daily", "/pipelines/daily/graph", "/pipelines/daily/schedule", "/pipelines/daily/source",
          "/pipelines/daily/start", "/runs", "/runs?state=failed", "/runs/daily@2026-11-18", "/runs/daily@2026-11-18/timeline",
          "/runs/daily@2026-11-18/history", "/runs/daily@2026-11-18/tasks/extract", "/pipelines/large", "/runs/nothing@1"]
 

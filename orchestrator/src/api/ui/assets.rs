@@ -12,13 +12,14 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 /// Name, type, contents.
-const ASSETS: [(&str, &str, &str); 7] = [
+const ASSETS: [(&str, &str, &str); 8] = [
     ("style.css", CSS, include_str!("assets/style.css")),
     ("theme.js", JAVASCRIPT, include_str!("assets/theme.js")),
     ("page.js", JAVASCRIPT, include_str!("assets/page.js")),
     ("grid.js", JAVASCRIPT, include_str!("assets/grid.js")),
     ("graph.js", JAVASCRIPT, include_str!("assets/graph.js")),
     ("log.js", JAVASCRIPT, include_str!("assets/log.js")),
+    ("backfill.js", JAVASCRIPT, include_str!("assets/backfill.js")),
     ("start.js", JAVASCRIPT, include_str!("assets/start.js")),
 ];
 const CSS: &str = "text/css; charset=utf-8";

@@ -11,6 +11,8 @@
 //! | `pipelines` | all of them at a glance |
 //! | `pipeline` | one: grid, graph, source, schedule |
 //! | `start` | the form for a run |
+//! | `backfills` | lists of backfills, one with its dates, the form for one |
+//! | `waiting` | what waits: events for runs, tasks for slots of pools |
 //! | `runs` | lists of runs |
 //! | `run` | one run: tasks, timeline, history |
 //! | `task` | one task run: attempts, output |
@@ -18,6 +20,7 @@
 //! No SQL, no decision about runs, no HTML outside.
 
 mod assets;
+mod backfills;
 mod pipeline;
 mod pipelines;
 mod run;
@@ -26,6 +29,7 @@ mod shell;
 mod sign_in;
 mod start;
 mod task;
+mod waiting;
 mod words;
 
 use std::{future::Future, sync::Arc};
@@ -87,6 +91,11 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     let router = page(router, "/pipelines/{pipeline}/source", pipeline::source);
     let router = page(router, "/pipelines/{pipeline}/schedule", pipeline::schedule);
     let router = page(router, "/pipelines/{pipeline}/start", start::show);
+    let router = page(router, "/pipelines/{pipeline}/backfill", backfills::form);
+    let router = page(router, "/backfills", backfills::list);
+    let router = page(router, "/backfills/{backfill}", backfills::show);
+    let router = page(router, "/triggers", waiting::triggers);
+    let router = page(router, "/pools", waiting::pools);
     let router = page(router, "/runs", runs::show);
     let router = page(router, "/runs/{run}", run::tasks);
     let router = page(router, "/runs/{run}/timeline", run::timeline);

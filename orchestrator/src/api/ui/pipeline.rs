@@ -74,6 +74,7 @@ fn page<Q>(visit: &Visit<NamePath, Q>, of: &PipelineDetail, tab: Tab, content: &
             div.actions {
                 @if visit.operates() && !of.pipeline.removed {
                     (switch(&of.pipeline))
+                    a.button href=(format!("/pipelines/{name}/backfill")) { "Backfill…" }
                     a.button.primary href=(format!("/pipelines/{name}/start")) { "Run…" }
                 }
             }

@@ -23,6 +23,9 @@ pub(super) enum Nav {
     None,
     Pipelines,
     Runs,
+    Backfills,
+    Triggers,
+    Pools,
 }
 
 /// A whole page. `events` is the stream that says when it is out of date.
@@ -66,7 +69,13 @@ pub(super) fn response(
 }
 
 fn bar(api: &Api, visitor: Option<&Visitor>, nav: Nav) -> Markup {
-    let way = [(Nav::Pipelines, "/pipelines", "Pipelines"), (Nav::Runs, "/runs", "Runs")];
+    let way = [
+        (Nav::Pipelines, "/pipelines", "Pipelines"),
+        (Nav::Runs, "/runs", "Runs"),
+        (Nav::Backfills, "/backfills", "Backfills"),
+        (Nav::Triggers, "/triggers", "Triggers"),
+        (Nav::Pools, "/pools", "Pools"),
+    ];
     html! {
         header.bar {
             a.mark href="/" { "Trunkline" }

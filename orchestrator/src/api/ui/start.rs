@@ -59,7 +59,8 @@ fn date(pipeline: &Pipeline) -> Markup {
     }
 }
 
-fn field(name: &str, param: &Param) -> Markup {
+/// A field for a parameter.
+pub(super) fn field(name: &str, param: &Param) -> Markup {
     let id = format!("param-{name}");
     let kind = match param.kind {
         ParamType::String => "string",

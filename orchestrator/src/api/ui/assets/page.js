@@ -115,7 +115,7 @@ if (events) {
 // --- doing --------------------------------------------------------------------------------------------------
 
 /** Shows what would change, asks why, does it. `steps` are requests; each is previewed and then sent. */
-export async function confirmed(title, steps) {
+export async function confirmed(title, steps, reasoned = true) {
   let previews;
   try {
     previews = await Promise.all(steps.map(({ path, body }) => ask(path, { ...body, dry_run: true })));
@@ -124,7 +124,8 @@ export async function confirmed(title, steps) {
     return false;
   }
   const lines = previews.flatMap((preview) => {
-    const changes = preview.changes ?? (preview.changed === false ? [] : [`${preview.pipeline}: ${preview.paused ? "paused" : "goes on"}`]);
+    const switched = preview.changed ? [`${preview.pipeline}: ${preview.paused ? "starts nothing more" : "goes on"}`] : [];
+    const changes = preview.changes ?? switched;
     return previews.length > 1 ? changes.map((change) => `${preview.run}  ${change}`) : changes;
   });
   const reason = make("input", { id: "reason", maxlength: "2000", placeholder: "for the history", autocomplete: "off" });
@@ -137,7 +138,7 @@ export async function confirmed(title, steps) {
         ? make("ul", { class: "changes" }, ...lines.slice(0, 200).map((line) => make("li", {}, line)),
             ...(lines.length > 200 ? [make("li", {}, `and ${lines.length - 200} more`)] : []))
         : make("p", { class: "muted" }, "Nothing changes at once."),
-      make("label", { for: "reason" }, "Reason"), reason, wrong,
+      ...(reasoned ? [make("label", { for: "reason" }, "Reason"), reason] : []), wrong,
       make("div", { class: "actions" }, yes, make("button", { type: "button", onclick: () => dialog.close() }, "Keep as it is"))));
   document.body.append(dialog);
   return new Promise((resolve) => {
@@ -164,7 +165,7 @@ export async function confirmed(title, steps) {
       }
     });
     dialog.showModal();
-    reason.focus();
+    (reasoned ? reason : yes).focus();
   });
 }
 
@@ -172,12 +173,44 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (button) {
     const body = button.dataset.body ? JSON.parse(button.dataset.body) : {};
-    confirmed(button.dataset.title, [{ path: `/api/v1${button.dataset.do}`, body }]);
+    confirmed(button.dataset.title, [{ path: `/api/v1${button.dataset.do}`, body }], !("noReason" in button.dataset));
   }
   if (event.target.closest("[data-sign-out]")) {
     ask("/sign-out", {}).then(() => location.assign("/sign-in"), (error) => tell(error.message, true));
   }
 });
+
+// --- giving -------------------------------------------------------------------------------------------------
+
+function value(field) {
+  const text = field.value;
+  if (text === field.dataset.default) return undefined;
+  switch (field.dataset.kind) {
+    case "integer":
+    case "number":
+      return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+    case "boolean":
+      return text === "true";
+    case "array":
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw new Error(`${field.dataset.param}: write a list as JSON, such as ["a", "b"]`);
+      }
+    default:
+      return text;
+  }
+}
+
+/** What a form gives for a pipeline's params: only what differs from their defaults. */
+export function params(form) {
+  const given = {};
+  for (const field of form.querySelectorAll("[data-param]")) {
+    const said = value(field);
+    if (said !== undefined) given[field.dataset.param] = said;
+  }
+  return given;
+}
 
 // --- finding ------------------------------------------------------------------------------------------------
 

@@ -1,39 +1,14 @@
 // The form for a run: shows what the run would be while it is filled in, and makes it.
-import { ask, make, tell } from "./page.js";
+import { ask, make, params, tell } from "./page.js";
 
 const form = document.getElementById("start");
 const preview = document.getElementById("preview");
 const requests = document.getElementById("requests");
 const base = form.dataset.pipeline;
 
-function value(field) {
-  const text = field.value;
-  if (text === field.dataset.default) return undefined;
-  switch (field.dataset.kind) {
-    case "integer":
-    case "number":
-      return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
-    case "boolean":
-      return text === "true";
-    case "array":
-      try {
-        return JSON.parse(text);
-      } catch {
-        throw new Error(`${field.dataset.param}: write a list as JSON, such as ["a", "b"]`);
-      }
-    default:
-      return text;
-  }
-}
-
 function wanted() {
-  const params = {};
-  for (const field of form.querySelectorAll("[data-param]")) {
-    const given = value(field);
-    if (given !== undefined) params[field.dataset.param] = given;
-  }
   const date = form.elements.date.value.trim();
-  return { ...(date ? { date } : {}), params };
+  return { ...(date ? { date } : {}), params: params(form) };
 }
 
 let asked = 0;
