@@ -72,18 +72,18 @@ impl Guard {
     /// Whoever asks, if what they show has the scope. A token goes before a cookie: a program that sends both
     /// means the token.
     pub(super) async fn admit(&self, store: &Store, parts: &Parts, scope: Scope) -> Result<Visitor, Problem> {
-        let visitor = match parts.headers.get(header::AUTHORIZATION) {
-            Some(sent) => self.by_token(store, sent.to_str().unwrap_or_default()).await?,
-            None => {
-                let visitor = self.by_session(store, &parts.headers).await?;
-                let visitor = visitor.ok_or_else(|| {
-                    unknown("send a token: the header `authorization: Bearer trunkline_…`; people sign in at /sign-in")
-                })?;
-                if parts.method != Method::GET && parts.method != Method::HEAD {
-                    check_page(&parts.headers, visitor.session.as_ref())?;
-                }
-                visitor
+        let visitor = if let Some(sent) = parts.headers.get(header::AUTHORIZATION) {
+            self.by_token(store, sent.to_str().unwrap_or_default()).await?
+        } else {
+            let visitor = self.by_session(store, &parts.headers).await?.ok_or_else(|| {
+                unknown(
+                    "send a token: the header `authorization: Bearer trunkline_…`; people sign in at /sign-in",
+                )
+            })?;
+            if parts.method != Method::GET && parts.method != Method::HEAD {
+                check_page(&parts.headers, visitor.session.as_ref())?;
             }
+            visitor
         };
         if visitor.scope < scope {
             let Visitor { actor, scope: has, .. } = visitor;

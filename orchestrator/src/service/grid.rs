@@ -1,7 +1,7 @@
 //! Tasks by runs: what the grid shows. One letter for each task of a run, as the run's own row keeps them,
 //! brought into one order whichever version a run is of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -92,9 +92,9 @@ impl GridView {
         let mut names: HashMap<i32, Vec<String>> = HashMap::new();
         names.insert(pipeline.version, names_of(&current.pipeline));
         for run in runs {
-            if !names.contains_key(&run.version) {
+            if let Entry::Vacant(place) = names.entry(run.version) {
                 let definition = store.definition(&run.pipeline, run.version).await?;
-                names.insert(run.version, names_of(&definition.pipeline));
+                place.insert(names_of(&definition.pipeline));
             }
         }
         let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();

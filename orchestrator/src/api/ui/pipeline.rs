@@ -1,7 +1,7 @@
 //! One pipeline: its grid, its graph, its source by versions, and when it fires.
 
 use axum::response::Response;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
 use trunkline_state::{
@@ -179,8 +179,7 @@ pub(super) async fn schedule(visit: Visit<NamePath, NoQuery>) -> Result<Response
     let content = match &pipeline.calendar {
         None => html! { p.empty { "It has no schedule: people and events make its runs." } },
         Some(calendar) => {
-            let mut around = changes(pipeline, now);
-            around.dedup();
+            let around = changes(pipeline, now);
             html! {
                 p { "Fires " strong { (calendar.describe()) } @if of.pipeline.paused { ", and is paused: nothing fires before it is resumed" } "." }
                 (fires(pipeline, &following(pipeline, now, FIRES), now))
@@ -207,7 +206,9 @@ fn changes(pipeline: &Pipeline, now: Timestamp) -> Vec<Timestamp> {
     let before = std::iter::successors(calendar.previous_before(change), |at| calendar.previous_before(*at));
     let mut fires: Vec<Timestamp> = before.take(AROUND).collect();
     fires.reverse();
-    fires.extend(following(pipeline, change, AROUND + 1));
+    // What would fire in a gap fires at its end: at the change itself.
+    let just_before = change.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(change);
+    fires.extend(following(pipeline, just_before, AROUND + 1));
     fires
 }
 
@@ -222,7 +223,7 @@ fn fires(pipeline: &Pipeline, fires: &[Timestamp], now: Timestamp) -> Markup {
                     td { (words::moment(*at, &zone)) }
                     td { (at.strftime("%H:%M")) }
                     td.muted { (words::distance(*at, now)) }
-                    td { @if interval.is_some() { (describe_interval(&zone, interval, None)) } @else { span.none { "–" } } }
+                    td { @if interval.is_some() { (describe_interval(&zone, interval, None).trim_start_matches("covers ")) } @else { span.none { "–" } } }
                 }
             } }
         } }

@@ -72,10 +72,7 @@ pub(super) fn moment(at: Timestamp, zone: &TimeZone) -> Markup {
 
 /// A moment, or that there is none.
 pub(super) fn moment_or_none(at: Option<Timestamp>, zone: &TimeZone) -> Markup {
-    match at {
-        Some(at) => moment(at, zone),
-        None => html! { span.none { "–" } },
-    }
+    html! { @if let Some(at) = at { (moment(at, zone)) } @else { span.none { "–" } } }
 }
 
 /// How far away a moment is: `in 3 h`, `5 min ago`.
@@ -88,9 +85,10 @@ pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
 
 /// How long something took, or has taken so far.
 pub(super) fn took(from: Option<Timestamp>, until: Option<Timestamp>, now: Timestamp) -> Markup {
-    match between(from, until.unwrap_or(now)) {
-        Some(time) => html! { (duration_text(time)) @if until.is_none() { span.none { " so far" } } },
-        None => html! { span.none { "–" } },
+    let time = between(from, until.unwrap_or(now)).map(duration_text);
+    html! {
+        @if let Some(time) = time { span.took { (time) } @if until.is_none() { span.none { " so far" } } }
+        @else { span.none { "–" } }
     }
 }
 
