@@ -10,6 +10,7 @@ mod backfill;
 mod baseline;
 mod clear;
 mod flows;
+mod grid;
 mod lists;
 mod process;
 mod serve;
@@ -92,6 +93,9 @@ async fn main() -> Result<()> {
     // Last: nothing else is measured in a store of a million rows.
     if wanted("lists") {
         lists::measure(&stage, &mut table).await?;
+    }
+    if wanted("grid") {
+        grid::measure(&stage, &mut table).await?;
     }
     println!("{table}");
     stage.end().await

@@ -1,8 +1,8 @@
 //! The query engine: DataFusion behind a small interface, with the words of Athena and Spark.
 //!
 //! This crate is the only home of `DataFusion` besides the sandbox's tables. It knows SQL, records, columns and local
-//! files; it never knows AWS, a catalog, runs or tasks. Two of its readers: the sandbox, whose Athena and Glue jobs
-//! run on it, and [`transform`], which the operator of that name runs.
+//! files; it never knows AWS, a catalog, runs or tasks. Its readers: the sandbox, whose Athena, Glue jobs and COPY run on
+//! it, and the operators `transform`, `extract` and `load`, the last two for Parquet alone.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -12,10 +12,14 @@
 //! | `sql_text.rs`, `sql_cursor.rs` | SQL as tokens, where no parser is wanted |
 //! | `types.rs` | Hive's types and Arrow's |
 //! | `json.rs`, `csv.rs`, `text.rs`, `parquet.rs` | bytes to columns |
+//! | `copy.rs`, `copy/` | what Postgres's COPY writes, as Parquet |
+//! | `cells.rs` | columns of Parquet as texts that Postgres reads |
 //! | `write.rs`, `folders.rs` | rows to files, one per partition; the names of partitions' folders |
 //! | `transform.rs`, `transform/` | records of many files, judged one by one, through queries into files |
 
+pub mod cells;
 pub mod context;
+pub mod copy;
 pub mod csv;
 mod error;
 pub mod folders;

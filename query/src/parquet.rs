@@ -57,6 +57,30 @@ pub fn read_from(
     Ok(count)
 }
 
+/// Reads columns in batches, as they are in the file and in its order. `wanted` is told each column's place and name,
+/// `batch` returns whether to go on. Returns the names of all columns.
+pub fn read_plain(
+    reader: impl ChunkReader + 'static,
+    batch_rows: usize,
+    wanted: impl Fn(usize, &str) -> bool,
+    mut batch: impl FnMut(&RecordBatch) -> Result<bool, String>,
+) -> Result<Vec<String>, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(reader).map_err(|error| error.to_string())?;
+    let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+    if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(format!("two columns are named `{name}`"));
+    }
+    let places = (0..names.len()).filter(|place| wanted(*place, &names[*place]));
+    let mask = ProjectionMask::roots(builder.parquet_schema(), places);
+    let reader = builder.with_projection(mask).with_batch_size(batch_rows).build();
+    for read in reader.map_err(|error| error.to_string())? {
+        if !batch(&read.map_err(|error| error.to_string())?)? {
+            break;
+        }
+    }
+    Ok(names)
+}
+
 /// Brings a batch of the file into the table's shape.
 fn fit(read: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
     let options = CastOptions { safe: false, ..CastOptions::default() };

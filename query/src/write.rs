@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +30,10 @@ const CSV_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 const GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Writes rows of Parquet and keeps little of them in memory.
-pub(crate) fn write_parquet(writer: &mut ArrowWriter<File>, batch: &RecordBatch) -> Result<(), EngineError> {
+pub(crate) fn write_parquet<W: Write + Send>(
+    writer: &mut ArrowWriter<W>,
+    batch: &RecordBatch,
+) -> Result<(), EngineError> {
     writer.write(batch).map_err(EngineError::internal)?;
     if writer.in_progress_size() >= GROUP_BYTES {
         writer.flush().map_err(EngineError::internal)?;

@@ -1,4 +1,4 @@
-//! `extract`: reads tables of a Postgres database, as they are at one moment, into files of JSON lines on S3.
+//! `extract`: reads tables of a Postgres database, as they are at one moment, into files of JSON lines or Parquet on S3.
 //!
 //! **Safe start**: reading changes nothing, so it may be done again; what must not happen is that later tasks read the
 //! files of one try and the watermark of another. Files are never written twice: their names hold the attempt and the
@@ -30,7 +30,11 @@ use crate::{
     registry::Options,
 };
 
+#[cfg(feature = "transform")]
+mod columns;
 mod lines;
+#[cfg(feature = "transform")]
+mod parquet;
 mod record;
 mod snapshot;
 mod upload;
@@ -60,6 +64,12 @@ pub struct ExtractConfig {
     /// Where the files go: `s3://bucket/folder/`. Each table has a folder of its own below, and no file is ever
     /// overwritten.
     pub to: String,
+    /// How the files are written: JSON objects, one in each line, or Parquet with the columns typed as in the database. There
+    /// times with a zone become UTC; `numeric` without a precision or of more than 38 digits, `uuid`, `json`, `time`,
+    /// `interval`, enums and the like become text, arrays and composite types the text of their JSON. A value that
+    /// Parquet's type lacks, such as the date `infinity`, fails the task.
+    #[serde(default)]
+    pub format: Rows,
     /// Where it stands how far the tables with `since` were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<WatermarkConfig>,
@@ -82,6 +92,26 @@ pub struct ExtractTable {
     /// The columns; without them all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rows {
+    /// JSON objects, one in each line.
+    #[default]
+    Json,
+    /// Parquet, compressed with Snappy.
+    Parquet,
+}
+
+impl Rows {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
 }
 
 /// Where a watermark stands.
@@ -230,6 +260,9 @@ fn check(config: &ExtractConfig) -> Result<(), Failure> {
         return Err(wrong(format!("to: `{}` is no folder: write s3://bucket/folder/", config.to)));
     }
     Address::prefix(&config.to, "to")?;
+    if config.format == Rows::Parquet {
+        crate::parquet::is_known("format")?;
+    }
     let count = config.tables.len();
     if count == 0 || count > TABLES_MAX {
         return Err(wrong(format!("tables: {count} of them, and a task takes 1 to {TABLES_MAX}")));

@@ -18,6 +18,8 @@
 //! | `redshift.rs`, `redshift/` | the Redshift Data API: starts with a token, the look for them, states, stops |
 //! | `queue.rs`, `queue/` | queues that triggers read, and what S3 says in them |
 //! | `objects.rs` | objects in S3: selections, listings, sums; for the operators on S3 |
+//! | `scratch.rs`, `scratch/` | folders of this machine's disk, and objects that are brought into them |
+//! | `parquet.rs` | whether this program knows Parquet |
 //! | `duration.rs`, `scalar.rs`, `clock.rs` | how durations and texts are written; the present as a value |
 //! | the rest | one operator each |
 //!
@@ -44,6 +46,7 @@ pub mod duration;
 pub mod notice;
 mod objects;
 pub mod operator;
+mod parquet;
 pub mod pipelines;
 pub mod postgres;
 pub mod queue;
@@ -51,6 +54,7 @@ mod redshift;
 pub mod registry;
 mod released;
 pub mod scalar;
+mod scratch;
 pub mod secrets;
 
 pub use clients::{AwsConnection, Clients, ConnectionConfig};

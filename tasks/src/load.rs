@@ -7,7 +7,7 @@
 //!
 //! It can be stopped only by its time limit.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -27,12 +27,16 @@ use crate::{
     },
     registry::Options,
     scalar::Parameter,
+    scratch::Scratch,
     sql::{self, Statement},
 };
 
 pub(crate) mod access;
 pub(crate) mod files;
+mod fill;
 mod modes;
+#[cfg(feature = "transform")]
+mod parquet;
 mod records;
 mod stage;
 
@@ -47,8 +51,10 @@ const TABLES_MAX: usize = 100;
 const ADDRESSES_MAX: usize = 10_000;
 
 /// The operator.
-#[derive(Clone, Copy, Debug)]
-pub struct Load;
+#[derive(Clone, Debug)]
+pub struct Load {
+    scratch: PathBuf,
+}
 
 /// Settings of a `load` task.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -83,7 +89,9 @@ pub struct LoadTable {
     /// objects as `trigger.objects` gives them. An empty list brings no rows. Below a prefix names that begin with `_` or
     /// `.` are passed over.
     pub from: Addresses,
-    /// How the objects are written.
+    /// How the objects are written: JSON objects in lines, over several lines, or with nothing between them; CSV with a line
+    /// of names; or Parquet, of which times with a zone come as UTC and what is nested as JSON. A file of Parquet is
+    /// brought to this machine before it is read, into `.trunkline/`.
     #[serde(default)]
     pub format: Format,
     /// What becomes of rows that are there already.
@@ -152,6 +160,8 @@ pub enum Format {
     Json,
     /// CSV with a line of names.
     Csv,
+    /// Parquet.
+    Parquet,
 }
 
 /// What becomes of rows that are there already.
@@ -242,9 +252,9 @@ struct Watermark {
 }
 
 impl Load {
-    /// It needs nothing of the options.
-    pub fn new(_options: &Options) -> Self {
-        Self
+    /// Takes the folder for files on their way.
+    pub fn new(options: &Options) -> Self {
+        Self { scratch: options.scratch_folder.clone() }
     }
 }
 
@@ -318,7 +328,11 @@ parameters: { day: \"2026-11-19\" }
             task: &work.task,
             timeout_seconds: work.timeout_seconds,
         };
-        transaction::run(attempt, &stage::Loading { work: &work, s3 }).await
+        let scratch = match self.room(&work, &intent.request.token) {
+            Ok(scratch) => scratch,
+            Err(failure) => return Sent::Refused(failure),
+        };
+        transaction::run(attempt, &stage::Loading { work: &work, s3, scratch }).await
     }
 
     async fn find(&self, _clients: &Clients, intent: &Intent<'_>) -> Found {
@@ -356,6 +370,18 @@ parameters: { day: \"2026-11-19\" }
     }
 }
 
+impl Load {
+    /// A folder of this machine for files that have to be here to be read.
+    fn room(&self, work: &Work, token: &str) -> Result<Option<Scratch>, Failure> {
+        if work.tables.iter().all(|table| table.format != Format::Parquet) {
+            return Ok(None);
+        }
+        Scratch::new(&self.scratch, token)
+            .map(Some)
+            .map_err(|error| Failure::new(ErrorClass::System, format!("{}: {error}", self.scratch.display())))
+    }
+}
+
 fn wrong(message: String) -> Failure {
     Failure::new(ErrorClass::Config, message)
 }
@@ -369,6 +395,9 @@ fn at(place: usize, failure: Failure) -> Failure {
 fn check(table: &LoadTable) -> Result<(), Failure> {
     Table::read(&table.table, "table")?;
     check_addresses(&table.from)?;
+    if table.format == Format::Parquet {
+        crate::parquet::is_known("format")?;
+    }
     check_mode(table.mode, &table.key, table.newest.as_deref(), &table.partition)
 }
 

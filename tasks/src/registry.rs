@@ -62,7 +62,7 @@ pub struct Options {
     pub quarantine: Duration,
     /// Where `command` keeps the folders of its attempts; absolute.
     pub command_folder: PathBuf,
-    /// Where `transform` keeps files on their way; absolute, on a disk with room for what it reads.
+    /// Where `transform` and `load` keep files on their way; absolute, on a disk with room for what it reads.
     pub scratch_folder: PathBuf,
     /// The program that understands `__supervise DIR`: ordinarily this program itself.
     pub supervisor: PathBuf,

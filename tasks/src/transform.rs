@@ -36,7 +36,6 @@ use crate::{
 mod access;
 mod job;
 mod place;
-mod scratch;
 mod source;
 
 #[cfg(test)]

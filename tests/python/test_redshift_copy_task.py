@@ -1,10 +1,15 @@
 """Files into Redshift by `redshift_copy`, against plain Python: each mode, duplicates, broken and empty files, crashes."""
 
+import datetime
+import decimal
+import io
 import json
 import signal
 import subprocess
 import urllib.request
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from project import Project
@@ -91,6 +96,21 @@ BY_NAME = HEAD.format(name="by_name") + """
       - { table: rate, from: [], mode: append }
 """
 
+# Columns by their order, whatever their names in the files.
+COLUMNAR = HEAD.format(name="columnar") + """
+  copy:
+    type: redshift_copy
+    role: arn:aws:iam::000000000000:role/copy
+    manifests: s3://scratch/lists/
+    tables:
+      - table: priced
+        from: "s3://raw/{{ params.folder }}/"
+        format: parquet
+        columns: [id, name, price, at]
+        mode: upsert
+        key: [id]
+"""
+
 CREATE = "CREATE TABLE {} (day DATE, id VARCHAR(36), agent VARCHAR(8), at TIMESTAMPTZ, note VARCHAR(5) DEFAULT 'none')"
 
 
@@ -159,12 +179,13 @@ environments:
         tables = [f"contact_{mode}" for mode in MODES] + ["contact", "agent", "named", "late"]
         texts = {f"copy_{mode}": HEAD.format(name=f"copy_{mode}") + COPY.format(table=f"contact_{mode}", mode=mode) + more
                  for mode, more in MODES.items()}
-        texts |= {"both": BOTH, "keyless": KEYLESS, "by_name": BY_NAME}
+        texts |= {"both": BOTH, "keyless": KEYLESS, "by_name": BY_NAME, "columnar": COLUMNAR}
         texts["late"] = HEAD.format(name="late") + COPY.format(table="late", mode="append")
         creates = "".join(f"      - {CREATE.format(table)}\n" for table in tables)
         texts["tables"] = HEAD.format(name="tables") + (
             f"  tables:\n    type: redshift_sql\n    statements:\n{creates}"
-            "      - CREATE TABLE rate (country VARCHAR(2), cents INT)\n")
+            "      - CREATE TABLE rate (country VARCHAR(2), cents INT)\n"
+            "      - CREATE TABLE priced (id BIGINT, name VARCHAR(4), price DECIMAL(12, 2), at TIMESTAMP, note VARCHAR(5) DEFAULT 'none')\n")
         for name, text in texts.items():
             home = folder / "pipelines" / name
             home.mkdir(parents=True)
@@ -285,6 +306,46 @@ def test_columns_by_name_and_by_order(copies):
     assert sorted(copies.select("SELECT agent, id FROM named")) == [("ann", "1"), ("bob", "3"), ("bob", "3")]
     assert sorted(copies.select("SELECT country, cents FROM rate")) == [("de", 12), ("de", 12), ("fr", 7), ("fr", 7)]
     assert copies.outputs("by_name")["tables"]["rate"] == {"objects": 1, "records": 2, "deleted": 0, "inserted": 2}
+
+
+def parquet_file(copies, key, **columns):
+    body = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), body, row_group_size=2)
+    copies.s3.put_object(Bucket="raw", Key=key, Body=body.getvalue())
+
+
+def prices(*values):
+    return pyarrow.array([value and decimal.Decimal(value) for value in values], pyarrow.decimal128(12, 2))
+
+
+def test_parquet_goes_by_the_order_of_its_columns(copies):
+    at = datetime.datetime(2026, 11, 19, 10, 0, 0, 500000)
+    parquet_file(copies, "columnar/a", whatever=pyarrow.array([1, 2, 3]), is_=["ann", "zoë", None], price=prices("10.10", None, "-0.05"),
+                 when=pyarrow.array([at, None, at], pyarrow.timestamp("us")))
+    parquet_file(copies, "columnar/b", x=pyarrow.array([3, 4]), y=["a\tb", ""], z=prices("1.00", "2.00"),
+                 t=pyarrow.array([None, at], pyarrow.timestamp("us")))
+    for _ in range(2):
+        copies.run("columnar", "columnar")
+        found = copies.select("SELECT id, name, CAST(price AS VARCHAR(20)), CAST(at AS VARCHAR(30)), note FROM priced ORDER BY id")
+        time = "2026-11-19 10:00:00.5"
+        assert found[:2] + found[3:] == [(1, "ann", "10.10", time, "none"), (2, "zoë", None, None, "none"), (4, "", "2.00", time, "none")]
+        assert found[2] in [(3, None, "-0.05", time, "none"), (3, "a\tb", "1.00", None, "none")]
+    assert copies.outputs("columnar")["tables"]["priced"]["records"] == 5
+
+
+def test_parquet_that_redshift_refuses_is_refused(copies):
+    good = {"id": pyarrow.array([7]), "name": ["x"], "price": prices("1.00"), "at": pyarrow.array([None], pyarrow.timestamp("us"))}
+    before = copies.select("SELECT COUNT(*) FROM priced")
+    for change, expected in [
+        ({"id": pyarrow.array([7], pyarrow.int32())}, "incompatible Parquet schema for column 's3://raw/refused/x.id'. Column type: bigint"),
+        ({"price": [1.0]}, "Column type: numeric(12,2), Parquet schema: Float64"),
+        ({"more": [1]}, "Unmatched number of columns between table and file. Table columns: 4, Data columns: 5"),
+        ({"name": ["äää"]}, "The length of the data column name is longer than the length defined in the table. Table: 4, Data: 6"),
+    ]:
+        parquet_file(copies, "refused/x", **(good | change))
+        said = copies.run("columnar", "refused", code=1)
+        assert "Spectrum Scan Error" in said and expected in " ".join(said.split()), said
+    assert copies.select("SELECT COUNT(*) FROM priced") == before
 
 
 def faults(project, rules=None):

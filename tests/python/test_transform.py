@@ -3,13 +3,12 @@
 import io
 import json
 import signal
-import subprocess
-import urllib.request
 
 import pyarrow.parquet
 import pytest
 
 from project import Project
+from test_athena_replace import background, faults
 from test_operate import serving, shown
 from waiting import until
 
@@ -105,17 +104,6 @@ def ran(project, *options, code=0):
         return done.stderr
     run = json.loads(project.call("runs", "clean", "--json").stdout)[0]
     return shown(project, run["run"])["tasks"][0]
-
-
-def faults(project, *rules):
-    url = f"{project.endpoint}/_sandbox/faults"
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(rules).encode(), method="PUT")) as answer:
-        assert answer.status == 200
-
-
-def background(project, *arguments):
-    return subprocess.Popen([str(project.binary), *arguments], cwd=project.folder, env=project.environment,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def test_files_become_files_and_what_does_not_fit_is_kept_aside(project):

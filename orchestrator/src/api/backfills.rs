@@ -53,9 +53,9 @@ pub(super) fn add(routes: Routes) -> Routes {
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct BackfillPath {
+pub(super) struct BackfillPath {
     /// Its id.
-    backfill: Uuid,
+    pub(super) backfill: Uuid,
 }
 
 /// Which dates run.
@@ -119,7 +119,7 @@ struct CancelBody {
     dry_run: bool,
 }
 
-async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<BackfillView>, Problem> {
+pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<BackfillView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let after = call.query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
     let rows = call.api.store.backfills(after, limit + 1).await?;
@@ -127,7 +127,7 @@ async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<BackfillVi
     Ok(pages::page(rows, limit, cursor, |row| BackfillView::new(&row, None)))
 }
 
-async fn show(call: Call<BackfillPath, Nothing, Nothing>) -> Result<BackfillView, Problem> {
+pub(super) async fn show(call: Call<BackfillPath, Nothing, Nothing>) -> Result<BackfillView, Problem> {
     let id = call.path.backfill;
     let Some(row) = call.api.store.backfill(id).await? else { return Err(unknown(id)) };
     let dates = call.api.store.backfill_dates(id, &[], DATES_MAX).await?;

@@ -1,12 +1,26 @@
-//! Who may ask: the name that the server was called by, and the token with its scopes.
+//! Who may ask: the name that the server was called by, the token with its scopes, and the session of a
+//! browser that was begun with one.
 
-use std::net::IpAddr;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
-use axum::http::{HeaderMap, header};
-use trunkline_state::store::Store;
+use axum::http::{HeaderMap, Method, header, request::Parts};
+use jiff::Timestamp;
+use trunkline_state::store::{GoodSession, Store};
 
 use super::problem::{Kind, Problem};
-use crate::service::token::{Scope, Token};
+use crate::service::{
+    sign_in::{SessionSecret, SignInLink},
+    token::{Scope, Token},
+};
+
+/// The header in which a page says that a change comes from a page of its own session.
+pub(super) const CHANGE_HEADER: &str = "trunkline-change";
+/// What the history calls whoever uses the token of the project's folder.
+const LOCAL_ACTOR: &str = "token:local";
 
 /// What is checked before anything else of a request is looked at.
 #[derive(Debug)]
@@ -15,6 +29,23 @@ pub(super) struct Guard {
     pub(super) hosts: Vec<String>,
     /// The token of this project's folder, where the server is on loopback only.
     pub(super) local: Option<Token>,
+    /// Browsers reach this server through TLS.
+    pub(super) secure: bool,
+    /// The cookie's name. Servers of one machine share a cookie jar, whatever their ports.
+    pub(super) cookie: String,
+    /// Links that were used, until when they would have been good.
+    pub(super) used_links: Mutex<HashMap<[u8; 16], i64>>,
+}
+
+/// Who asks, and what for they may.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    /// For the history.
+    pub(super) actor: String,
+    /// What they may do.
+    pub(super) scope: Scope,
+    /// The session, of a browser.
+    pub(super) session: Option<SessionSecret>,
 }
 
 impl Guard {
@@ -38,43 +69,138 @@ impl Guard {
         ))
     }
 
-    /// Whoever asks, if their token has the scope: the actor for the history.
-    pub(super) async fn admit(
-        &self,
-        store: &Store,
-        headers: &HeaderMap,
-        scope: Scope,
-    ) -> Result<String, Problem> {
-        let unknown = |detail: &str| Problem::new(Kind::Unauthenticated, detail);
-        let Some(sent) = headers.get(header::AUTHORIZATION) else {
-            return Err(unknown("send a token: the header `authorization: Bearer trunkline_…`"));
+    /// Whoever asks, if what they show has the scope. A token goes before a cookie: a program that sends both
+    /// means the token.
+    pub(super) async fn admit(&self, store: &Store, parts: &Parts, scope: Scope) -> Result<Visitor, Problem> {
+        let visitor = if let Some(sent) = parts.headers.get(header::AUTHORIZATION) {
+            self.by_token(store, sent.to_str().unwrap_or_default()).await?
+        } else {
+            let visitor = self.by_session(store, &parts.headers).await?.ok_or_else(|| {
+                unknown(
+                    "send a token: the header `authorization: Bearer trunkline_…`; people sign in at /sign-in",
+                )
+            })?;
+            if parts.method != Method::GET && parts.method != Method::HEAD {
+                check_page(&parts.headers, visitor.session.as_ref())?;
+            }
+            visitor
         };
-        let text = sent.to_str().ok().and_then(|text| text.split_once(' '));
-        let Some((_, text)) = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        if visitor.scope < scope {
+            let Visitor { actor, scope: has, .. } = visitor;
+            let detail = format!("`{actor}` has the scope `{has}`, and this needs `{scope}`");
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+        Ok(visitor)
+    }
+
+    /// Whoever has a token, shown as `Bearer …`.
+    async fn by_token(&self, store: &Store, header: &str) -> Result<Visitor, Problem> {
+        let text = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, text)) = text else {
             return Err(unknown("the header `authorization` must be `Bearer` and a token"));
         };
         let token = Token::read(text).map_err(|error| unknown(&error.to_string()))?;
-        if self.local.as_ref().is_some_and(|local| local.is(&token.sha256())) {
-            return Ok("token:local".to_owned());
-        }
-        let bad = "this token is unknown, revoked or expired; make one with `trunkline token create`";
-        let Some(known) = store.good_token(token.id()).await? else { return Err(unknown(bad)) };
-        if !token.is(&known.sha256) {
-            return Err(unknown(bad));
-        }
-        let has = known.scopes.iter().filter_map(|word| Scope::from_word(word)).max();
-        if has.is_none_or(|has| has < scope) {
-            return Err(Problem::new(
-                Kind::Forbidden,
-                format!(
-                    "token `{}` has the scope `{}`, and this needs `{scope}`",
-                    known.name,
-                    known.scopes.join("`, `")
-                ),
-            ));
-        }
-        Ok(format!("token:{}", known.name))
+        self.of_token(store, &token).await
     }
+
+    /// Whoever has a token.
+    pub(super) async fn of_token(&self, store: &Store, token: &Token) -> Result<Visitor, Problem> {
+        if self.is_local(token) {
+            return Ok(local());
+        }
+        let known = store.good_token(token.id()).await?.filter(|known| token.is(&known.sha256));
+        let known = known.ok_or_else(|| {
+            unknown("this token is unknown, revoked or expired; make one with `trunkline token create`")
+        })?;
+        named(&known.name, &known.scopes, None)
+    }
+
+    /// Whether it is the token of this project's folder.
+    pub(super) fn is_local(&self, token: &Token) -> bool {
+        self.local.as_ref().is_some_and(|local| local.is(&token.sha256()))
+    }
+
+    /// Whoever is signed in with the browser that asks; none if nobody is.
+    pub(super) async fn by_session(
+        &self,
+        store: &Store,
+        headers: &HeaderMap,
+    ) -> Result<Option<Visitor>, Problem> {
+        let Some(secret) = self.cookie_of(headers) else { return Ok(None) };
+        match store.good_session(&secret.sha256()).await? {
+            Some(GoodSession::Token { name, scopes }) => named(&name, &scopes, Some(secret)).map(Some),
+            Some(GoodSession::Local { sha256 }) if self.local.as_ref().is_some_and(|own| own.is(&sha256)) => {
+                Ok(Some(Visitor { session: Some(secret), ..local() }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the browser's cookie holds.
+    pub(super) fn cookie_of(&self, headers: &HeaderMap) -> Option<SessionSecret> {
+        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let mut pairs =
+            cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let (_, value) = pairs.find(|(name, _)| *name == self.cookie)?;
+        SessionSecret::read(value)
+    }
+
+    /// Takes a link that signs in; `false` where it is not good, or was used.
+    pub(super) fn take_link(&self, text: &str, now: Timestamp) -> bool {
+        let link = self.local.as_ref().and_then(|token| SignInLink::read(text, token, now));
+        let Some((until, nonce)) = link.map(|link| link.once()) else { return false };
+        let mut used = self.used_links.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, until| *until >= now.as_second());
+        used.insert(nonce, until).is_none()
+    }
+}
+
+fn unknown(detail: &str) -> Problem {
+    Problem::new(Kind::Unauthenticated, detail)
+}
+
+fn local() -> Visitor {
+    Visitor { actor: LOCAL_ACTOR.to_owned(), scope: Scope::Deploy, session: None }
+}
+
+fn named(name: &str, scopes: &[String], session: Option<SessionSecret>) -> Result<Visitor, Problem> {
+    let scope = scopes.iter().filter_map(|word| Scope::from_word(word)).max();
+    let scope = scope.ok_or_else(|| {
+        Problem::new(Kind::Forbidden, format!("token `{name}` has no scope that this program knows"))
+    })?;
+    Ok(Visitor { actor: format!("token:{name}"), scope, session })
+}
+
+/// Refuses a change that another site's page had the browser send: such a page can make the cookie go along,
+/// but neither say that it is of this site, nor know what the session's own pages hold.
+pub(super) fn check_page(headers: &HeaderMap, session: Option<&SessionSecret>) -> Result<(), Problem> {
+    check_origin(headers)?;
+    let sent = headers.get(CHANGE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if session.is_some_and(|session| session.is_change_token(sent)) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::Forbidden,
+        format!("a browser's change needs the header `{CHANGE_HEADER}` of its own page; load the page again"),
+    ))
+}
+
+/// Refuses what a page of another origin sends.
+pub(super) fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let same = match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => site == "same-origin",
+        (None, Some(origin)) => {
+            let of = origin.split_once("://").map(|(_, authority)| authority);
+            of.is_some() && of == text("host")
+        }
+        // No browser: it has no cookie that somebody else could make use of either.
+        (None, None) => true,
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Forbidden, "this was sent by a page of another site; nothing was done"))
 }
 
 fn without_port(host: &str) -> &str {
@@ -86,13 +212,67 @@ fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
 
     use super::*;
 
+    fn guard(local: Option<Token>) -> Guard {
+        Guard {
+            hosts: vec!["trunkline.example.com".to_owned()],
+            local,
+            secure: false,
+            cookie: "trunkline-8377".to_owned(),
+            used_links: Mutex::default(),
+        }
+    }
+
+    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+        of.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let secret = SessionSecret::of([3; 40]);
+        let sent = format!("other=1; trunkline-9000=00; trunkline-8377={}; last=", secret.reveal());
+        assert_eq!(guard(None).cookie_of(&headers(&[("cookie", &sent)])), Some(secret));
+        for wrong in ["", "trunkline-8377", "trunkline-8377=", "trunkline-8377=zz", "xtrunkline-8377=00"] {
+            assert_eq!(guard(None).cookie_of(&headers(&[("cookie", wrong)])), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_taken_once() {
+        let (token, now) = (Token::of([1; 40]), Timestamp::constant(1_800_000_000, 0));
+        let guard = guard(Some(token.clone()));
+        let text = SignInLink::new(now, [4; 40]).text(&token);
+        assert!(!guard.take_link("nonsense", now));
+        assert!(guard.take_link(&text, now));
+        assert!(!guard.take_link(&text, now), "twice");
+    }
+
+    #[test]
+    fn changes_come_from_pages_of_the_session() {
+        let secret = SessionSecret::of([3; 40]);
+        let token = secret.change_token();
+        let allowed = |of: &[(&'static str, &str)]| check_page(&headers(of), Some(&secret)).is_ok();
+        let own = ("trunkline-change", token.as_str());
+        assert!(allowed(&[own, ("sec-fetch-site", "same-origin")]));
+        assert!(allowed(&[own, ("origin", "http://127.0.0.1:8377"), ("host", "127.0.0.1:8377")]));
+        for wrong in [
+            &[("sec-fetch-site", "same-origin")][..],
+            &[("trunkline-change", "00"), ("sec-fetch-site", "same-origin")],
+            &[own, ("sec-fetch-site", "cross-site")],
+            &[own, ("sec-fetch-site", "same-site")],
+            &[own, ("origin", "http://127.0.0.1:9999"), ("host", "127.0.0.1:8377")],
+            &[own, ("origin", "null"), ("host", "127.0.0.1:8377")],
+        ] {
+            assert!(!allowed(wrong), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn only_its_own_names_are_answered() {
-        let guard = Guard { hosts: vec!["trunkline.example.com".to_owned()], local: None };
+        let guard = guard(None);
         let asked = |host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));

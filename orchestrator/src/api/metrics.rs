@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use prometheus_client::{
@@ -91,8 +91,8 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// Everything in the text format of Prometheus.
-pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    if let Err(problem) = api.guard.admit(&api.store, &headers, Scope::Read).await {
+pub(super) async fn metrics(State(api): State<Arc<Api>>, parts: Parts) -> Response {
+    if let Err(problem) = api.guard.admit(&api.store, &parts, Scope::Read).await {
         return problem.into_response();
     }
     match collected(&api).await {

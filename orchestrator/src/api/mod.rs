@@ -1,17 +1,18 @@
-//! The REST API that `serve` offers: the same functions of [`crate::service`] that the commands use, over
-//! HTTP. The only place that knows axum.
+//! The REST API that `serve` offers, and its pages: the same functions of [`crate::service`] that the commands
+//! use, over HTTP. The only place that knows axum.
 //!
 //! | file | what |
 //! |---|---|
 //! | `routes` | the table of operations: reading requests, and what is documented of them |
 //! | `openapi` | that table as OpenAPI 3.1 |
-//! | `guard` | the Host header, tokens and scopes |
+//! | `guard` | the Host header, tokens and scopes, sessions of browsers |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
 //! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server` | the accept loop and its limits |
+//! | `ui/` | pages for people: what the operations answer, as HTML |
 //!
 //! Nothing here decides what may happen to a run, knows SQL, or asks the store without a client.
 
@@ -32,13 +33,17 @@ mod routes;
 mod runs;
 mod server;
 mod triggers;
+mod ui;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, Method, Uri, header},
+    http::{HeaderName, HeaderValue, Method, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -94,6 +99,8 @@ pub struct ApiOptions {
     pub hosts: Vec<String>,
     /// The token of this project's folder; none where others than this machine can connect.
     pub local_token: Option<Token>,
+    /// Browsers reach this server through a proxy that speaks TLS.
+    pub secure: bool,
 }
 
 /// What all operations use.
@@ -128,7 +135,7 @@ impl ApiServer {
     pub fn start(listener: TcpListener, options: ApiOptions) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let ending = CancellationToken::new();
-        let router = router(options, ending.clone());
+        let router = router(options, address.port(), ending.clone());
         let serving = tokio::spawn(server::serve(listener, router, ending.clone()));
         Ok(Self { address, ending, serving })
     }
@@ -159,8 +166,8 @@ fn operations() -> Routes {
     events::add(routes)
 }
 
-fn router(options: ApiOptions, ending: CancellationToken) -> Router {
-    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token } = options;
+fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
+    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, secure } = options;
     let mut routes = operations();
     let document = openapi::document(&mut routes);
     let api = Arc::new(Api {
@@ -173,13 +180,21 @@ fn router(options: ApiOptions, ending: CancellationToken) -> Router {
         environment: project.environment.clone(),
         project,
         deploying: tokio::sync::Mutex::new(()),
-        guard: Guard { hosts, local: local_token },
+        guard: Guard {
+            hosts,
+            local: local_token,
+            secure,
+            // The prefix has browsers refuse one that another site or a plain connection set.
+            cookie: if secure { "__Host-trunkline".to_owned() } else { format!("trunkline-{port}") },
+            used_links: Mutex::default(),
+        },
         http: HttpCounts::default(),
         document,
         ending,
     });
     routes
         .router
+        .merge(ui::routes())
         .route(&format!("{}/openapi.json", routes::PREFIX), get(show_document))
         .route("/healthz", get(metrics::healthy))
         .route("/readyz", get(metrics::ready))
@@ -217,11 +232,18 @@ async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    let mut always = |name, value| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    always(header::CACHE_CONTROL, "no-store");
+    always(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    always(header::REFERRER_POLICY, "no-referrer");
+    always(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    always(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    always(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    if api.guard.secure {
+        always(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
     api.http.answered(&method, response.status());
     response
 }

@@ -1,10 +1,15 @@
 //! Pipelines: list, one, versions, graph, plan, pause and resume, a run of one.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_state::store::{PipelineRow, VersionRow};
+use trunkline_state::{
+    ids::RunId,
+    store::{PipelineRow, RunPage, VersionRow},
+};
 
 use super::{
     changes::check_reason,
@@ -16,6 +21,7 @@ use crate::{
     definition::{common::trigger_word, params::Given},
     service::{
         find,
+        grid::GridView,
         plan::{self, Plan},
         request::wanted_with,
         token::Scope,
@@ -24,6 +30,10 @@ use crate::{
     },
 };
 
+/// Runs of a pipeline at a glance: two weeks of a daily one.
+const RECENT_RUNS: i64 = 14;
+/// Runs of a grid where nobody says how many.
+const GRID_RUNS: u32 = 30;
 /// Parameters of one request.
 const PARAMS_MAX: usize = 200;
 /// The longest reason.
@@ -54,6 +64,15 @@ pub(super) fn add(routes: Routes) -> Routes {
         .get(
             outline(Scope::Read, "/pipelines/{pipeline}/graph", "show_graph", "Its tasks and their order"),
             graph,
+        )
+        .get(
+            outline(
+                Scope::Read,
+                "/pipelines/{pipeline}/grid",
+                "show_grid",
+                "The states of its tasks in its newest runs",
+            ),
+            grid,
         )
         .post(
             outline(
@@ -86,13 +105,13 @@ pub(super) struct PipelinePath {
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct VersionPath {
+pub(super) struct VersionPath {
     /// The pipeline's name.
     #[schemars(length(min = 1))]
-    pipeline: String,
+    pub(super) pipeline: String,
     /// The version's number.
     #[schemars(range(min = 1))]
-    version: i32,
+    pub(super) version: i32,
 }
 
 /// Which page of a list.
@@ -129,6 +148,18 @@ pub(crate) struct PipelineView {
     pub(crate) concurrency_group: Option<String>,
     /// When it fires next.
     pub(crate) next_fire_at: Option<Timestamp>,
+    /// Its newest runs, the newest last; in lists only.
+    #[serde(default)]
+    pub(crate) recent_runs: Vec<RecentRunView>,
+}
+
+/// A run at a glance.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RecentRunView {
+    /// Its key.
+    pub(crate) run_key: String,
+    /// Its state.
+    pub(crate) state: String,
 }
 
 /// One pipeline with what its current version says.
@@ -151,27 +182,27 @@ pub(crate) struct PipelineDetail {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct VersionView {
+pub(super) struct VersionView {
     /// Its number.
-    version: i32,
+    pub(super) version: i32,
     /// The hash of its contents.
     sha256: String,
     /// When it was stored.
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     /// By whom.
-    created_by: String,
+    pub(super) created_by: String,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct VersionDetail {
+pub(super) struct VersionDetail {
     /// Its number.
-    version: i32,
+    pub(super) version: i32,
     /// When it was stored.
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     /// By whom.
-    created_by: String,
+    pub(super) created_by: String,
     /// The YAML as it was read.
-    source: String,
+    pub(super) source: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -277,18 +308,28 @@ fn view(row: PipelineRow) -> PipelineView {
         max_active_runs: row.max_active_runs,
         concurrency_group: row.concurrency_group,
         next_fire_at: row.next_fire_at,
+        recent_runs: Vec::new(),
     }
 }
 
-async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<PipelineView>, Problem> {
+pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<PipelineView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let after = call.query.cursor.unwrap_or_default();
     let rows = call.api.store.pipelines().await?.into_iter().filter(|row| row.name > after);
     let rows: Vec<PipelineRow> = rows.take(usize::try_from(limit).unwrap_or(0) + 1).collect();
+    let mut recent: HashMap<String, Vec<RecentRunView>> = HashMap::new();
+    for run in call.api.store.recent_runs(RECENT_RUNS).await? {
+        let view = RecentRunView { run_key: run.key, state: run.state };
+        recent.entry(run.pipeline).or_default().push(view);
+    }
+    let view = |row: PipelineRow| {
+        let recent_runs = recent.get(&row.name).cloned().unwrap_or_default();
+        PipelineView { recent_runs, ..view(row) }
+    };
     Ok(pages::page(rows, limit, |row| row.name.clone(), view))
 }
 
-async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<PipelineDetail, Problem> {
+pub(super) async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<PipelineDetail, Problem> {
     let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
     let definition = call.api.store.definition(&row.name, row.version).await?;
     let pipeline = &definition.pipeline;
@@ -304,7 +345,9 @@ async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<PipelineDeta
     })
 }
 
-async fn versions(call: Call<PipelinePath, PageQuery, Nothing>) -> Result<Page<VersionView>, Problem> {
+pub(super) async fn versions(
+    call: Call<PipelinePath, PageQuery, Nothing>,
+) -> Result<Page<VersionView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let below = pages::read_number(call.query.cursor.as_deref())?;
     let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
@@ -318,7 +361,7 @@ async fn versions(call: Call<PipelinePath, PageQuery, Nothing>) -> Result<Page<V
     Ok(pages::page(rows, limit, |row| row.version.to_string(), view))
 }
 
-async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result<VersionDetail, Problem> {
+pub(super) async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result<VersionDetail, Problem> {
     let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
     let number = call.path.version;
     let stored = call.api.store.version(&row.name, Some(number)).await.map_err(|error| match error {
@@ -347,6 +390,24 @@ async fn graph(call: Call<PipelinePath, Nothing, Nothing>) -> Result<GraphView, 
         trigger_rule: trigger_word(task.trigger_rule).to_owned(),
     };
     Ok(GraphView { pipeline: row.name, version: row.version, tasks: tasks.iter().map(task).collect() })
+}
+
+pub(super) async fn grid(call: Call<PipelinePath, PageQuery, Nothing>) -> Result<GridView, Problem> {
+    let limit = pages::limit(call.query.limit.or(Some(GRID_RUNS)))?;
+    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let after = call.query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
+    let page = RunPage {
+        pipeline: Some(row.name.clone()),
+        after: after.map(|(date, run)| (date, RunId(run))),
+        limit: limit + 1,
+        ..RunPage::default()
+    };
+    let mut runs = call.api.store.run_page(&page).await?;
+    let more = i64::try_from(runs.len()).is_ok_and(|found| found > limit);
+    runs.truncate(usize::try_from(limit).unwrap_or(0));
+    let last = runs.last().filter(|_| more);
+    let next = last.map(|row| pages::moment_cursor(row.logical_date, row.id.0));
+    Ok(GridView { next, ..GridView::read(&call.api.store, &row, &runs).await? })
 }
 
 async fn planned(call: Call<PipelinePath, Nothing, PlanBody>) -> Result<Plan, Problem> {

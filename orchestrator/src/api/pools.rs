@@ -28,7 +28,7 @@ struct PoolPath {
     pool: String,
 }
 
-async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<Items<PoolView>, Problem> {
+pub(super) async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<Items<PoolView>, Problem> {
     let pools = call.api.store.pools().await?;
     Ok(Items { items: pools.into_iter().map(|row| PoolView::new(row, None)).collect() })
 }

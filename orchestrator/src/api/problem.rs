@@ -140,6 +140,16 @@ impl Problem {
         Self { mistakes: Some(Box::new(mistakes)), ..Self::invalid(detail) }
     }
 
+    /// What kind of refusal it is.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What a person reads.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, detail)
     }

@@ -224,7 +224,7 @@ where
     P: DeserializeOwned + Send + 'static,
     Q: DeserializeOwned + Send + 'static,
 {
-    let actor = api.guard.admit(&api.store, &parts.headers, scope).await?;
+    let actor = api.guard.admit(&api.store, &parts, scope).await?.actor;
     refuse_nul(&parts)?;
     let Path(path) = Path::<P>::from_request_parts(&mut parts, &())
         .await
@@ -237,7 +237,7 @@ where
 }
 
 /// Postgres keeps no NUL in a text, and no name has one.
-fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
+pub(super) fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
     let text = parts.uri.path_and_query().map(axum::http::uri::PathAndQuery::as_str).unwrap_or_default();
     if text.contains("%00") {
         return Err(Problem::new(Kind::Malformed, "the path or query holds a NUL character; leave it out"));

@@ -66,16 +66,16 @@ pub(super) struct TaskPath {
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct LogPath {
+pub(super) struct LogPath {
     /// The run: its id, `pipeline@date` or `pipeline@latest`.
     #[schemars(length(min = 1))]
-    run: String,
+    pub(super) run: String,
     /// The task's name.
     #[schemars(length(min = 1))]
-    task: String,
+    pub(super) task: String,
     /// The attempt's number.
     #[schemars(range(min = 1, max = 2_147_483_647))]
-    attempt: u32,
+    pub(super) attempt: u32,
 }
 
 /// A state of a run.
@@ -107,46 +107,46 @@ impl From<StateWord> for RunState {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RunsQuery {
+pub(super) struct RunsQuery {
     /// Of this pipeline only.
-    pipeline: Option<String>,
+    pub(super) pipeline: Option<String>,
     /// In this state only.
-    state: Option<StateWord>,
+    pub(super) state: Option<StateWord>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// At most so many.
     #[schemars(range(min = 1, max = 200))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct AttemptsQuery {
+pub(super) struct AttemptsQuery {
     /// Of this task only.
-    task: Option<String>,
+    pub(super) task: Option<String>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// At most so many.
     #[schemars(range(min = 1, max = 200))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhyQuery {
+pub(super) struct WhyQuery {
     /// One of its tasks.
-    task: Option<String>,
+    pub(super) task: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct LogQuery {
+pub(super) struct LogQuery {
     /// `next` of the answer before.
     #[schemars(range(max = 2_147_483_647))]
-    from: Option<u32>,
+    pub(super) from: Option<u32>,
 }
 
-async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page<RunView>, Problem> {
+pub(super) async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page<RunView>, Problem> {
     let query = call.query;
     let limit = pages::limit(query.limit)?;
     if let Some(pipeline) = &query.pipeline {
@@ -170,12 +170,14 @@ async fn snapshot<Q>(call: &Call<RunPath, Q, Nothing>) -> Result<Snapshot, Probl
     Ok(Snapshot::read(&call.api.store, run).await?)
 }
 
-async fn show(call: Call<RunPath, Nothing, Nothing>) -> Result<RunWithTasks, Problem> {
+pub(super) async fn show(call: Call<RunPath, Nothing, Nothing>) -> Result<RunWithTasks, Problem> {
     let snapshot = snapshot(&call).await?;
     Ok(RunWithTasks::new(&snapshot))
 }
 
-async fn attempts(call: Call<RunPath, AttemptsQuery, Nothing>) -> Result<Page<AttemptView>, Problem> {
+pub(super) async fn attempts(
+    call: Call<RunPath, AttemptsQuery, Nothing>,
+) -> Result<Page<AttemptView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let from: usize = pages::read_number(call.query.cursor.as_deref())?.unwrap_or(0);
     let snapshot = snapshot(&call).await?;
@@ -188,7 +190,7 @@ async fn attempts(call: Call<RunPath, AttemptsQuery, Nothing>) -> Result<Page<At
     Ok(pages::page(rows, limit, cursor, |(_, row)| attempt_view(&snapshot, row)))
 }
 
-async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<Page<HistoryView>, Problem> {
+pub(super) async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<Page<HistoryView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let from: i32 = pages::read_number(call.query.cursor.as_deref())?.unwrap_or(0);
     let snapshot = snapshot(&call).await?;
@@ -197,13 +199,13 @@ async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<Page<History
     Ok(pages::page(rows, limit, cursor, |row| history_view(&snapshot, &row)))
 }
 
-async fn notices(call: Call<RunPath, Nothing, Nothing>) -> Result<Items<NoticeView>, Problem> {
+pub(super) async fn notices(call: Call<RunPath, Nothing, Nothing>) -> Result<Items<NoticeView>, Problem> {
     let run = find::run(&call.api.store, &call.path.run).await?;
     let parcels = call.api.store.parcels_of(run).await?;
     Ok(Items { items: parcels.into_iter().map(NoticeView::new).collect() })
 }
 
-async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyView, Problem> {
+pub(super) async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyView, Problem> {
     let snapshot = snapshot(&call).await?;
     let model = snapshot.as_run();
     let task = call.query.task.as_deref().map(|name| find::task(&model, name)).transpose()?;
@@ -213,7 +215,7 @@ async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyView, Problem>
     Ok(WhyView { run, task: call.query.task, why })
 }
 
-async fn log(call: Call<LogPath, LogQuery, Nothing>) -> Result<LogView, Problem> {
+pub(super) async fn log(call: Call<LogPath, LogQuery, Nothing>) -> Result<LogView, Problem> {
     let store = &call.api.store;
     let run = find::run(store, &call.path.run).await?;
     let snapshot = Snapshot::read(store, run).await?;

@@ -36,7 +36,7 @@ struct PipelinePath {
     pipeline: String,
 }
 
-async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<TriggersView, Problem> {
+pub(super) async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<TriggersView, Problem> {
     Ok(triggers::list(&call.api.store).await?)
 }
 

@@ -28,6 +28,8 @@ use crate::{
 const PORT: u16 = 8377;
 /// The file of the project's own token.
 pub(crate) const TOKEN_FILE: &str = "api-token";
+/// The file that says where the project's newest server on this machine is reached.
+pub(crate) const URL_FILE: &str = "api-url";
 
 /// What `serve` takes about its API.
 #[derive(Clone, Debug, clap::Args)]
@@ -98,16 +100,29 @@ pub(crate) fn serve_api(
         },
         hosts: args.hosts.clone(),
         local_token,
+        secure: args.behind_proxy,
     };
     let local = options.local_token.is_some();
     let server = ApiServer::start(listener, options)?;
     let token = if local {
-        format!("token in {}", folder.join(TOKEN_FILE).display())
+        format!("token in {}; `trunkline open` shows its pages", folder.join(TOKEN_FILE).display())
     } else {
         "tokens: `trunkline token create`".to_owned()
     };
     cx.output.note(&format!("API {}, {token}", bold(&server.url())));
+    if local && let Err(error) = std::fs::write(folder.join(URL_FILE), server.url()) {
+        cx.output.warn(&format!("`trunkline open` will not find this server: {error}"));
+    }
     Ok(server)
+}
+
+/// Forgets where a server was reached, unless another one has come since.
+pub(crate) fn forget_address(cx: &Context, server: &ApiServer) {
+    let Ok(root) = cx.root() else { return };
+    let path = root.join(LOCAL_FOLDER).join(URL_FILE);
+    if std::fs::read_to_string(&path).is_ok_and(|url| url == server.url()) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Refuses an address where secrets would travel in the clear.

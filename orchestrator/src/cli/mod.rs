@@ -25,6 +25,7 @@ mod listen;
 mod logs;
 mod many;
 mod mark;
+mod open;
 mod output;
 mod plan;
 mod pools;
@@ -150,6 +151,8 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Run schedules and runs until stopped
     Serve(serve::ServeArgs),
+    /// Open the pages of this project's server in a browser, signed in
+    Open(open::OpenArgs),
     /// Make, list and revoke tokens of the API
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -285,6 +288,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Backfills(args) => Box::pin(backfill::backfills(cx, &args)).await,
         Command::Deploy(args) => deploy::deploy(cx, &args).await,
         Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
+        Command::Open(args) => open::open(cx, &args),
         Command::Token(command) => token::token(cx, &command).await,
         Command::Healthy(args) => healthy::healthy(cx, &args).await,
         Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,

@@ -70,6 +70,7 @@ impl Reach {
             | Command::Graph(_)
             | Command::Schema(_)
             | Command::Healthy(_)
+            | Command::Open(_)
             | Command::Completions(_)
             | Command::Sandbox(_)
             | Command::Keeper(_)

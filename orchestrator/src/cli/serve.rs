@@ -15,7 +15,7 @@ use super::{
     context::{Context, Session},
     deploy,
     exit::{Exit, Reported},
-    listen::{ListenArgs, serve_api, take_address},
+    listen::{ListenArgs, forget_address, serve_api, take_address},
     output::bold,
     validate::counted,
 };
@@ -98,6 +98,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
     }
     cx.output.note("ending: nothing more is started, runs are given back");
     if let Some(api) = api {
+        forget_address(cx, &api);
         api.shutdown().await;
     }
     engine.shutdown().await?;

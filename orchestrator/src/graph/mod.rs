@@ -1,6 +1,7 @@
-//! `trunkline graph`: a pipeline's tasks and their order as text, Mermaid, DOT or SVG.
+//! `trunkline graph`: a pipeline's tasks and their order as text, Mermaid, DOT or SVG; and as a part of a page.
 //!
-//! Pure text from a validated [`Pipeline`]; states of runs are never drawn here.
+//! Pure text from a validated [`Pipeline`]. What a page says of a task is given to it: states of runs are
+//! never read here.
 
 mod layers;
 mod notation;
@@ -22,6 +23,19 @@ pub enum GraphFormat {
     Mermaid,
     /// For Graphviz.
     Dot,
+}
+
+/// What a page says of a task, and where its box leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The state's word, for the page's styles; empty where there is none.
+    pub state: String,
+    /// Its sign.
+    pub sign: &'static str,
+    /// The line below the name, behind the sign; empty for the type of the task.
+    pub note: String,
+    /// The address of the task's page.
+    pub link: String,
 }
 
 /// Why no graph is drawn.
@@ -54,6 +68,11 @@ pub fn render(pipeline: &Pipeline, format: GraphFormat) -> Result<String, GraphE
         GraphFormat::Mermaid => Ok(notation::mermaid(pipeline)),
         GraphFormat::Dot => Ok(notation::dot(pipeline)),
     }
+}
+
+/// Draws a pipeline's graph as a part of a page.
+pub fn part(pipeline: &Pipeline, mark: impl Fn(usize) -> Mark) -> Result<String, GraphError> {
+    svg::part(pipeline, mark)
 }
 
 impl GraphFormat {

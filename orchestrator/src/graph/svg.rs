@@ -1,12 +1,12 @@
-//! The graph as a picture without scripts or outside fonts; colours follow the reader's light
-//! or dark mode.
+//! The graph as a picture without scripts or outside fonts: a file of its own, whose colours follow the
+//! reader's light or dark mode, or a part of a page, whose colours are the page's and whose boxes are links.
 
 use std::fmt::Write as _;
 
 use trunkline_state::pipeline::{Pipeline, Task};
 
 use super::{
-    GraphError,
+    GraphError, Mark,
     layers::{Layout, Point},
     rule_word,
 };
@@ -27,6 +27,8 @@ const PADDING: f64 = 14.0;
 const NAME_SHOWN_MAX: usize = 32;
 /// Boxes are at least so wide, so that a column looks even.
 const BOX_WIDTH_MIN: f64 = 96.0;
+/// In a page a box also has room for the longest word of a state.
+const MARKED_WIDTH_MIN: f64 = 136.0;
 
 const STYLE: &str = "\
 svg { font-family: ui-sans-serif, system-ui, sans-serif; background: #ffffff; }
@@ -47,7 +49,7 @@ svg { background: #0d1117; }
 
 pub(super) fn render(pipeline: &Pipeline) -> Result<String, GraphError> {
     let layout = Layout::of(pipeline)?;
-    let page = Page::new(pipeline, &layout);
+    let page = Page::new(pipeline, &layout, BOX_WIDTH_MIN);
     let mut text = String::new();
     let (width, height) = (page.width(), Page::height(&layout));
     let _ = writeln!(
@@ -57,19 +59,42 @@ pub(super) fn render(pipeline: &Pipeline) -> Result<String, GraphError> {
     );
     let _ = writeln!(text, "<title>{}</title>", escaped(pipeline.name.as_str()));
     let _ = write!(text, "<style>\n{STYLE}</style>\n");
-    text.push_str(
-        "<defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
-         orient=\"auto\"><path class=\"head\" d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>\n",
-    );
-    for edge in &layout.edges {
-        let points: Vec<&Point> = edge.iter().map(|&index| &layout.points[index]).collect();
-        let _ =
-            writeln!(text, "<path class=\"edge\" marker-end=\"url(#head)\" d=\"{}\"/>", page.path(&points));
-    }
+    page.edges(&layout, &mut text);
     for point in &layout.points {
         if let Some(task) = point.task.and_then(|task| pipeline.tasks.get(task)) {
-            text.push_str(&page.task_box(point, task));
+            let _ = writeln!(text, "<g>{}</g>", page.task_box(point, task, &kind(task)));
         }
+    }
+    text.push_str("</svg>\n");
+    Ok(text)
+}
+
+/// The picture as a part of a page, which has the styles.
+pub(super) fn part(pipeline: &Pipeline, mark: impl Fn(usize) -> Mark) -> Result<String, GraphError> {
+    let layout = Layout::of(pipeline)?;
+    let page = Page::new(pipeline, &layout, MARKED_WIDTH_MIN);
+    let mut text = String::new();
+    let (width, height) = (page.width(), Page::height(&layout));
+    let _ = writeln!(
+        text,
+        "<svg class=\"graph\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+         role=\"group\" aria-label=\"Graph of {}\">",
+        escaped(pipeline.name.as_str())
+    );
+    page.edges(&layout, &mut text);
+    for point in &layout.points {
+        let Some((position, task)) = point.task.and_then(|at| Some((at, pipeline.tasks.get(at)?))) else {
+            continue;
+        };
+        let mark = mark(position);
+        let line = if mark.note.is_empty() { kind(task) } else { format!("{} {}", mark.sign, mark.note) };
+        let _ = writeln!(
+            text,
+            "<a href=\"{}\" data-state=\"{}\">{}</a>",
+            escaped(&mark.link),
+            escaped(&mark.state),
+            page.task_box(point, task, &line)
+        );
     }
     text.push_str("</svg>\n");
     Ok(text)
@@ -81,8 +106,8 @@ struct Page {
 }
 
 impl Page {
-    fn new(pipeline: &Pipeline, layout: &Layout) -> Self {
-        let mut widths = vec![BOX_WIDTH_MIN; layout.columns];
+    fn new(pipeline: &Pipeline, layout: &Layout, width_min: f64) -> Self {
+        let mut widths = vec![width_min; layout.columns];
         for point in &layout.points {
             if let Some(task) = point.task.and_then(|task| pipeline.tasks.get(task)) {
                 let longest = shown_name(task).chars().count().max(kind(task).chars().count());
@@ -128,18 +153,31 @@ impl Page {
         path
     }
 
-    fn task_box(&self, point: &Point, task: &Task) -> String {
+    fn edges(&self, layout: &Layout, text: &mut String) {
+        text.push_str(
+            "<defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
+             orient=\"auto\"><path class=\"head\" d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>\n",
+        );
+        for edge in &layout.edges {
+            let points: Vec<&Point> = edge.iter().map(|&index| &layout.points[index]).collect();
+            let path = self.path(&points);
+            let _ = writeln!(text, "<path class=\"edge\" marker-end=\"url(#head)\" d=\"{path}\"/>");
+        }
+    }
+
+    /// A task's box with its name and a line below it.
+    fn task_box(&self, point: &Point, task: &Task, line: &str) -> String {
         let (left, width) = self.columns[point.column];
         let middle = Self::middle(point);
         let (top, centre) = (middle - BOX_HEIGHT / 2.0, left + width / 2.0);
         format!(
-            "<g><title>{title}</title>\
+            "<title>{title}</title>\
              <rect class=\"box\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BOX_HEIGHT:.1}\" rx=\"6\"/>\
              <text class=\"name\" text-anchor=\"middle\" x=\"{centre:.1}\" y=\"{name_y:.1}\">{name}</text>\
-             <text class=\"type\" text-anchor=\"middle\" x=\"{centre:.1}\" y=\"{type_y:.1}\">{kind}</text></g>\n",
+             <text class=\"type\" text-anchor=\"middle\" x=\"{centre:.1}\" y=\"{type_y:.1}\">{kind}</text>",
             title = escaped(task.name.as_str()),
             name = escaped(&shown_name(task)),
-            kind = escaped(&kind(task)),
+            kind = escaped(line),
             name_y = middle - 2.0,
             type_y = middle + 14.0,
         )

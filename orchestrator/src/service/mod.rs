@@ -14,6 +14,8 @@
 //! | `trigger.rs` | a run of what is deployed, asked for once however often it is sent |
 //! | `triggers.rs` | what waits for pipelines that events make runs of |
 //! | `token.rs` | tokens of the API: made, read, compared |
+//! | `sign_in.rs` | what a browser's cookie and the link that signs it in hold |
+//! | `grid.rs` | tasks by runs: the states of many runs at a glance |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
 //! | `why.rs` | one sentence: why is it not further |
@@ -38,6 +40,7 @@ pub mod deploy;
 pub mod elements;
 pub mod find;
 pub mod foresee;
+pub mod grid;
 pub mod ledger;
 pub mod many;
 pub mod mark;
@@ -48,6 +51,7 @@ pub mod receive;
 pub mod request;
 pub mod resolve;
 pub mod sandbox;
+pub mod sign_in;
 pub mod snapshot;
 pub mod token;
 pub mod trigger;

@@ -178,7 +178,7 @@ async fn definition_of(
 }
 
 /// A duration that is never negative, whatever two clocks said.
-pub(super) fn between(from: Option<Timestamp>, to: Timestamp) -> Option<Duration> {
+pub(crate) fn between(from: Option<Timestamp>, to: Timestamp) -> Option<Duration> {
     let elapsed: SignedDuration = to.duration_since(from?);
     Some(Duration::try_from(elapsed).unwrap_or_default())
 }

@@ -42,6 +42,11 @@ impl Law {
         Self { schema: Arc::clone(schema), declared: Arc::new(declared), required, files }
     }
 
+    /// The address of one of the input's files.
+    pub(super) fn file(&self, at: usize) -> &str {
+        &self.files[at]
+    }
+
     /// The columns of the records.
     pub(super) fn declared(&self) -> &SchemaRef {
         &self.declared

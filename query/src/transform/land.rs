@@ -62,7 +62,6 @@ impl Landing<'_> {
         let readers = (0..READERS.min(self.input.files.len())).map(|number| {
             let reader = Reader {
                 input: self.input.name.clone(),
-                files: self.input.files.clone(),
                 format: self.input.format,
                 law: Arc::clone(&law),
                 aside: Arc::clone(self.aside),
@@ -132,7 +131,6 @@ pub(super) async fn schema_of_first(
 /// One thread that reads files, and the local file that it writes.
 struct Reader {
     input: String,
-    files: Vec<String>,
     format: InputFormat,
     law: Arc<Law>,
     aside: Arc<Mutex<Aside>>,
@@ -301,13 +299,18 @@ impl Reader {
     }
 
     fn reject(&self, place: Place, reason: &str, text: &[u8]) -> Result<(), TransformError> {
-        let misfit =
-            Misfit { input: &self.input, file: &self.files[place.file], record: place.record, reason, text };
+        let misfit = Misfit {
+            input: &self.input,
+            file: self.law.file(place.file),
+            record: place.record,
+            reason,
+            text,
+        };
         self.aside.lock().unwrap_or_else(PoisonError::into_inner).take(&misfit)
     }
 
     fn unreadable(&self, file: usize, error: &dyn std::fmt::Display) -> TransformError {
-        TransformError::Internal(format!("{}: {error}", self.files[file]))
+        TransformError::Internal(format!("{}: {error}", self.law.file(file)))
     }
 }
 

@@ -21,7 +21,9 @@
 //! | `others` | how runs are that other runs wait for |
 //! | `reads` | what people look at |
 //! | `follow` | what was committed of all runs, in order |
+//! | `grid` | the marks of many runs' task runs |
 //! | `tokens` | tokens of the API, requests that may come twice |
+//! | `sessions` | browsers that are signed in |
 //! | `purge` | what is forgotten |
 
 mod arguments;
@@ -30,6 +32,7 @@ mod create;
 mod datasets;
 mod error;
 mod follow;
+mod grid;
 mod inbox;
 mod lane;
 mod late;
@@ -44,6 +47,7 @@ mod purge;
 mod reads;
 mod rows;
 mod save;
+mod sessions;
 mod tokens;
 mod trigger_reads;
 mod triggers;
@@ -65,6 +69,7 @@ pub use self::{
     create::{Births, Created, NewRun},
     error::StoreError,
     follow::{FollowPlace, FollowRow},
+    grid::{GridMark, RecentRun},
     inbox::{Answer, Letter},
     late::{Late, LateRow},
     logs::LogPiece,
@@ -74,6 +79,7 @@ pub use self::{
     pipelines::{Deployed, Deployment, Due, PipelineRow, StoredVersion, VersionRow},
     reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunPage, RunRange, RunRow, TaskRow},
     save::{Batch, Commit},
+    sessions::{GoodSession, SESSION_AGE, SESSION_IDLE, SessionOwner},
     tokens::{GoodToken, NewToken, RunRequestRow, TokenRow},
     trigger_reads::{EventRow, QueueAsked, QueueRow, TriggerRow},
     triggers::{Arrivals, MakeRun, NewEvent, Occasion, PoisonMessage, QueueReport, Taken},

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::{ExtractConfig, ExtractTable, Work, lines::Lines, upload::Upload, wrong};
+use super::{ExtractConfig, ExtractTable, Rows, Work, lines::Lines, upload::Upload, wrong};
 use crate::{
     aws::address::Address,
     operator::{Failure, Outcome},
@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// What is to be read of one table.
-struct Look<'c> {
+pub(super) struct Look<'c> {
     name: String,
-    table: Table,
-    config: &'c ExtractTable,
+    pub(super) table: Table,
+    pub(super) config: &'c ExtractTable,
     /// The condition, with `where`; empty for all rows.
-    condition: String,
+    pub(super) condition: String,
     step: Option<Step>,
     is_new: bool,
 }
@@ -161,10 +161,17 @@ impl Reading<'_> {
         let wanted = changed && (look.is_new || look.config.since.is_none());
         if wanted {
             let Address { bucket, key } = Address::prefix(&self.config.to, "to")?;
-            let key = format!("{key}{}/{}.jsonl", look.name, self.files);
+            let key = format!("{key}{}/{}.{}", look.name, self.files, self.config.format.extension());
             let mut upload = Upload::new(self.s3, bucket, key);
             files.push(upload.address());
-            rows = match copy(connection, look, &mut upload).await {
+            let copied = match self.config.format {
+                Rows::Json => copy(connection, look, &mut upload).await,
+                #[cfg(feature = "transform")]
+                Rows::Parquet => super::parquet::copy(connection, look, &mut upload).await,
+                #[cfg(not(feature = "transform"))]
+                Rows::Parquet => crate::parquet::is_known("format").map(|()| 0),
+            };
+            rows = match copied {
                 Ok(rows) => rows,
                 Err(failure) => {
                     upload.abort().await;

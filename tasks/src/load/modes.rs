@@ -133,8 +133,8 @@ impl Merge<'_> {
         let assigned: Vec<String> =
             set.clone().map(|column| format!("{0} = s.{0}", quoted(&column.name))).collect();
         if assigned.is_empty() {
-            // Nothing but the key: there is nothing that could differ.
-            let sql = format!("update {} set {ORDER} = null where false", self.stage);
+            // Nothing but the key: there is nothing that could differ. The column takes no other value.
+            let sql = format!("update {} set {ORDER} = default where false", self.stage);
             return Part { counts: Counts::Updated, sql };
         }
         let compared = |side: &str| {

@@ -125,7 +125,7 @@ fn row(
 }
 
 /// A value in COPY's text format (Postgres's documentation, "COPY", "Text Format").
-fn escaped(text: &str, rows: &mut Vec<u8>) {
+pub(super) fn escaped(text: &str, rows: &mut Vec<u8>) {
     for byte in text.bytes() {
         match byte {
             b'\\' => rows.extend_from_slice(b"\\\\"),

@@ -9,32 +9,32 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
-    Format, LoadTable, Mode, Partition, Work, addresses,
-    files::{File, files},
+    LoadTable, Mode, Partition, Work, addresses,
+    files::files,
     modes::{Column, Counts, Merge, ORDER},
-    records::Records,
     wrong,
 };
 use crate::{
     operator::{ErrorClass, Failure, Outcome},
     postgres::{
-        names::{Table, listed, quoted},
+        names::{Table, listed},
         transaction::{self, Stop},
         watermark,
     },
     scalar::Parameter,
+    scratch::Scratch,
     sql::statements::{bound, statements},
 };
 
 /// Most warnings of `warnings`: who reads them reads some, and then looks into the database.
 const WARNINGS_MAX: i64 = 100;
-/// Rows are handed to Postgres in pieces of about this size.
-const PIECE_BYTES: usize = 256 * 1024;
-
 /// A load with what it reads from.
 pub(super) struct Loading<'a> {
     pub(super) work: &'a Work,
     pub(super) s3: &'a Client,
+    /// Room on this machine, if files are brought here.
+    #[cfg_attr(not(feature = "transform"), expect(dead_code, reason = "only Parquet is brought here"))]
+    pub(super) scratch: Option<Scratch>,
 }
 
 /// What one table got.
@@ -107,7 +107,7 @@ impl Loading<'_> {
         let files = files(self.s3, addresses(&table.from)).await?;
         let mut loaded = Loaded { files: files.len(), ..Loaded::default() };
         for file in &files {
-            loaded.records += stage.fill(connection, self.s3, file, table.format).await?;
+            loaded.records += stage.fill(connection, self, file, table.format).await?;
         }
         if !stage.unknown.is_empty() {
             let names = stage.unknown.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -147,14 +147,14 @@ impl Loaded {
 }
 
 /// A table that lives as long as the transaction.
-struct Stage {
+pub(super) struct Stage {
     /// As SQL takes it.
-    name: String,
+    pub(super) name: String,
     /// The target's columns and their types.
-    columns: IndexMap<String, String>,
+    pub(super) columns: IndexMap<String, String>,
     /// Which of them the data has.
-    seen: Vec<bool>,
-    unknown: BTreeSet<String>,
+    pub(super) seen: Vec<bool>,
+    pub(super) unknown: BTreeSet<String>,
 }
 
 impl Stage {
@@ -174,134 +174,6 @@ impl Stage {
         sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await?;
         let seen = vec![false; columns.len()];
         Ok(Self { name, columns, seen, unknown: BTreeSet::new() })
-    }
-
-    /// Copies a file's records; how many they are.
-    async fn fill(
-        &mut self,
-        connection: &mut PgConnection,
-        s3: &Client,
-        file: &File,
-        format: Format,
-    ) -> Result<u64, Stop> {
-        let copied = match format {
-            Format::Json => self.fill_json(connection, s3, file).await,
-            Format::Csv => self.fill_csv(connection, s3, file).await,
-        };
-        copied.map_err(|stop| match stop {
-            Stop::Refused(refused) => {
-                // Postgres counts the rows of a COPY, which are the file's records.
-                let bare = self.name.trim_start_matches("pg_temp.");
-                let message = refused.message.replace(&format!("COPY {bare}, line "), "record ");
-                Stop::Refused(file.named(Failure { message, ..refused }))
-            }
-            other => other,
-        })
-    }
-
-    async fn fill_json(
-        &mut self,
-        connection: &mut PgConnection,
-        s3: &Client,
-        file: &File,
-    ) -> Result<u64, Stop> {
-        let mut body = file.open(s3).await?;
-        let names = listed(self.columns.keys().map(String::as_str));
-        let copy = format!("copy {} ({names}) from stdin", self.name);
-        let mut copy = connection.copy_in_raw(&copy).await?;
-        let columns = self.columns.clone();
-        let mut records = Records::new(&columns);
-        let mut rows: Vec<u8> = Vec::with_capacity(PIECE_BYTES);
-        let read = async {
-            while let Some(bytes) = body.next().await {
-                let bytes = bytes.map_err(|error| broken(&error))?;
-                records.push(&bytes, &mut rows).map_err(bad)?;
-                if rows.len() >= PIECE_BYTES {
-                    copy.send(rows.as_slice()).await?;
-                    rows.clear();
-                }
-            }
-            copy.send(rows.as_slice()).await?;
-            let count = records.count;
-            records.end().map_err(bad)?;
-            Ok::<u64, Stop>(count)
-        };
-        let count = match read.await {
-            Ok(count) => count,
-            Err(stop) => {
-                drop(copy.abort("the file could not be read").await);
-                return Err(stop);
-            }
-        };
-        copy.finish().await?;
-        for (place, seen) in records.seen.iter().enumerate() {
-            self.seen[place] |= seen;
-        }
-        self.unknown.extend(records.unknown);
-        Ok(count)
-    }
-
-    async fn fill_csv(
-        &mut self,
-        connection: &mut PgConnection,
-        s3: &Client,
-        file: &File,
-    ) -> Result<u64, Stop> {
-        let mut body = file.open(s3).await?;
-        let mut first: Vec<u8> = Vec::new();
-        let end = loop {
-            if let Some(end) = first.iter().position(|byte| *byte == b'\n') {
-                break end;
-            }
-            match body.next().await {
-                Some(bytes) => first.extend_from_slice(&bytes.map_err(|error| broken(&error))?),
-                None if first.is_empty() => return Ok(0),
-                None => break first.len(),
-            }
-            if first.len() > PIECE_BYTES {
-                return Err(bad("its first line names no columns".into()).into());
-            }
-        };
-        let names = self.named_by(&first[..end], connection).await?;
-        let copy = format!(
-            "copy {} ({}) from stdin with (format csv)",
-            self.name,
-            listed(names.iter().map(String::as_str))
-        );
-        let mut copy = connection.copy_in_raw(&copy).await?;
-        copy.send(first.get(end + 1..).unwrap_or_default()).await?;
-        while let Some(bytes) = body.next().await {
-            match bytes {
-                Ok(bytes) => copy.send(bytes.as_ref()).await.map(drop)?,
-                Err(error) => {
-                    drop(copy.abort("the file could not be read").await);
-                    return Err(broken(&error).into());
-                }
-            }
-        }
-        Ok(copy.finish().await?)
-    }
-
-    /// The columns of a CSV's first line; those that the table lacks get a place that nobody reads.
-    async fn named_by(&mut self, line: &[u8], connection: &mut PgConnection) -> Result<Vec<String>, Stop> {
-        let line = String::from_utf8_lossy(line);
-        let mut names = Vec::new();
-        for name in header(line.trim_start_matches('\u{feff}').trim_end_matches('\r')) {
-            if names.contains(&name) {
-                return Err(bad(format!("two columns are named `{name}`")).into());
-            }
-            match self.columns.get_index_of(&name) {
-                Some(place) => self.seen[place] = true,
-                None => {
-                    if self.unknown.insert(name.clone()) {
-                        let add = format!("alter table {} add column {} text", self.name, quoted(&name));
-                        sqlx::raw_sql(AssertSqlSafe(add)).execute(&mut *connection).await?;
-                    }
-                }
-            }
-            names.push(name);
-        }
-        Ok(names)
     }
 
     async fn merge(
@@ -382,26 +254,7 @@ async fn columns(
     Ok(rows.into_iter().collect())
 }
 
-/// The names in the first line of a CSV file; a comma within quotes belongs to its name.
-fn header(line: &str) -> Vec<String> {
-    let mut names = vec![String::new()];
-    let mut quoted = false;
-    for character in line.chars() {
-        match (character, names.last_mut()) {
-            ('"', _) => quoted = !quoted,
-            (',', _) if !quoted => names.push(String::new()),
-            (other, Some(name)) => name.push(other),
-            (_, None) => {}
-        }
-    }
-    names.into_iter().map(|name| name.trim().to_owned()).collect()
-}
-
 /// The data is wrong: trying again cannot help.
-fn bad(message: String) -> Failure {
+pub(super) fn bad(message: String) -> Failure {
     Failure::new(ErrorClass::Failed, message)
-}
-
-fn broken(error: &impl std::fmt::Display) -> Failure {
-    Failure::new(ErrorClass::System, format!("it could not be read to its end: {error}"))
 }

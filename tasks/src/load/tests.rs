@@ -5,6 +5,10 @@ use uuid::Uuid;
 
 use super::*;
 
+fn load() -> Load {
+    Load::new(&Options::for_looking())
+}
+
 fn prepared(settings: Value) -> Result<Request, Failure> {
     let config: LoadConfig = serde_json::from_value(settings).unwrap();
     let cx = PrepareContext {
@@ -18,7 +22,7 @@ fn prepared(settings: Value) -> Result<Request, Failure> {
         previous: None,
         generation: 1,
     };
-    Load.prepare(&config, &cx)
+    load().prepare(&config, &cx)
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn what_is_read_is_what_iam_must_allow() {
         { "table": "b", "from": "s3://old/b/", "mode": "append" }
     ]);
     let request = prepared(json!({ "url": "postgresql://h/d", "tables": tables })).unwrap();
-    let needs = Load.needs(&request, &Place::new("us-east-1", "111122223333")).unwrap();
+    let needs = load().needs(&request, &Place::new("us-east-1", "111122223333")).unwrap();
     let resources: Vec<&String> = needs.statements.iter().flat_map(|one| &one.resources).collect();
     assert_eq!(
         resources,

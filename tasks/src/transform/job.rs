@@ -22,7 +22,6 @@ use super::{
     TransformConfig,
     place::{Folder, New},
     read,
-    scratch::Scratch,
     source::{Fetch, Objects},
     transformation,
 };
@@ -34,6 +33,7 @@ use crate::{
     },
     operator::{ErrorClass, Failure, Handle, Outcome},
     released::Released,
+    scratch::Scratch,
 };
 
 /// Transformations that run at the same time; others wait. Each takes a core and [`MEMORY_BYTES`].

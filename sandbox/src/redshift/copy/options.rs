@@ -13,6 +13,10 @@ const ISO_FORMATS: [&str; 6] = [
     "YYYY-MM-DDTHH:MI:SSZ",
 ];
 
+/// What COPY of columnar files takes besides its format (Redshift's documentation, "COPY from columnar data formats"),
+/// of that what is read here.
+const COLUMNAR_WORDS: [&str; 5] = ["IAM_ROLE", "FORMAT", "PARQUET", "MANIFEST", "STATUPDATE"];
+
 /// Reads a statement that begins with `COPY`. The error is the service's text for a failed statement.
 pub(crate) fn parse(statement: &[Piece]) -> Result<CopyPlan, String> {
     let mut cursor =
@@ -27,6 +31,7 @@ pub(crate) fn parse(statement: &[Piece]) -> Result<CopyPlan, String> {
     let mut read = Options::default();
     while let Some(word) = cursor.word() {
         read.option(&word, &mut cursor)?;
+        read.words.push(word);
     }
     if let Some(piece) = cursor.pieces.get(cursor.at) {
         return Err(format!("ERROR: syntax error at or near \"{}\"", piece.text));
@@ -34,11 +39,16 @@ pub(crate) fn parse(statement: &[Piece]) -> Result<CopyPlan, String> {
     if !read.is_allowed {
         return Err("ERROR: COPY needs the right to read: add IAM_ROLE".to_owned());
     }
+    if read.format == Some(Format::Parquet)
+        && let Some(word) = read.words.iter().find(|word| !COLUMNAR_WORDS.contains(&word.as_str()))
+    {
+        return Err(format!("ERROR: {word} argument is not supported for PARQUET based COPY"));
+    }
     let Options { format, skip, delimiter, is_manifest, truncates, times, .. } = read;
     let format = match format {
         Some(Format::Csv { .. }) => Format::Csv { skip, delimiter: delimiter.unwrap_or(b',') },
         Some(format) => format,
-        None => return Err(refused("text with delimiters: say FORMAT AS JSON or CSV; it")),
+        None => return Err(refused("text with delimiters: say FORMAT AS JSON, CSV or PARQUET; it")),
     };
     Ok(CopyPlan { table, columns, from, is_manifest, format, truncates, times })
 }
@@ -55,12 +65,15 @@ struct Options {
     truncates: bool,
     times: Times,
     is_allowed: bool,
+    /// All that were read.
+    words: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let (format, delimiter, times) = (None, None, Times::Text);
-        Self { format, skip: 0, delimiter, is_manifest: false, truncates: false, times, is_allowed: false }
+        let (is_manifest, truncates, is_allowed, words) = (false, false, false, Vec::new());
+        Self { format, skip: 0, delimiter, is_manifest, truncates, times, is_allowed, words }
     }
 }
 
@@ -82,7 +95,7 @@ impl Options {
                 let format = cursor.word().unwrap_or_default();
                 self.format(&format, cursor)?;
             }
-            "JSON" | "CSV" => self.format(word, cursor)?,
+            "JSON" | "CSV" | "PARQUET" => self.format(word, cursor)?,
             "MANIFEST" => self.is_manifest = true,
             "TRUNCATECOLUMNS" => self.truncates = true,
             "IGNOREHEADER" => {
@@ -133,6 +146,7 @@ impl Options {
                 }
             }
             "CSV" => Format::Csv { skip: 0, delimiter: b',' },
+            "PARQUET" => Format::Parquet,
             other => return Err(refused(&format!("FORMAT {other}"))),
         });
         Ok(())
@@ -269,7 +283,15 @@ mod tests {
                 "COPY t FROM 's3://b/k' CREDENTIALS 'aws_access_key_id=x' JSON 'auto'",
                 "a key in the statement",
             ),
-            ("COPY t FROM 's3://b/k' IAM_ROLE default FORMAT AS PARQUET", "FORMAT PARQUET"),
+            ("COPY t FROM 's3://b/k' IAM_ROLE default FORMAT AS ORC", "FORMAT ORC"),
+            (
+                "COPY t FROM 's3://b/k' IAM_ROLE default FORMAT AS PARQUET COMPUPDATE OFF",
+                "COMPUPDATE argument is not supported for PARQUET based COPY",
+            ),
+            (
+                "COPY t FROM 's3://b/k' IAM_ROLE default REGION 'x' FORMAT AS PARQUET",
+                "REGION argument is not supported for PARQUET based COPY",
+            ),
             ("COPY t FROM 's3://b/k' IAM_ROLE default JSON 'auto' GZIP", "GZIP"),
             ("COPY t FROM 's3://b/k' IAM_ROLE default JSON 'auto' MAXERROR 5", "MAXERROR over 0"),
             ("COPY t FROM 's3://b/k' IAM_ROLE default JSON 'auto' TIMEFORMAT 'MM/DD'", "TIMEFORMAT 'MM/DD'"),

@@ -24,6 +24,8 @@ pub(crate) fn rows(
                     .map_err(|error| format!("line {}: {error}", number + 1))?;
             }
         }
+        // Columns have types there, see `columnar.rs`.
+        Format::Parquet => return Err("it is Parquet".to_owned()),
         Format::Json { .. } | Format::JsonPaths(_) => {
             let records = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
             for (place, record) in records.enumerate() {
@@ -107,7 +109,7 @@ fn fitting(mut cell: String, plan: &CopyPlan, column: &Target) -> Result<String,
 }
 
 /// The text format of `PostgreSQL`'s COPY.
-fn escaped(out: &mut Vec<u8>, text: &str) {
+pub(super) fn escaped(out: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),

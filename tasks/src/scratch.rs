@@ -7,19 +7,25 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+#[cfg(feature = "transform")]
+mod bring;
+
+#[cfg(feature = "transform")]
+pub(crate) use bring::bring;
+
 /// Held locked as long as its folder is used; the system lets go of it with the process.
 const LOCK: &str = "lock";
 
 /// A folder that is removed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Scratch {
-    pub(super) path: PathBuf,
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
     _lock: File,
 }
 
 impl Scratch {
     /// A new folder below `root`. What processes that are gone left there is removed.
-    pub(super) fn new(root: &Path, token: &str) -> std::io::Result<Self> {
+    pub(crate) fn new(root: &Path, token: &str) -> std::io::Result<Self> {
         fs::create_dir_all(root)?;
         sweep(root)?;
         // The process is part of the name: two of them may work on the same attempt.

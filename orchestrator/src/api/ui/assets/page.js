@@ -1,0 +1,237 @@
+// What every page does: stay true while things happen, carry out what buttons say after showing what would
+// change, filter lists. Text goes into pages as text only.
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content;
+
+/** A question to the API, or something to be done; refusals are errors in the server's words. */
+export async function ask(path, body) {
+  const options = { headers: {} };
+  if (body !== undefined) {
+    options.method = "POST";
+    options.headers["content-type"] = "application/json";
+    options.headers["trunkline-change"] = meta("change") ?? "";
+    options.body = JSON.stringify(body);
+  }
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Error("The server does not answer. Is it running?");
+  }
+  if (answer.status === 204) return null;
+  const said = await answer.json().catch(() => ({}));
+  if (answer.status === 401) throw new Error("You are signed out. Load the page again to sign in.");
+  if (!answer.ok) throw new Error(said.detail ?? `The server answered ${answer.status}.`);
+  return said;
+}
+
+/** An element with attributes and children; children are elements or texts. */
+export function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "class") element.className = value;
+    else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== false && value != null) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Says something in passing. */
+export function tell(text, bad = false) {
+  const told = document.getElementById("told");
+  told.replaceChildren(make("p", { class: bad ? "bad" : "" }, text));
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => told.replaceChildren(), 6000);
+}
+
+// --- staying true -------------------------------------------------------------------------------------------
+
+const listeners = [];
+/** Calls back when something happened that the page is about. */
+export function whenever(something) {
+  listeners.push(something);
+}
+
+/** The page as it would be loaded now. Parsed without running anything. */
+function reload() {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.responseType = "document";
+    request.open("GET", location.href);
+    request.onload = () => (request.status === 200 ? resolve(request.response) : reject());
+    request.onerror = reject;
+    request.send();
+  });
+}
+
+async function refresh() {
+  const live = [...document.querySelectorAll("[data-live]")];
+  if (!live.length) return;
+  const fresh = await reload().catch(() => null);
+  if (!fresh) return;
+  for (const part of live) {
+    const other = part.id && fresh.getElementById(part.id);
+    if (!other || part.isEqualNode(other)) continue;
+    const focused = part.contains(document.activeElement) ? document.activeElement : null;
+    const address = focused?.getAttribute("href");
+    part.replaceChildren(...document.adoptNode(other).childNodes);
+    if (address) [...part.querySelectorAll("[href]")].find((link) => link.getAttribute("href") === address)?.focus();
+    part.dispatchEvent(new CustomEvent("fresh", { bubbles: true }));
+  }
+  filterAll();
+}
+
+let pending = false;
+/** Soon, once, however much happens meanwhile. */
+export function soon() {
+  if (pending) return;
+  pending = true;
+  setTimeout(async () => {
+    pending = false;
+    await refresh();
+    for (const listener of listeners) listener();
+  }, 400);
+}
+
+const events = meta("events");
+if (events) {
+  let source;
+  const follow = () => {
+    source = new EventSource(events);
+    source.onmessage = soon;
+  };
+  follow();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) source?.close();
+    else {
+      follow();
+      soon();
+    }
+  });
+  addEventListener("pagehide", () => source?.close());
+}
+
+// --- doing --------------------------------------------------------------------------------------------------
+
+/** Shows what would change, asks why, does it. `steps` are requests; each is previewed and then sent. */
+export async function confirmed(title, steps, reasoned = true) {
+  let previews;
+  try {
+    previews = await Promise.all(steps.map(({ path, body }) => ask(path, { ...body, dry_run: true })));
+  } catch (error) {
+    tell(error.message, true);
+    return false;
+  }
+  const lines = previews.flatMap((preview) => {
+    const switched = preview.changed ? [`${preview.pipeline}: ${preview.paused ? "starts nothing more" : "goes on"}`] : [];
+    const changes = preview.changes ?? switched;
+    return previews.length > 1 ? changes.map((change) => `${preview.run}  ${change}`) : changes;
+  });
+  const reason = make("input", { id: "reason", maxlength: "2000", placeholder: "for the history", autocomplete: "off" });
+  const wrong = make("p", { class: "wrong", role: "alert", hidden: true });
+  const yes = make("button", { class: "primary", type: "submit" }, "Do it");
+  const dialog = make("dialog", { "aria-labelledby": "dialog-title" },
+    make("form", { method: "dialog" },
+      make("h2", { id: "dialog-title" }, title),
+      lines.length
+        ? make("ul", { class: "changes" }, ...lines.slice(0, 200).map((line) => make("li", {}, line)),
+            ...(lines.length > 200 ? [make("li", {}, `and ${lines.length - 200} more`)] : []))
+        : make("p", { class: "muted" }, "Nothing changes at once."),
+      ...(reasoned ? [make("label", { for: "reason" }, "Reason"), reason] : []), wrong,
+      make("div", { class: "actions" }, yes, make("button", { type: "button", onclick: () => dialog.close() }, "Keep as it is"))));
+  document.body.append(dialog);
+  return new Promise((resolve) => {
+    let done = false;
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(done);
+    });
+    dialog.querySelector("form").addEventListener("submit", async (event) => {
+      event.preventDefault();
+      yes.disabled = true;
+      try {
+        for (const { path, body } of steps) {
+          await ask(path, { ...body, dry_run: false, ...(reason.value ? { reason: reason.value } : {}) });
+        }
+        done = true;
+        tell(`Done: ${title}`);
+        soon();
+        dialog.close();
+      } catch (error) {
+        wrong.hidden = false;
+        wrong.textContent = error.message;
+        yes.disabled = false;
+      }
+    });
+    dialog.showModal();
+    (reasoned ? reason : yes).focus();
+  });
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (button) {
+    const body = button.dataset.body ? JSON.parse(button.dataset.body) : {};
+    confirmed(button.dataset.title, [{ path: `/api/v1${button.dataset.do}`, body }], !("noReason" in button.dataset));
+  }
+  if (event.target.closest("[data-sign-out]")) {
+    ask("/sign-out", {}).then(() => location.assign("/sign-in"), (error) => tell(error.message, true));
+  }
+});
+
+// --- giving -------------------------------------------------------------------------------------------------
+
+function value(field) {
+  const text = field.value;
+  if (text === field.dataset.default) return undefined;
+  switch (field.dataset.kind) {
+    case "integer":
+    case "number":
+      return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+    case "boolean":
+      return text === "true";
+    case "array":
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw new Error(`${field.dataset.param}: write a list as JSON, such as ["a", "b"]`);
+      }
+    default:
+      return text;
+  }
+}
+
+/** What a form gives for a pipeline's params: only what differs from their defaults. */
+export function params(form) {
+  const given = {};
+  for (const field of form.querySelectorAll("[data-param]")) {
+    const said = value(field);
+    if (said !== undefined) given[field.dataset.param] = said;
+  }
+  return given;
+}
+
+// --- finding ------------------------------------------------------------------------------------------------
+
+function filterAll() {
+  for (const input of document.querySelectorAll("[data-filter]")) {
+    const wanted = input.value.trim().toLowerCase();
+    for (const row of document.querySelectorAll(`${input.dataset.filter} tbody tr`)) {
+      row.hidden = wanted !== "" && !row.dataset.name?.toLowerCase().includes(wanted);
+    }
+  }
+}
+document.addEventListener("input", (event) => {
+  if (event.target.matches("[data-filter]")) filterAll();
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, dialog");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+    const search = document.querySelector("main input[type=search]");
+    if (search) {
+      event.preventDefault();
+      search.focus();
+    }
+  }
+});

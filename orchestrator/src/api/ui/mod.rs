@@ -1,0 +1,160 @@
+//! Pages for people, made here and sent as HTML. Each shows what an operation of the API answers, asked by
+//! calling it; each change is a request to the API from the page's script. So neither can say what the other
+//! does not.
+//!
+//! | file | what |
+//! |---|---|
+//! | `shell` | what is around every page; refusals |
+//! | `sign_in` | who is somebody |
+//! | `assets` | scripts and styles |
+//! | `words` | states, times and durations |
+//! | `pipelines` | all of them at a glance |
+//! | `pipeline` | one: grid, graph, source, schedule |
+//! | `start` | the form for a run |
+//! | `backfills` | lists of backfills, one with its dates, the form for one |
+//! | `waiting` | what waits: events for runs, tasks for slots of pools |
+//! | `runs` | lists of runs |
+//! | `run` | one run: tasks, timeline, history |
+//! | `task` | one task run: attempts, output |
+//!
+//! No SQL, no decision about runs, no HTML outside.
+
+mod assets;
+mod backfills;
+mod pipeline;
+mod pipelines;
+mod run;
+mod runs;
+mod shell;
+mod sign_in;
+mod start;
+mod task;
+mod waiting;
+mod words;
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts as _, Path, Query, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Api,
+    guard::Visitor,
+    problem::{Kind, Problem},
+    routes::{Call, Nothing, refuse_nul},
+};
+use crate::service::token::Scope;
+
+/// A request for a page, of somebody who may look.
+struct Visit<P, Q> {
+    api: Arc<Api>,
+    visitor: Visitor,
+    path: P,
+    query: Q,
+}
+
+impl<P, Q> Visit<P, Q> {
+    /// The question that an operation of the API answers.
+    fn ask<R, S>(&self, path: R, query: S) -> Call<R, S, Nothing> {
+        Call {
+            api: Arc::clone(&self.api),
+            actor: self.visitor.actor.clone(),
+            path,
+            query,
+            body: Nothing {},
+            last_event: None,
+        }
+    }
+
+    /// Whether whoever asks may change runs.
+    fn operates(&self) -> bool {
+        self.visitor.scope >= Scope::Operate
+    }
+}
+
+/// The pages.
+pub(super) fn routes() -> Router<Arc<Api>> {
+    let router = Router::new()
+        .route("/sign-in", get(sign_in::ask).post(sign_in::enter))
+        .route("/sign-out", post(sign_in::leave))
+        .route("/assets/{name}", get(assets::serve));
+    let router = page(router, "/", pipelines::show);
+    let router = page(router, "/pipelines", pipelines::show);
+    let router = page(router, "/pipelines/{pipeline}", pipeline::grid);
+    let router = page(router, "/pipelines/{pipeline}/graph", pipeline::graph);
+    let router = page(router, "/pipelines/{pipeline}/source", pipeline::source);
+    let router = page(router, "/pipelines/{pipeline}/schedule", pipeline::schedule);
+    let router = page(router, "/pipelines/{pipeline}/start", start::show);
+    let router = page(router, "/pipelines/{pipeline}/backfill", backfills::form);
+    let router = page(router, "/backfills", backfills::list);
+    let router = page(router, "/backfills/{backfill}", backfills::show);
+    let router = page(router, "/triggers", waiting::triggers);
+    let router = page(router, "/pools", waiting::pools);
+    let router = page(router, "/runs", runs::show);
+    let router = page(router, "/runs/{run}", run::tasks);
+    let router = page(router, "/runs/{run}/timeline", run::timeline);
+    let router = page(router, "/runs/{run}/history", run::history);
+    page(router, "/runs/{run}/tasks/{task}", task::show)
+}
+
+/// Adds a page; whoever is not signed in is asked to first, and led back.
+fn page<P, Q, F, Fut>(router: Router<Arc<Api>>, path: &str, show: F) -> Router<Arc<Api>>
+where
+    P: DeserializeOwned + Send + 'static,
+    Q: DeserializeOwned + Send + 'static,
+    F: Fn(Visit<P, Q>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, Problem>> + Send + 'static,
+{
+    let service = move |State(api): State<Arc<Api>>, parts: Parts| {
+        let show = show.clone();
+        async move {
+            let visitor = match api.guard.by_session(&api.store, &parts.headers).await {
+                Ok(Some(visitor)) => visitor,
+                Ok(None) => return to_sign_in(&parts),
+                Err(problem) => return shell::refused(&api, None, &problem),
+            };
+            let asked = read::<P, Q>(Arc::clone(&api), visitor.clone(), parts).await;
+            let shown = match asked {
+                Ok(visit) => show(visit).await,
+                Err(problem) => Err(problem),
+            };
+            shown.unwrap_or_else(|problem| shell::refused(&api, Some(&visitor), &problem))
+        }
+    };
+    router.route(path, get(service))
+}
+
+async fn read<P, Q>(api: Arc<Api>, visitor: Visitor, mut parts: Parts) -> Result<Visit<P, Q>, Problem>
+where
+    P: DeserializeOwned + Send + 'static,
+    Q: DeserializeOwned + Send + 'static,
+{
+    refuse_nul(&parts)?;
+    let Path(path) = Path::<P>::from_request_parts(&mut parts, &())
+        .await
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the path: {}", error.body_text())))?;
+    let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the query: {}", error.body_text())))?;
+    Ok(Visit { api, visitor, path, query })
+}
+
+fn to_sign_in(parts: &Parts) -> Response {
+    let wanted = parts.uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str);
+    let to = if wanted == "/" {
+        "/sign-in".to_owned()
+    } else {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("to", wanted).finish();
+        format!("/sign-in?{query}")
+    };
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response
+}
