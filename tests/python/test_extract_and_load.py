@@ -118,6 +118,14 @@ def test_each_mode_makes_of_the_rows_what_it_says(project):
     assert sales(project, "id, made_at is not null") == ["9|t"], "a column that no record has gets its default"
 
 
+def test_records_of_nothing_but_their_key_go_in_once(project):
+    put(project, "in/1.jsonl", {"id": 1}, {"id": 2}, {"id": 1})
+    for inserted in (2, 0):
+        counts = loaded(project, "upsert")["outputs"]["tables"]["sale"]
+        assert counts == {"files": 1, "records": 3, "deleted": 0, "updated": 0, "inserted": inserted}
+    assert sales(project) == ["1||", "2||"]
+
+
 def test_records_need_no_lines_and_no_digit_is_lost(project):
     put(project, "in/one", {"id": 1, "note": 'a }{ "b" \\ \n ü', "amount": None, "extra": {"x": ["\t", 1]}},
         '{"id": 2, "amount": 1234567890.12, "extra": [1,\n 2]}', '{\n  "id": 3,\n  "note": "3"\n}', between="")

@@ -75,11 +75,13 @@ pub(super) fn moment_or_none(at: Option<Timestamp>, zone: &TimeZone) -> Markup {
     html! { @if let Some(at) = at { (moment(at, zone)) } @else { span.none { "–" } } }
 }
 
-/// How far away a moment is: `in 3 h`, `5 min ago`.
+/// How far away a moment is: `in 3 h`, `5 min ago`, `now`.
 pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
-    match between(Some(now), at).filter(|ahead| !ahead.is_zero()) {
-        Some(ahead) => format!("in {}", duration_text(ahead)),
-        None => format!("{} ago", between(Some(at), now).map(duration_text).unwrap_or_default()),
+    let text = |from, to| between(Some(from), to).filter(|time| time.as_secs() > 0).map(duration_text);
+    match (text(now, at), text(at, now)) {
+        (Some(ahead), _) => format!("in {ahead}"),
+        (None, Some(behind)) => format!("{behind} ago"),
+        (None, None) => "now".to_owned(),
     }
 }
 
@@ -120,6 +122,6 @@ mod tests {
         let at = |seconds| now + jiff::SignedDuration::from_secs(seconds);
         assert_eq!(distance(at(3 * 3_600), now), "in 3 h");
         assert_eq!(distance(at(-300), now), "5 min ago");
-        assert_eq!(distance(now, now), "0 s ago");
+        assert_eq!(distance(now, now), "now");
     }
 }
