@@ -91,6 +91,7 @@ def test_what_does_not_fit_fails_the_whole_transaction(redshift, bucket):
         (f"COPY none FROM 's3://copied/one' {ROLE} JSON 'auto'", 'relation "none" does not exist'),
         ("COPY call (nothing) FROM 's3://copied/one' IAM_ROLE default JSON 'auto'", 'column "nothing" of relation "call"'),
         ("COPY call FROM 's3://copied/one' JSON 'auto'", "add IAM_ROLE"),
-        (copy("one", "PARQUET"), "PARQUET is not offered by the sandbox's COPY"),
+        (copy("one", "PARQUET"), "is not a valid Parquet file"),
+        (copy("one", "ORC"), "ORC is not offered by the sandbox's COPY"),
     ]:
         assert said in fail(redshift, statement)
