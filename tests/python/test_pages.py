@@ -149,6 +149,18 @@ def test_a_link_is_good_once_and_signing_out_ends_it(reader, project, server):
     assert http(f"{server}/api/v1/pipelines", cookie=cookie)[0] == 401
 
 
+def test_a_server_that_is_gone_is_told(project, server):
+    address = project.folder / ".trunkline" / "api-url"
+    kept = address.read_text()
+    try:
+        address.write_text("http://127.0.0.1:1")
+        assert "no server answers at http://127.0.0.1:1 any more" in project.call("open", "--print", code=2).stderr
+        address.unlink()
+        assert "begin one with `trunkline serve`" in project.call("open", "--print", code=2).stderr
+    finally:
+        address.write_text(kept)
+
+
 def test_other_sites_change_nothing_with_the_cookie(project, server):
     cookie = cookie_of(project)
     change = http(f"{server}/pipelines", cookie=cookie)[2].split('name="change" content="')[1].split('"')[0]
@@ -207,6 +219,11 @@ def test_from_all_pipelines_to_the_failed_task_and_clear_it(reader, project, ser
     page.get_by_placeholder("Search the output").fill("rows of")
     page.get_by_text("1 line").wait_for()
     reader.shot("task-failed")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_role("button", name="Keep as it is").click()
+    assert page.get_by_role("dialog").count() == 0, "a button asks once"
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name.split('/').pop())")
+    assert len(loaded) == len(set(loaded)) and "page.js" in loaded, loaded
     # The cause is gone: what failed runs again, after a look at what that means.
     (project.folder / "bad-2026-11-19").unlink()
     page.locator(".trail a").last.click()

@@ -225,19 +225,29 @@ where
     Q: DeserializeOwned + Send + 'static,
 {
     let actor = api.guard.admit(&api.store, &parts, scope).await?.actor;
-    refuse_nul(&parts)?;
-    let Path(path) = Path::<P>::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the path: {}", error.body_text())))?;
-    let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the query: {}", error.body_text())))?;
+    let (path, query) = read_address(&mut parts).await?;
     let last_event =
         parts.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Call { api, actor, path, query, body, last_event })
 }
 
+/// What stands in the path and the query.
+pub(super) async fn read_address<P, Q>(parts: &mut Parts) -> Result<(P, Q), Problem>
+where
+    P: DeserializeOwned + Send + 'static,
+    Q: DeserializeOwned + Send + 'static,
+{
+    refuse_nul(parts)?;
+    let Path(path) = Path::<P>::from_request_parts(parts, &())
+        .await
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the path: {}", error.body_text())))?;
+    let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the query: {}", error.body_text())))?;
+    Ok((path, query))
+}
+
 /// Postgres keeps no NUL in a text, and no name has one.
-pub(super) fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
+fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
     let text = parts.uri.path_and_query().map(axum::http::uri::PathAndQuery::as_str).unwrap_or_default();
     if text.contains("%00") {
         return Err(Problem::new(Kind::Malformed, "the path or query holds a NUL character; leave it out"));

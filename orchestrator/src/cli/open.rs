@@ -1,7 +1,7 @@
 //! `open`: the pages of this project's server in a browser, signed in. Whoever can read the project's folder
 //! may: the link is made with the token there, and names neither it nor anything else of use later.
 
-use std::{io::ErrorKind, path::Path};
+use std::{io::ErrorKind, net::TcpStream, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use url::Url;
@@ -12,6 +12,9 @@ use super::{
     listen::{TOKEN_FILE, URL_FILE},
 };
 use crate::service::{sign_in::SignInLink, token::Token};
+
+/// How long a server of this machine may take to be reached.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// What `open` takes.
 #[derive(Debug, clap::Args)]
@@ -35,6 +38,9 @@ pub(crate) fn open(cx: &Context, args: &OpenArgs) -> anyhow::Result<Exit> {
     };
     let mut link =
         Url::parse(&address).with_context(|| format!("`{address}` in {URL_FILE} is no address"))?;
+    if !answers(&link) {
+        return refuse(format!("no server answers at {address} any more; begin one with `trunkline serve`"));
+    }
     link.set_path("/sign-in");
     let secret = SignInLink::new(cx.now(), cx.ids.secret()).text(&token);
     link.query_pairs_mut().append_pair("link", &secret);
@@ -49,6 +55,12 @@ pub(crate) fn open(cx: &Context, args: &OpenArgs) -> anyhow::Result<Exit> {
         )),
     }
     Ok(Exit::Done)
+}
+
+/// Whether somebody listens there: a server that was killed leaves its address behind.
+fn answers(link: &Url) -> bool {
+    let found = link.socket_addrs(|| None).unwrap_or_default();
+    found.iter().any(|address| TcpStream::connect_timeout(address, WAIT).is_ok())
 }
 
 /// What stands in a file of the folder; none if it is not there.

@@ -4,15 +4,14 @@
 use std::sync::LazyLock;
 
 use axum::{
-    extract::{Path, Query},
+    extract::Path,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 /// Name, type, contents.
-const ASSETS: [(&str, &str, &str); 8] = [
+const ASSETS: [(&str, &str, &str); 9] = [
     ("style.css", CSS, include_str!("assets/style.css")),
     ("theme.js", JAVASCRIPT, include_str!("assets/theme.js")),
     ("page.js", JAVASCRIPT, include_str!("assets/page.js")),
@@ -20,6 +19,7 @@ const ASSETS: [(&str, &str, &str); 8] = [
     ("graph.js", JAVASCRIPT, include_str!("assets/graph.js")),
     ("log.js", JAVASCRIPT, include_str!("assets/log.js")),
     ("backfill.js", JAVASCRIPT, include_str!("assets/backfill.js")),
+    ("form.js", JAVASCRIPT, include_str!("assets/form.js")),
     ("start.js", JAVASCRIPT, include_str!("assets/start.js")),
 ];
 const CSS: &str = "text/css; charset=utf-8";
@@ -28,7 +28,8 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// Digits of a hash that tell one program's assets from another's.
 const DIGITS: usize = 16;
 
-/// One hash of all: scripts import each other by name.
+/// One hash of all, in the path: scripts import each other by name, and must get the very script that the page
+/// has, not a second one.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     for (_, _, contents) in ASSETS {
@@ -39,23 +40,19 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// The address of one.
 pub(super) fn address(name: &str) -> String {
-    format!("/assets/{name}?v={}", *VERSION)
+    format!("/assets/{}/{name}", *VERSION)
 }
 
-#[derive(Deserialize)]
-pub(super) struct AssetQuery {
-    v: Option<String>,
-}
-
-/// Sends one; to anybody: there is nothing in them that is not in the program.
-pub(super) async fn serve(Path(name): Path<String>, Query(query): Query<AssetQuery>) -> Response {
+/// Sends one; to anybody: there is nothing in them that is not in the program. A page of an older program
+/// gets what there is now.
+pub(super) async fn serve(Path((version, name)): Path<(String, String)>) -> Response {
     let Some((_, kind, contents)) = ASSETS.into_iter().find(|(known, _, _)| *known == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let mut response = contents.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    if query.v.as_deref() == Some(VERSION.as_str()) {
+    if version == *VERSION {
         let keep = HeaderValue::from_static("public, max-age=31536000, immutable");
         headers.insert(header::CACHE_CONTROL, keep);
     }

@@ -58,7 +58,7 @@ pub(super) async fn list(visit: Visit<(), ListQuery>) -> Result<Response, Proble
                     td.number { (of.over) span.none { " / " (of.total) } }
                     td.number { (of.running) span.none { " / " (of.max_active) } }
                     td { (words::moment(of.created_at, &TimeZone::UTC)) }
-                    td { (of.created_by) @if let Some(reason) = &of.reason { span.none { " · " (reason) } } }
+                    td.said { (of.created_by) @if let Some(reason) = &of.reason { span.none { " · " (reason) } } }
                 } } }
             } }
         }
@@ -100,7 +100,7 @@ pub(super) async fn show(visit: Visit<IdPath, NoQuery>) -> Result<Response, Prob
                 th scope="row" { a href=(words::run_page(&date.run)) { (date.run) } }
                 td { (date.state) }
                 td { @if let Some(state) = &date.run_state { (words::state(state)) } @else { span.none { "–" } } }
-                td { (date.outcome.clone().unwrap_or_default()) }
+                td.said { (date.outcome.clone().unwrap_or_default()) }
             } } }
         } }
     };

@@ -36,7 +36,7 @@ use std::{future::Future, sync::Arc};
 
 use axum::{
     Router,
-    extract::{FromRequestParts as _, Path, Query, State},
+    extract::State,
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -46,8 +46,8 @@ use serde::de::DeserializeOwned;
 use super::{
     Api,
     guard::Visitor,
-    problem::{Kind, Problem},
-    routes::{Call, Nothing, refuse_nul},
+    problem::Problem,
+    routes::{Call, Nothing, read_address},
 };
 use crate::service::token::Scope;
 
@@ -83,7 +83,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     let router = Router::new()
         .route("/sign-in", get(sign_in::ask).post(sign_in::enter))
         .route("/sign-out", post(sign_in::leave))
-        .route("/assets/{name}", get(assets::serve));
+        .route("/assets/{version}/{name}", get(assets::serve));
     let router = page(router, "/", pipelines::show);
     let router = page(router, "/pipelines", pipelines::show);
     let router = page(router, "/pipelines/{pipeline}", pipeline::grid);
@@ -135,12 +135,7 @@ where
     P: DeserializeOwned + Send + 'static,
     Q: DeserializeOwned + Send + 'static,
 {
-    refuse_nul(&parts)?;
-    let Path(path) = Path::<P>::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the path: {}", error.body_text())))?;
-    let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the query: {}", error.body_text())))?;
+    let (path, query) = read_address(&mut parts).await?;
     Ok(Visit { api, visitor, path, query })
 }
 

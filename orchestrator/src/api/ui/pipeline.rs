@@ -215,7 +215,7 @@ fn changes(pipeline: &Pipeline, now: Timestamp) -> Vec<Timestamp> {
 fn fires(pipeline: &Pipeline, fires: &[Timestamp], now: Timestamp) -> Markup {
     let zone = zone_of(pipeline);
     html! {
-        div.wide { table {
+        div.wide tabindex="0" { table {
             thead { tr { th scope="col" { "Fires" } th scope="col" { "UTC" } th scope="col" { "When" } th scope="col" { "Covers" } } }
             tbody { @for at in fires {
                 @let interval = interval_of_fire(pipeline.data_interval, &zone, *at);

@@ -174,7 +174,7 @@ pub(super) async fn history(visit: Visit<NamePath, HistoryQuery>) -> Result<Resp
             tbody { @for entry in &page_of.items { @for (index, change) in entry.changes.iter().enumerate() {
                 tr {
                     td { @if index == 0 { (words::moment(entry.at, &zone)) } }
-                    td {
+                    td.said {
                         @if let Some(task) = &change.task { a href=(words::task_page(run.label(), task)) { (task) } } @else { "the run" }
                         @if let Some(attempt) = change.attempt { " attempt " (attempt) }
                         ": " (words::state(&change.to))
@@ -187,10 +187,10 @@ pub(super) async fn history(visit: Visit<NamePath, HistoryQuery>) -> Result<Resp
         @if let Some(next) = &page_of.next { p { a href=(format!("?cursor={next}")) { "Later" } } }
         @if !notices.items.is_empty() {
             h2 { "Notices" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th scope="col" { "Notice" } th scope="col" { "State" } th.number scope="col" { "Tries" } th scope="col" { "Error" } } }
                 tbody { @for notice in &notices.items { tr {
-                    td { (notice.notice) } td { (notice.state) } td.number { (notice.tries) } td { (notice.error.clone().unwrap_or_default()) }
+                    td { (notice.notice) } td { (notice.state) } td.number { (notice.tries) } td.said { (notice.error.clone().unwrap_or_default()) }
                 } } }
             } }
         }

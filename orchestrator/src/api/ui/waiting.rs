@@ -34,7 +34,7 @@ pub(super) async fn triggers(visit: Visit<(), NoQuery>) -> Result<Response, Prob
         }
         @if !of.queues.is_empty() {
             h2 { "Queues" }
-            div.wide { table #queues data-live="" {
+            div.wide tabindex="0" { table #queues data-live="" {
                 thead { tr {
                     th scope="col" { "Queue" } th.number scope="col" { "In it" } th.number scope="col" { "Read" }
                     th.number scope="col" { "Unwanted" } th.number scope="col" { "Unreadable" }
@@ -84,7 +84,7 @@ pub(super) async fn pools(visit: Visit<(), NoQuery>) -> Result<Response, Problem
         @if of.items.is_empty() {
             p.empty { "No pipeline names a pool." }
         } @else {
-            div.wide { table #pools data-live="" {
+            div.wide tabindex="0" { table #pools data-live="" {
                 thead { tr { th scope="col" { "Pool" } th.number scope="col" { "Taken" } th.number scope="col" { "Slots" } th.number scope="col" { "Waiting" } } }
                 tbody { @for pool in &of.items { tr {
                     th scope="row" { (pool.pool) }

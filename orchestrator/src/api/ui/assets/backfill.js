@@ -1,8 +1,8 @@
-// The form for a backfill: what each date would do, while it is filled in.
-import { ask, make, params, tell } from "./page.js";
+// The form for a backfill: shows what each date would do, and begins it.
+import { begin, counted, params } from "./form.js";
+import { ask, make, tell } from "./page.js";
 
 const form = document.getElementById("backfill");
-const preview = document.getElementById("preview");
 const address = `${form.dataset.pipeline}/backfills`;
 const SHOWN = 40;
 
@@ -15,43 +15,21 @@ function wanted() {
   };
 }
 
-let asked = 0;
-async function show() {
-  const mine = ++asked;
-  try {
-    const body = wanted();
-    if (!body.from || !body.to) return;
-    const plan = await ask(address, { ...body, dry_run: true });
-    if (mine !== asked) return;
-    const rows = plan.dates.slice(0, SHOWN).map((date) => make("li", {}, `${date.run}  ${date.what}`));
-    preview.replaceChildren(
-      make("p", {}, make("strong", {}, `${plan.dates.length} date${plan.dates.length === 1 ? "" : "s"}`)),
-      ...plan.warnings.map((warning) => make("p", { class: "warned" }, warning)),
-      make("ul", { class: "changes" }, ...rows, ...(plan.dates.length > SHOWN ? [make("li", {}, `and ${plan.dates.length - SHOWN} more`)] : [])),
-    );
-  } catch (error) {
-    if (mine === asked) preview.replaceChildren(make("p", { class: "wrong" }, error.message));
-  }
+async function foresee() {
+  const body = wanted();
+  if (!body.from || !body.to) return null;
+  const plan = await ask(address, { ...body, dry_run: true });
+  const rows = plan.dates.slice(0, SHOWN).map((date) => make("li", {}, `${date.run}  ${date.what}`));
+  const more = plan.dates.length - rows.length;
+  return [
+    make("p", {}, make("strong", {}, counted(plan.dates.length, "date"))),
+    ...plan.warnings.map((warning) => make("p", { class: "warned" }, warning)),
+    make("ul", { class: "changes" }, ...rows, ...(more > 0 ? [make("li", {}, `and ${more} more`)] : [])),
+  ];
 }
 
-let timer;
-form.addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(show, 250);
-});
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const button = form.querySelector("button[type=submit]");
-  button.disabled = true;
-  try {
-    const made = await ask(address, wanted());
-    if (made.id) {
-      location.assign(`/backfills/${made.id}`);
-      return;
-    }
-    tell("No date would run.");
-  } catch (error) {
-    preview.replaceChildren(make("p", { class: "wrong", role: "alert" }, error.message));
-  }
-  button.disabled = false;
+begin(form, document.getElementById("preview"), foresee, async () => {
+  const made = await ask(address, wanted());
+  if (made.id) location.assign(`/backfills/${made.id}`);
+  else tell("No date would run.");
 });

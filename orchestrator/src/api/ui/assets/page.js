@@ -180,38 +180,6 @@ document.addEventListener("click", (event) => {
   }
 });
 
-// --- giving -------------------------------------------------------------------------------------------------
-
-function value(field) {
-  const text = field.value;
-  if (text === field.dataset.default) return undefined;
-  switch (field.dataset.kind) {
-    case "integer":
-    case "number":
-      return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
-    case "boolean":
-      return text === "true";
-    case "array":
-      try {
-        return JSON.parse(text);
-      } catch {
-        throw new Error(`${field.dataset.param}: write a list as JSON, such as ["a", "b"]`);
-      }
-    default:
-      return text;
-  }
-}
-
-/** What a form gives for a pipeline's params: only what differs from their defaults. */
-export function params(form) {
-  const given = {};
-  for (const field of form.querySelectorAll("[data-param]")) {
-    const said = value(field);
-    if (said !== undefined) given[field.dataset.param] = said;
-  }
-  return given;
-}
-
 // --- finding ------------------------------------------------------------------------------------------------
 
 function filterAll() {
