@@ -186,7 +186,8 @@ def test_a_refusal_cannot_be_talked_round(target, visitors):
                     {"Proxy-Authorization": f"Bearer {target.server.token}"}):
         assert ask(target.address, "POST", pause, headers, {"dry_run": True}).status == 401, headers
     for address in ("/api/v1//pipelines", "/api/v1/pipelines/", "/API/V1/pipelines", "/api/v1/./pipelines", "/healthz/../api/v1/pipelines",
-                    "/assets/../api/v1/pipelines", "/api/v1/pipelines;x=/healthz", "/api/v1/%70ipelines", "/api/v1/pipelines%2f", "//api/v1/pipelines"):
+                    "/assets/../api/v1/pipelines", "/api/v1/pipelines;x=/healthz", "/api/v1/%70ipelines", "/api/v1/pipelines%2f",
+                    "//api/v1/pipelines"):
         assert ask(target.address, "GET", address).status in (401, 404), address
         assert ask(target.address, "GET", address, visitors["read"]).status == 404, address
     for name in ("token=", "access_token=", "authorization=Bearer+"):
@@ -206,11 +207,15 @@ def test_a_refusal_cannot_be_talked_round(target, visitors):
 
 # --- Other names -----------------------------------------------------------------------------------------------
 
-NAMES = ["evil.example.com", "evil.example.com:{port}", "127.0.0.1.evil.example.com", "localhost.evil.example.com:{port}", "localhost.",
-         "x.localhost", "localhost@evil.example.com", "127.0.0.1@evil.example.com", "127.0.0.1, evil.example.com", "127.0.0.1/evil.example.com",
-         "[::1].evil.example.com", "127.1", "0x7f000001", "evil.example.com#127.0.0.1", "localhost:{port}:{port}", "\xe5vil.example.com"]
-KINDS = ["/api/v1/pipelines", "/api/v1/openapi.json", "/api/v1/events", "/", "/pipelines/daily", "/sign-in", "/assets/x/page.js", "/metrics",
-         "/healthz", "/readyz", "/nothing"]
+NAMES = [
+    "evil.example.com", "evil.example.com:{port}", "127.0.0.1.evil.example.com", "localhost.evil.example.com:{port}", "localhost.",
+    "x.localhost", "localhost@evil.example.com", "127.0.0.1@evil.example.com", "127.0.0.1, evil.example.com", "127.0.0.1/evil.example.com",
+    "[::1].evil.example.com", "127.1", "0x7f000001", "evil.example.com#127.0.0.1", "localhost:{port}:{port}", "\xe5vil.example.com",
+]
+KINDS = [
+    "/api/v1/pipelines", "/api/v1/openapi.json", "/api/v1/events", "/", "/pipelines/daily", "/sign-in", "/assets/x/page.js", "/metrics",
+    "/healthz", "/readyz", "/nothing",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,10 +259,12 @@ def test_no_connection_becomes_something_else(target, kind, protocol):
 
 # --- Other places ----------------------------------------------------------------------------------------------
 
-ELSEWHERE = ["//evil.example.com", "///evil.example.com", "https://evil.example.com", "https:evil.example.com", "\\\\evil.example.com",
-             "/\\evil.example.com", "/\\/evil.example.com", "\\/evil.example.com", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x",
-             "/\t/evil.example.com", "/\n/evil.example.com", "\t//evil.example.com", " //evil.example.com", "/\r\nSet-Cookie: a=b",
-             "/%0d%0aset-cookie:a=b", "evil.example.com", "?//evil.example.com", "/x//\x00", "/" + "a" * 5_000, "/ü", ".evil.example.com"]
+ELSEWHERE = [
+    "//evil.example.com", "///evil.example.com", "https://evil.example.com", "https:evil.example.com", "\\\\evil.example.com",
+    "/\\evil.example.com", "/\\/evil.example.com", "\\/evil.example.com", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x",
+    "/\t/evil.example.com", "/\n/evil.example.com", "\t//evil.example.com", " //evil.example.com", "/\r\nSet-Cookie: a=b",
+    "/%0d%0aset-cookie:a=b", "evil.example.com", "?//evil.example.com", "/x//\x00", "/" + "a" * 5_000, "/ü", ".evil.example.com",
+]
 
 
 @pytest.mark.parametrize("to", ELSEWHERE)
@@ -278,12 +285,15 @@ def test_signing_in_leads_nowhere_else(target, visitors, to):
         assert urllib.parse.urlsplit(urllib.parse.urljoin(target.server.url, seen)).netloc == f"127.0.0.1:{target.address[1]}"
 
 
-UP = ["/assets/../../../../../../etc/passwd", "/assets/x/../../../../../../etc/passwd", "/assets/x/..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
-      "/assets/x/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/assets/%2e%2e/%2e%2e/etc/passwd", "/assets/x/..%5c..%5c..%5cetc%5cpasswd", "/assets/..\\..\\etc\\passwd",
-      "/assets/x/%252e%252e%252fetc%252fpasswd", "/assets/x/....//....//etc/passwd", "/assets/x/%c0%ae%c0%ae%c0%afetc%c0%afpasswd", "/assets/x//etc/passwd",
-      "/assets/x/%2fetc%2fpasswd", "/assets/x/page.js%00.css", "/assets/x/page.js/../../../etc/passwd", "/assets/x/file:%2f%2f%2fetc%2fpasswd",
-      "/assets/x/.trunkline%2fapi-token", "/assets/x/..%2f.trunkline%2fapi-token", "/../../../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "//etc/passwd",
-      "/.trunkline/api-token", "/trunkline.yaml", "/assets/", "/assets", "/assets/x", "/assets/x/", "/assets/x/page.js/", "/assets/x/PAGE.JS"]
+UP = [
+    "/assets/../../../../../../etc/passwd", "/assets/x/../../../../../../etc/passwd", "/assets/x/..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    "/assets/x/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/assets/%2e%2e/%2e%2e/etc/passwd", "/assets/x/..%5c..%5c..%5cetc%5cpasswd",
+    "/assets/..\\..\\etc\\passwd", "/assets/x/%252e%252e%252fetc%252fpasswd", "/assets/x/....//....//etc/passwd",
+    "/assets/x/%c0%ae%c0%ae%c0%afetc%c0%afpasswd", "/assets/x//etc/passwd", "/assets/x/%2fetc%2fpasswd", "/assets/x/page.js%00.css",
+    "/assets/x/page.js/../../../etc/passwd", "/assets/x/file:%2f%2f%2fetc%2fpasswd", "/assets/x/.trunkline%2fapi-token",
+    "/assets/x/..%2f.trunkline%2fapi-token", "/../../../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "//etc/passwd", "/.trunkline/api-token",
+    "/trunkline.yaml", "/assets/", "/assets", "/assets/x", "/assets/x/", "/assets/x/page.js/", "/assets/x/PAGE.JS",
+]
 
 
 @pytest.mark.parametrize("path", UP)
