@@ -63,10 +63,13 @@ fn row(visit: &Visit<(), PipelinesQuery>, of: &PipelineView) -> Markup {
                 @if of.paused { " " span.tag { "paused" } }
             }
             td {
-                @if of.recent_runs.is_empty() { span.none { "no runs yet" } }
-                div.squares {
-                    @for (label, run) in runs {
-                        a href=(words::run_page(&label)) { (words::square(&run.state, &run.run_key)) }
+                @if of.recent_runs.is_empty() {
+                    span.none { "no runs yet" }
+                } @else {
+                    div.squares {
+                        @for (label, run) in runs {
+                            a href=(words::run_page(&label)) { (words::square(&run.state, &run.run_key)) }
+                        }
                     }
                 }
             }
@@ -77,10 +80,12 @@ fn row(visit: &Visit<(), PipelinesQuery>, of: &PipelineView) -> Markup {
                 }
             }
             td.number { (of.active_runs) span.none { " / " (of.max_active_runs) } }
-            td.actions {
+            td {
                 @if visit.operates() {
-                    a.button href=(format!("/pipelines/{name}/start")) { "Run…" }
-                    (switch(of))
+                    div.actions {
+                        a.button href=(format!("/pipelines/{name}/start")) { "Run…" }
+                        (switch(of))
+                    }
                 }
             }
         }
