@@ -26,9 +26,9 @@ class Operation:
         return f"{self.method} {self.path.removeprefix('/api/v1')}"
 
     def target(self, path, query=None):
-        """Its address with these parameters of the path, escaped whole."""
+        """Its address with these parameters of the path, escaped whole; what is not among them is nothing that exists."""
         def value(found):
-            return urllib.parse.quote(str(path[found.group(1)]), safe="@")
+            return urllib.parse.quote(str(path.get(found.group(1), "nothing")), safe="@")
 
         filled = re.sub(r"\{(\w+)\}", value, self.path)
         return f"{filled}?{urllib.parse.urlencode(query)}" if query else filled

@@ -139,7 +139,7 @@ def test_every_operation_takes_every_address(target):
             continue
         for raw in RAW:
             paths = [re.sub(r"\{" + name + r"\}", raw, operation.path) for name in operation.parameters["path"]]
-            paths = [re.sub(r"\{(\w+)\}", lambda found: str(target.names[found.group(1)]), path) for path in paths]
+            paths = [re.sub(r"\{(\w+)\}", lambda found: str(target.names.get(found.group(1), "nothing")), path) for path in paths]
             queries = [f"{operation.target(target.names)}?{name}={raw}" for name in operation.parameters["query"]]
             for where in [*paths, *queries, f"{operation.target(target.names)}?{raw}={raw}"]:
                 assert_answer(target.ask(operation.method, where, operation.fitting_body()), where)
