@@ -36,6 +36,8 @@ def project(binary, environment, tmp_path_factory):
     for place in FOLDERS:
         (folder / "pipelines" / place).mkdir(parents=True)
         (folder / "pipelines" / place / "pipeline.yaml").write_text(DAILY.format(name=name_of(place)))
+    (folder / "trunkline.yaml").write_text(
+        "environments: { local: { connections: { aws: { sandbox: true }, ledgers: { sandbox: true, folders: [finance/eu, sales] } } } }\n")
     made = Project(binary, environment, folder)
     made.call("deploy")
     for place in FOLDERS:
@@ -90,7 +92,7 @@ def lists(server, sent):
 def test_what_somebody_may_not_see_is_nowhere(project, server):
     """For random people, nothing of a folder without rights is in any list, page or answer."""
     draw = random.Random(2026)
-    for number in range(6):
+    for number in range(4):
         folders = draw.sample(["finance", "finance/eu", "sales", "sales/leads", "notes"], draw.randint(1, 2))
         sent = token(project, f"viewer-{number}", "read", *folders)
         seen = {place for place in FOLDERS if any(place == of or place.startswith(f"{of}/") for of in folders)}
@@ -144,6 +146,12 @@ def test_an_editor_deploys_to_their_folders_only(project, server):
     calls = new.replace("{ type: command, command: [echo, hello] }", "{ type: run_pipeline, pipeline: orders }")
     told = server.post("/deployments", {"files": {"finance/new/pipeline.yaml": calls}, "prune": False}, 422, token=sent)
     assert "unknown pipeline `orders`" in json.dumps(told)
+    # Nor is an account of others theirs.
+    borrows = new.replace("{ type: command, command: [echo, hello] }", "{ type: glue_job, job: x, connection: ledgers }")
+    told = json.dumps(server.post("/deployments", {"files": {"finance/new/pipeline.yaml": borrows}, "prune": False}, 422, token=sent))
+    assert "`audit_file` lies in `finance/new`, and the connection `ledgers` is for finance/eu, sales only" in told
+    done = server.post("/deployments", {"files": {"finance/eu/new/pipeline.yaml": borrows}, "prune": False, "dry_run": True}, token=sent)
+    assert done["changes"][0]["pipeline"] == "audit_file"
     server.post("/deployments/rollback", {}, 403, token=sent)
     server.get("/accounts", 403, token=sent)
 

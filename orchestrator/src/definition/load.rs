@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
 use trunkline_state::pipeline::Pipeline;
 
 use super::{
@@ -66,7 +67,36 @@ impl Loaded {
             let parts: Vec<_> = inside.iter().map(OsStr::to_string_lossy).collect();
             loaded.below = parts.join("/");
         }
+        self.check_connections();
         self
+    }
+
+    /// A connection of some folders is for their pipelines only: whoever may deploy elsewhere must not reach
+    /// its account.
+    fn check_connections(&mut self) {
+        for loaded in &self.pipelines {
+            for (name, config) in &loaded.pipeline.connections {
+                let Some(folders) = config.get("folders").and_then(Value::as_array) else { continue };
+                let folders: Vec<&str> = folders.iter().filter_map(Value::as_str).collect();
+                let inside = |folder: &&str| {
+                    let rest = loaded.below.strip_prefix(*folder);
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                if folders.iter().any(inside) {
+                    continue;
+                }
+                let message = format!(
+                    "`{}` lies in `{}`, and the connection `{name}` is for {} only",
+                    loaded.pipeline.name,
+                    loaded.below,
+                    folders.join(", ")
+                );
+                let help =
+                    "use another connection, or add the folder to those of the connection in trunkline.yaml";
+                self.diagnostics.items.push(Diagnostic::error(loaded.source, 0..0, message).help(help));
+            }
+        }
+        self.diagnostics.sort();
     }
 
     /// The pipeline of this name.

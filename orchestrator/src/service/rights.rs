@@ -75,16 +75,15 @@ fn contains(outer: &str, inner: &str) -> bool {
     outer.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The name of a folder as it is kept: a slash at its end is nothing.
+/// The name of a folder as it is kept: a slash at its end is nothing. `""` is every folder, and nothing else is.
 pub fn folder(text: &str) -> Result<String, NoFolder> {
-    let name = text.strip_suffix('/').unwrap_or(text);
-    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
-    let fits = name.len() <= FOLDER_MAX && !name.contains(char::is_control) && name.split('/').all(plain);
-    if name.is_empty() || fits {
-        Ok(name.to_owned())
-    } else {
-        Err(NoFolder(text.chars().take(100).collect()))
+    if text.is_empty() {
+        return Ok(String::new());
     }
+    let name = text.strip_suffix('/').unwrap_or(text);
+    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
+    let fits = name.len() <= FOLDER_MAX && !name.contains(char::is_control) && name.split('/').all(plain);
+    if fits { Ok(name.to_owned()) } else { Err(NoFolder(text.chars().take(100).collect())) }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(crate) async fn add(
     let work = futures::stream::iter(failed).for_each_concurrent(AT_ONCE, |(failure, place)| async move {
         // Some services put the last line of the log into what they say themselves.
         if let Some(lines) = last_lines(clients, connection, place).await
-            && !failure.message.contains(lines.trim())
+            && !failure.message.lines().any(|said| said.trim() == lines.trim())
         {
             let text = format!(
                 "{}\n\nthe end of its log ({} {}):\n{lines}",

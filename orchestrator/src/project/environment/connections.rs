@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use serde_json::{Value, json};
 use trunkline_tasks::ConnectionConfig;
 
 use super::Values;
@@ -16,10 +16,14 @@ use crate::definition::{
 /// Connection types that are planned.
 const LATER_TYPES: [&str; 2] = ["postgres", "http"];
 
+/// Of any connection: the folders below the pipelines folder whose pipelines may use it.
+pub const FOLDERS: &str = "folders";
+
 /// The keys of a connection to the sandbox. They mean what they mean on AWS, so that two
 /// accounts can be tried on one machine, and a warehouse that tasks say nothing about.
-const SANDBOX_KEYS: [&str; 9] = [
+const SANDBOX_KEYS: [&str; 10] = [
     "sandbox",
+    FOLDERS,
     "region",
     "role_arn",
     "external_id",
@@ -45,6 +49,7 @@ impl Values<'_, '_> {
         for variant in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
             // What is stored may come from a newer version; what is written is checked.
             variant["additionalProperties"] = Value::Bool(false);
+            variant["properties"][FOLDERS] = json!({ "type": "array", "items": { "type": "string" } });
         }
         for inner in &mapping.entries {
             let config = self.connection(inner, &schema).unwrap_or(Value::Null);
@@ -68,11 +73,13 @@ impl Values<'_, '_> {
                 self.reader.report(diagnostic);
                 return None;
             }
-            for inner in mapping.entries.iter().filter(|inner| inner.key != "sandbox") {
+            for inner in mapping.entries.iter().filter(|inner| inner.key != "sandbox" && inner.key != FOLDERS)
+            {
                 self.reader.text(inner)?;
             }
             let config = self.value(&entry.value);
             self.check_role(mapping, config.as_ref());
+            self.check_folders(mapping, config.as_ref());
             return config;
         }
         let Some(kind) = mapping.get("type") else {
@@ -97,7 +104,28 @@ impl Values<'_, '_> {
         }
         let config = self.value(&entry.value);
         self.check_role(mapping, config.as_ref());
+        self.check_folders(mapping, config.as_ref());
         config
+    }
+
+    /// Folders are named one by one; none at all would keep everybody out, and nobody means that.
+    fn check_folders(&mut self, mapping: &Mapping, config: Option<&Value>) {
+        let Some(entry) = mapping.get(FOLDERS) else { return };
+        let folders = config.and_then(|config| config.get(FOLDERS)?.as_array());
+        let plain = |folder: &Value| {
+            folder
+                .as_str()
+                .is_some_and(|name| !name.is_empty() && !name.starts_with('/') && !name.ends_with('/'))
+        };
+        if folders.is_some_and(|folders| !folders.is_empty() && folders.iter().all(plain)) {
+            return;
+        }
+        let diagnostic = self
+            .reader
+            .error(&entry.value.span, "`folders` is a list of folders below the pipelines folder")
+            .label("not such a list")
+            .help("write folders: [finance, sales/eu], or leave it out: then every pipeline may use the connection");
+        self.reader.report(diagnostic);
     }
 
     /// A role must be one, and an external id is part of assuming one.
