@@ -52,21 +52,32 @@ impl Guard {
     /// Refuses a request that was made for another name: a page of another site can have its own name lead
     /// to this machine, but not change the name that the browser sends. Addresses cannot be taken that way.
     pub(super) fn check_host(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Problem> {
-        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).or(authority);
-        let Some(host) = host else {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let (host, another) = (hosts.next(), hosts.next());
+        // Whoever stands in between may go by the other one (RFC 9112, section 3.2).
+        if another.is_some() {
+            return Err(Problem::new(Kind::Malformed, "the request has more than one Host header"));
+        }
+        let host = host.map(|value| value.to_str().unwrap_or_default());
+        let mut named = host.into_iter().chain(authority).peekable();
+        if named.peek().is_none() {
             return Err(Problem::new(Kind::Malformed, "the request has no Host header"));
-        };
-        let name = without_port(host);
-        let known = name.eq_ignore_ascii_case("localhost")
-            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
-            || self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
-        if known {
+        }
+        // A request line with a name of its own must not say another one than the header, that nobody looks at.
+        if named.all(|name| self.is_known(without_port(name))) {
             return Ok(());
         }
         Err(Problem::new(
             Kind::WrongHost,
             "this server does not go by the name in the Host header; name it with `trunkline serve --host`",
         ))
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        name.eq_ignore_ascii_case("localhost")
+            || address.parse::<IpAddr>().is_ok()
+            || self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
     }
 
     /// Whoever asks, if what they show has the scope. A token goes before a cookie: a program that sends both
@@ -289,9 +300,21 @@ mod tests {
         ] {
             assert!(asked(good), "{good}");
         }
-        for bad in ["evil.example.com", "localhost.evil.com", "127.0.0.1.evil.com:80", "evil.com:x", ""] {
+        for bad in [
+            "evil.example.com",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com:80",
+            "evil.com:x",
+            "[127.0.0.1]]",
+            "",
+        ] {
             assert!(!asked(bad), "{bad}");
         }
         assert!(guard.check_host(&HeaderMap::new(), None).is_err());
+        let mut twice = headers(&[("host", "localhost")]);
+        assert!(guard.check_host(&twice, Some("127.0.0.1:80")).is_ok());
+        assert!(guard.check_host(&twice, Some("evil.example.com")).is_err());
+        twice.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert!(guard.check_host(&twice, None).is_err());
     }
 }

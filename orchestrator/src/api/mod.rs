@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `routes` | the table of operations: reading requests, and what is documented of them |
+//! | `body` | what requests bring, within limits |
 //! | `openapi` | that table as OpenAPI 3.1 |
 //! | `guard` | the Host header, tokens and scopes, sessions of browsers |
 //! | `problem` | refusals as `application/problem+json` |
@@ -17,6 +18,7 @@
 //! Nothing here decides what may happen to a run, knows SQL, or asks the store without a client.
 
 mod backfills;
+mod body;
 mod changes;
 mod deployments;
 mod events;
@@ -135,8 +137,10 @@ impl ApiServer {
     pub fn start(listener: TcpListener, options: ApiOptions) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let ending = CancellationToken::new();
+        // A proxy's address is everybody's: it has limits of its own for them.
+        let places = server::Places::new(!options.secure);
         let router = router(options, address.port(), ending.clone());
-        let serving = tokio::spawn(server::serve(listener, router, ending.clone()));
+        let serving = tokio::spawn(server::serve(listener, router, places, ending.clone()));
         Ok(Self { address, ending, serving })
     }
 

@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Forbidden,
     NotFound,
     Method,
+    TooSlow,
     Refused,
     TooLarge,
     MediaType,
@@ -38,12 +39,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::Method,
+        Self::TooSlow,
         Self::Refused,
         Self::TooLarge,
         Self::MediaType,
@@ -66,6 +68,7 @@ impl Kind {
             Self::Method => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this HTTP method")
             }
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The request took too long to arrive"),
             Self::Refused => {
                 (StatusCode::CONFLICT, "refused", "It cannot be done as things stand; nothing was changed")
             }

@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{FromRequestParts as _, Path, Query, Request},
     http::{HeaderValue, Method, header, request::Parts},
     response::{IntoResponse as _, Response},
@@ -14,10 +14,9 @@ use axum::{
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use super::{
-    Api,
+    Api, body,
     problem::{Kind, Problem},
 };
 use crate::service::token::Scope;
@@ -150,7 +149,7 @@ impl Routes {
                 // Who may not ask is told so before anything of the body is read.
                 let call = read::<P, Nothing, Nothing>(api, outline.scope, parts.clone(), Nothing {}).await?;
                 let Call { api, actor, path, query, last_event, .. } = call;
-                let body = read_body(&parts, body, outline.body_max).await?;
+                let body = body::read(&parts, body, outline.body_max).await?;
                 Ok(json(&handler(Call { api, actor, path, query, body, last_event }).await?))
             }
         })
@@ -253,51 +252,6 @@ fn refuse_nul(parts: &Parts) -> Result<(), Problem> {
         return Err(Problem::new(Kind::Malformed, "the path or query holds a NUL character; leave it out"));
     }
     Ok(())
-}
-
-async fn read_body<B: DeserializeOwned>(parts: &Parts, body: Body, most: usize) -> Result<B, Problem> {
-    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
-    // Also what keeps pages of other sites from sending one: a browser asks first.
-    if !kind.eq_ignore_ascii_case(JSON) {
-        return Err(Problem::new(
-            Kind::MediaType,
-            "send the body as JSON, with the header `content-type: application/json`",
-        ));
-    }
-    let limited = http_body_util::Limited::new(body, most);
-    let bytes: Bytes = match http_body_util::BodyExt::collect(limited).await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(Problem::new(Kind::TooLarge, format!("a body has at most {most} bytes here")));
-        }
-        Err(error) => {
-            return Err(Problem::new(Kind::Malformed, format!("the body did not arrive whole: {error}")));
-        }
-    };
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the body is no JSON: {error}")))?;
-    if let Some(field) = nul_in("", &value) {
-        let field = field.escape_debug();
-        return Err(Problem::invalid(format!("`{field}` of the body holds a NUL character; leave it out")));
-    }
-    // Serde takes a list for a record, field by field; nobody means that.
-    if !value.is_object() {
-        return Err(Problem::invalid("the body must be a JSON object"));
-    }
-    serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))
-}
-
-/// The field that holds a NUL, in its name or in what stands there.
-fn nul_in<'a>(field: &'a str, value: &'a Value) -> Option<&'a str> {
-    match value {
-        Value::String(text) => text.contains('\0').then_some(field),
-        Value::Array(items) => items.iter().find_map(|item| nul_in(field, item)),
-        Value::Object(entries) => entries.iter().find_map(|(name, value)| {
-            if name.contains('\0') { Some(name.as_str()) } else { nul_in(name, value) }
-        }),
-        _ => None,
-    }
 }
 
 fn json(value: &impl Serialize) -> Response {

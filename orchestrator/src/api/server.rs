@@ -1,6 +1,11 @@
 //! The accept loop, with a limit on everything that a client could hold on to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -13,13 +18,18 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Connections at once: people, probes, and clients that follow along.
-const CONNECTIONS_MAX: usize = 512;
-/// How long the head of a request may take to arrive, and a connection may be idle.
-const HEAD_WAIT: Duration = Duration::from_secs(15);
+const CONNECTIONS_MAX: usize = 1_024;
+/// Of these, from one address: a browser opens six, and whoever opens more than this leaves room for others.
+const CONNECTIONS_OF_ONE_MAX: u32 = 64;
+/// How long the head of a request may take to arrive, from the first moment on, and a connection may be idle.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// Headers of one request.
 const HEADERS_MAX: usize = 64;
 /// Bytes of a request's head.
@@ -29,16 +39,71 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// How long accepting rests after it failed: no file descriptors, most likely.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Where a request came from; with a proxy in front, the proxy's address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// The connections that there may be at once.
+#[derive(Debug)]
+pub(super) struct Places {
+    all: Arc<Semaphore>,
+    /// How many each address has; none where addresses are not told apart.
+    of_each: Option<Arc<Mutex<HashMap<IpAddr, u32>>>>,
+}
+
+/// One connection's place; given back when it goes.
+#[derive(Debug)]
+struct OwnPlace {
+    _one_of_all: OwnedSemaphorePermit,
+    of_each: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, u32>>>)>,
+}
+
+impl Places {
+    pub(super) fn new(tell_apart: bool) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            of_each: tell_apart.then(Arc::<Mutex<HashMap<IpAddr, u32>>>::default),
+        }
+    }
+
+    /// A place for a connection from this address, unless it has too many already.
+    fn take(&self, one_of_all: OwnedSemaphorePermit, address: IpAddr) -> Option<OwnPlace> {
+        let address = address.to_canonical();
+        if let Some(of_each) = &self.of_each {
+            let mut counts = of_each.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(address).or_default();
+            if *count >= CONNECTIONS_OF_ONE_MAX {
+                return None;
+            }
+            *count += 1;
+        }
+        let of_each = self.of_each.as_ref().map(|of_each| (address, Arc::clone(of_each)));
+        Some(OwnPlace { _one_of_all: one_of_all, of_each })
+    }
+}
+
+impl Drop for OwnPlace {
+    fn drop(&mut self) {
+        let Some((address, of_each)) = &self.of_each else { return };
+        let mut counts = of_each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(address);
+            }
+        }
+    }
+}
+
 /// Serves until told to end; streams end at once, answers that are under way are waited for.
-pub(super) async fn serve(listener: TcpListener, router: Router, ending: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(super) async fn serve(listener: TcpListener, router: Router, places: Places, ending: CancellationToken) {
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places.all) => accepted,
             () = ending.cancelled() => break,
         };
-        let (stream, place) = match accepted {
+        let (stream, from, one_of_all) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("the API accepts no connection: {error}");
@@ -46,9 +111,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, ending: Cancell
                 continue;
             }
         };
-        let router = router.clone();
-        let service =
-            hyper::service::service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
+        // Closed without a word: an answer would cost what is being saved.
+        let Some(place) = places.take(one_of_all, from.ip()) else { continue };
+        let (router, peer) = (router.clone(), Peer(from.ip().to_canonical()));
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            answer(router.clone(), peer, request)
+        });
         let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
         builder
             .http1()
@@ -69,22 +137,51 @@ pub(super) async fn serve(listener: TcpListener, router: Router, ending: Cancell
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    all: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let one_of_all = Arc::clone(all).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, from) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, from, one_of_all))
 }
 
 async fn answer(
     router: Router,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, std::convert::Infallible> {
-    TowerToHyperService::new(router).call(request.map(Body::new)).await
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    TowerToHyperService::new(router).call(request).await
 }
 
 /// The address that was bound, for people.
 pub(super) fn url_of(address: SocketAddr) -> String {
     format!("http://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_leaves_room_for_others() {
+        let take = |places: &Places, address: &str| {
+            let one_of_all = Arc::clone(&places.all).try_acquire_owned().unwrap();
+            places.take(one_of_all, address.parse().unwrap())
+        };
+        let places = Places::new(true);
+        let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX).map(|_| take(&places, "127.0.0.1")).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(take(&places, "127.0.0.1").is_none() && take(&places, "::ffff:127.0.0.1").is_none());
+        assert!(take(&places, "127.0.0.2").is_some());
+        held.pop();
+        assert!(take(&places, "127.0.0.1").is_some(), "a place was given back");
+        held.clear();
+        assert!(places.of_each.as_ref().unwrap().lock().unwrap().is_empty());
+        assert_eq!(places.all.available_permits(), CONNECTIONS_MAX);
+        let proxied = Places::new(false);
+        let held: Vec<_> = (0..=CONNECTIONS_OF_ONE_MAX).map(|_| take(&proxied, "10.0.0.1")).collect();
+        assert!(held.iter().all(Option::is_some));
+    }
 }

@@ -122,7 +122,7 @@ async fn create(cx: &Context, args: &CreateArgs) -> anyhow::Result<Exit> {
         cx.output.data(&token.reveal());
         let until = describe_instant(&jiff::tz::TimeZone::UTC, expires_at);
         cx.output.note(&format!(
-            "good until {until} UTC for `{}`; it is shown only now, keep it where secrets are kept",
+            "good until {until} for `{}`; it is shown only now, keep it where secrets are kept",
             args.scope
         ));
     }

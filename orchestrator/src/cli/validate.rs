@@ -38,7 +38,7 @@ pub(crate) fn validate(cx: &Context, args: &ValidateArgs) -> anyhow::Result<Exit
     diagnostics.absorb(tests);
     let invalid = diagnostics.has_errors();
     if cx.output.json() {
-        cx.output.value(&json!({ "valid": !invalid, "pipelines": names, "diagnostics": diagnostics.rows() }));
+        cx.output.value(&json!({ "valid": !invalid, "pipelines": names, "diagnostics": diagnostics.rows().collect::<Vec<_>>() }));
     } else {
         if !diagnostics.items.is_empty() {
             cx.output.note(diagnostics.render(cx.output.color()).trim_end());

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// So many are shown; a broken file seldom needs more than the first ten.
 pub const SHOWN_MAX: usize = 100;
+/// So many bytes of rendered text are enough: each mistake on a line of a megabyte brings the whole line.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Columns of the rendered text: fits a terminal beside an editor.
 const WIDTH: usize = 100;
 
@@ -237,39 +239,40 @@ impl Diagnostics {
             .with_links(false)
             .with_context_lines(1)
             .without_cause_chain();
-        let mut text = String::new();
+        let (mut text, mut shown) = (String::new(), 0);
         for item in self.items.iter().take(SHOWN_MAX) {
+            if text.len() > TEXT_BYTES_MAX {
+                break;
+            }
+            shown += 1;
             for report in self.reports(item) {
                 if handler.render_report(&mut text, &report).is_err() {
                     let _ = writeln!(text, "{}", item.message);
                 }
             }
         }
-        if self.items.len() > SHOWN_MAX {
-            let _ = writeln!(text, "and {} more", self.items.len() - SHOWN_MAX);
+        if self.items.len() > shown {
+            let _ = writeln!(text, "and {} more", self.items.len() - shown);
         }
         text
     }
 
-    /// Everything as rows.
-    pub fn rows(&self) -> Vec<Located<'_>> {
-        self.items
-            .iter()
-            .map(|item| {
-                let place = item.place.as_ref().map(|(source, span)| {
-                    let (line, column) = self.sources.position(*source, span.start);
-                    (self.sources.get(*source).name.as_str(), line, column)
-                });
-                Located {
-                    file: place.map(|(file, ..)| file),
-                    line: place.map(|(_, line, _)| line),
-                    column: place.map(|(.., column)| column),
-                    severity: item.severity,
-                    message: &item.message,
-                    help: item.help.as_deref(),
-                }
-            })
-            .collect()
+    /// Everything as rows. Each place is looked for as its row is taken.
+    pub fn rows(&self) -> impl Iterator<Item = Located<'_>> {
+        self.items.iter().map(|item| {
+            let place = item.place.as_ref().map(|(source, span)| {
+                let (line, column) = self.sources.position(*source, span.start);
+                (self.sources.get(*source).name.as_str(), line, column)
+            });
+            Located {
+                file: place.map(|(file, ..)| file),
+                line: place.map(|(_, line, _)| line),
+                column: place.map(|(.., column)| column),
+                severity: item.severity,
+                message: &item.message,
+                help: item.help.as_deref(),
+            }
+        })
     }
 
     /// A diagnostic and its places in other files as miette understands them.

@@ -6,11 +6,16 @@ const SIMILARITY_MIN: f64 = 0.78;
 /// At most so many names are listed where none is alike.
 const LISTED_MAX: usize = 20;
 
+/// So many candidates are compared with a word: in a file of thousands of wrong names every one of them would
+/// otherwise be compared with every right one.
+const COMPARED_MAX: usize = 500;
+
 /// The candidate that the word was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     candidates
         .into_iter()
+        .take(COMPARED_MAX)
         .map(|candidate| {
             let score = strsim::jaro_winkler(&lower, &candidate.to_lowercase());
             let close = strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()) <= 2;

@@ -4,11 +4,12 @@
 use std::sync::LazyLock;
 
 use axum::{
-    extract::Path,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use sha2::{Digest as _, Sha256};
+
+use super::super::problem::Problem;
 
 /// Name, type, contents.
 const ASSETS: [(&str, &str, &str); 9] = [
@@ -45,9 +46,11 @@ pub(super) fn address(name: &str) -> String {
 
 /// Sends one; to anybody: there is nothing in them that is not in the program. A page of an older program
 /// gets what there is now.
-pub(super) async fn serve(Path((version, name)): Path<(String, String)>) -> Response {
+pub(super) async fn serve(uri: Uri) -> Response {
+    let mut parts = uri.path().rsplit('/');
+    let (name, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let Some((_, kind, contents)) = ASSETS.into_iter().find(|(known, _, _)| *known == name) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return Problem::not_found("there is no such script or style").into_response();
     };
     let mut response = contents.into_response();
     let headers = response.headers_mut();

@@ -12,7 +12,7 @@ use trunkline_state::store::{SESSION_AGE, SessionOwner};
 
 use super::{
     super::{
-        Api,
+        Api, body,
         guard::{check_origin, check_page},
         problem::{Kind, Problem},
     },
@@ -120,11 +120,7 @@ fn set_cookie(api: &Api, headers: &mut HeaderMap, value: &str, seconds: u64) {
 }
 
 async fn form(body: axum::body::Body) -> Result<Vec<(String, String)>, Problem> {
-    let limited = http_body_util::Limited::new(body, FORM_MAX);
-    let bytes = http_body_util::BodyExt::collect(limited)
-        .await
-        .map_err(|_| Problem::new(Kind::TooLarge, format!("the form has at most {FORM_MAX} bytes")))?
-        .to_bytes();
+    let bytes = body::bytes(body, FORM_MAX).await?;
     Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
 }
 

@@ -48,7 +48,7 @@ pub(crate) async fn test(cx: &Context, args: &TestArgs) -> anyhow::Result<Exit> 
     files.sort();
     if files.has_errors() {
         if cx.output.json() {
-            cx.output.value(&json!({ "valid": false, "diagnostics": files.rows() }));
+            cx.output.value(&json!({ "valid": false, "diagnostics": files.rows().collect::<Vec<_>>() }));
         }
         cx.report(&files)?;
     }
@@ -93,7 +93,9 @@ fn suites<'a>(
     let wanted: Vec<&LoadedPipeline> = if args.pipelines.is_empty() {
         if cx.report(&loaded.diagnostics).is_err() {
             if cx.output.json() {
-                cx.output.value(&json!({ "valid": false, "diagnostics": loaded.diagnostics.rows() }));
+                cx.output.value(
+                    &json!({ "valid": false, "diagnostics": loaded.diagnostics.rows().collect::<Vec<_>>() }),
+                );
             }
             return Err(Reported.into());
         }

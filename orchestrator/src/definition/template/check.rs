@@ -14,7 +14,7 @@ use minijinja::{
 };
 
 use super::{
-    dates, is_template, syntax,
+    dates, depth, is_template, syntax,
     vocabulary::{
         ERROR_FIELDS, FILTERS, FOREIGN, FUNCTIONS, LINK_FIELDS, MORE_FILTERS, MORE_TESTS, NAMES, Place,
         RUN_FIELDS, TASK_RUN_FIELDS, TESTS, TRIGGER_FIELDS,
@@ -82,6 +82,11 @@ pub fn check(text: &str, names: &Names<'_>) -> Checked {
         return Checked::default();
     }
     let mut walk = Walk { text, names, scopes: vec![Vec::new()], found: Checked::default() };
+    if let Some((span, message)) = depth::too_deep(text) {
+        let help = "take it apart with `{% set %}`, or compute it before".to_owned();
+        walk.fault(span, message, "too deep", Some(help));
+        return walk.found;
+    }
     match parse(text, "template", syntax()) {
         Ok(tree) => walk.statement(&tree),
         Err(error) => walk.syntax_fault(&error),

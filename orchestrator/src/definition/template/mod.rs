@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod dates;
+mod depth;
 mod table;
 pub mod vocabulary;
 
@@ -254,6 +255,10 @@ impl Rendering<'_> {
         let template = if let Ok(template) = environment.get_template(text) {
             template
         } else {
+            // Whatever was stored by an earlier program was not looked at for this.
+            if let Some((_, message)) = depth::too_deep(text) {
+                return Err(message);
+            }
             source = compiled_form(text);
             environment.template_from_str(&source).map_err(|error| explain(&error, text))?
         };
@@ -288,6 +293,9 @@ pub fn sole_expression(text: &str) -> Option<&str> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
     let inner = inner.strip_suffix(['-', '+']).unwrap_or(inner);
+    if depth::expression_too_deep(inner) {
+        return None;
+    }
     // `{{ a }}-{{ b }}` begins and ends alike; an expression on its own parses.
     minijinja::machinery::parse_expr(inner).ok().map(|_| inner)
 }

@@ -28,7 +28,7 @@ pub struct DiagnosticView {
 impl DiagnosticView {
     /// The rows of what was found, bounded.
     pub fn rows(found: &Diagnostics) -> Vec<Self> {
-        let rows = found.rows().into_iter().take(ROWS_MAX);
+        let rows = found.rows().take(ROWS_MAX);
         rows.map(|row| Self {
             file: row.file.map(str::to_owned),
             line: row.line,
