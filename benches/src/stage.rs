@@ -15,7 +15,7 @@ use trunkline_postgres::{Options, Server};
 use trunkline_state::{
     pipeline::Pipeline,
     run::{Definition, Trigger},
-    store::{Role, Store},
+    store::{NewVersion, Role, Store},
 };
 use trunkline_tasks::registry::{self, Registry};
 
@@ -150,6 +150,7 @@ impl Stage {
             private_postgres: None,
             timing: Timing::default(),
             host: "bench".to_owned(),
+            pages: None,
             traces: None,
         };
         Ok(Engine::start(self.store().await?, options).await?)
@@ -178,7 +179,14 @@ impl Stage {
     async fn deploy_tasks(&self, name: &str, tasks: &[(&str, Vec<usize>)]) -> Result<Arc<Definition>> {
         let store = self.store().await?;
         let pipeline = pipeline(name, tasks)?;
-        store.deploy(vec![(pipeline, String::new())], false, "user:bench", now()).await?;
+        store
+            .deploy(
+                vec![NewVersion { pipeline, source: String::new(), folder: String::new() }],
+                false,
+                "user:bench",
+                now(),
+            )
+            .await?;
         let version = store.version(name, None).await?.version;
         let definition = store.definition(name, version).await?;
         store.close().await;

@@ -14,7 +14,7 @@ use trunkline_state::{
     pipeline::Pipeline,
     run::Trigger,
     schedule::{Calendar, DstRule},
-    store::{Role, Store},
+    store::{NewVersion, Role, Store},
 };
 use trunkline_tasks::registry::{Options, Registry};
 
@@ -71,13 +71,26 @@ async fn a_fire_that_meets_a_live_run_does_what_the_pipeline_says() {
         private_postgres: None,
         timing: Timing::default().scaled(0.02),
         host: "test".to_owned(),
+        pages: None,
         traces: None,
     };
     let engine = Engine::start(store.clone(), options).await.unwrap();
     for (overlap, wanted) in
         [("queue", "running queued"), ("skip", "running"), ("cancel_running", "cancelled running")]
     {
-        store.deploy(vec![(pipeline(overlap), String::new())], false, "user:test", NOW).await.unwrap();
+        store
+            .deploy(
+                vec![NewVersion {
+                    pipeline: pipeline(overlap),
+                    source: String::new(),
+                    folder: String::new(),
+                }],
+                false,
+                "user:test",
+                NOW,
+            )
+            .await
+            .unwrap();
         // Nothing fires until it is told to.
         let quiet = "update pipeline set next_fire_at = now() + interval '1 day', fired_until = now() where name = $1";
         sqlx::query(quiet).bind(overlap).execute(&pool).await.unwrap();

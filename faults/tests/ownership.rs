@@ -15,7 +15,7 @@ use trunkline_state::{
     machine::{self, Command, Mark, Resolution},
     pipeline::Pipeline,
     run::{Definition, Trigger},
-    store::{Role, Store},
+    store::{NewVersion, Role, Store},
 };
 use trunkline_tasks::registry::{Options, Registry};
 
@@ -74,7 +74,15 @@ impl World {
             ("held", "noop", json!({})),
         ] {
             let made = pipeline(name, operator, &settings);
-            store.deploy(vec![(made, String::new())], false, "user:test", NOW).await.unwrap();
+            store
+                .deploy(
+                    vec![NewVersion { pipeline: made, source: String::new(), folder: String::new() }],
+                    false,
+                    "user:test",
+                    NOW,
+                )
+                .await
+                .unwrap();
             let version = store.version(name, None).await.unwrap().version;
             definitions.push((name, store.definition(name, version).await.unwrap()));
         }
@@ -89,6 +97,7 @@ impl World {
             private_postgres: None,
             timing: Timing::default().scaled(0.02),
             host: "test".to_owned(),
+            pages: None,
             traces: None,
         };
         let here = Engine::start(connect().await, options()).await.unwrap();

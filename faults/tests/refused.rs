@@ -14,7 +14,7 @@ use trunkline_state::{
     ids::RunId,
     pipeline::Pipeline,
     run::{Definition, Trigger},
-    store::{Role, Store},
+    store::{NewVersion, Role, Store},
 };
 use trunkline_tasks::registry::{Options, Registry};
 
@@ -33,7 +33,15 @@ async fn deployed(store: &Store) -> Arc<Definition> {
         }],
     }))
     .unwrap();
-    store.deploy(vec![(pipeline, String::new())], false, "user:test", NOW).await.unwrap();
+    store
+        .deploy(
+            vec![NewVersion { pipeline, source: String::new(), folder: String::new() }],
+            false,
+            "user:test",
+            NOW,
+        )
+        .await
+        .unwrap();
     let version = store.version("p", None).await.unwrap().version;
     store.definition("p", version).await.unwrap()
 }
@@ -92,6 +100,7 @@ async fn a_refused_run_holds_up_no_other() {
         private_postgres: None,
         timing: Timing::default().scaled(0.05),
         host: "test".to_owned(),
+        pages: None,
         traces: None,
     };
     let engine = Engine::start(store, options).await.unwrap();

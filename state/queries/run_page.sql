@@ -15,5 +15,6 @@ select r.run_id, r.pipeline, r.version, r.run_key, r.state, r.generation,
  where r.state = any($2)
    and (r.logical_date, r.run_id) < ($3, $4)
    and r.logical_date >= $5
+   and ($7::text[] is null or is_seen(r.pipeline, $7))
  order by r.logical_date desc, r.run_id desc
  limit $6

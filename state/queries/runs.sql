@@ -15,5 +15,6 @@ select r.run_id, r.pipeline, r.version, r.run_key, r.state, r.generation,
  where ($1::text is null or r.pipeline = $1)
    and ($2::text is null or r.state = $2)
    and ($3::uuid is null or r.run_id = $3)
+   and ($6::text[] is null or is_seen(r.pipeline, $6))
  order by r.logical_date desc, r.created_at desc
  limit $5

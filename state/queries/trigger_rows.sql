@@ -12,4 +12,5 @@ select p.name, p.current_version, p.paused, coalesce(e.waiting, 0) as "waiting!"
       from trigger_event v where v.pipeline = p.name and v.run_id is null
   ) e on true
  where ($1::text is null or p.name = $1) and not p.removed and (p.triggered or e.waiting > 0)
+   and ($2::text[] is null or lies_in(p.folder, $2))
  order by p.name

@@ -13,8 +13,8 @@ use trunkline_state::{
     pipeline::{Pipeline, PoolUse},
     run::{Failure, Run},
     store::{
-        Answer, AwaitedRow, Batch, BudgetRow, Commit, Created, OtherRun, PoolRow, Store, StoreError,
-        TurnWants,
+        Answer, AwaitedRow, Batch, BudgetRow, Commit, Created, NewVersion, OtherRun, PoolRow, Store,
+        StoreError, TurnWants,
     },
     versions,
     words::RunState,
@@ -320,7 +320,8 @@ async fn a_deploy_is_whole_and_can_be_rolled_back() {
     let fixture = Fixture::new("deploy").await;
     let store = fixture.replica(1).await;
     let put = |pipelines: Vec<Pipeline>| {
-        let list = pipelines.into_iter().map(|pipeline| (pipeline, "source".to_owned())).collect();
+        let new = |pipeline| NewVersion { pipeline, source: "source".to_owned(), folder: String::new() };
+        let list = pipelines.into_iter().map(new).collect();
         store.deploy(list, true, "user:test", NOW)
     };
     put(vec![pipeline("a", 1, 1, None), pipeline("b", 1, 1, None)]).await.unwrap();

@@ -19,8 +19,8 @@ use trunkline_state::{
     pipeline::Pipeline,
     run::{Definition, Failure, Run, Trigger},
     store::{
-        Arrivals, Batch, Commit, MakeRun, NewEvent, Place, PoisonMessage, QueueAsked, QueueReport, Role,
-        RunFilter, Store, Taken,
+        Arrivals, Batch, Commit, MakeRun, NewEvent, NewVersion, Place, PoisonMessage, QueueAsked,
+        QueueReport, Role, RunFilter, Store, Taken,
     },
     triggers::{
         BatchLimits, EVENTS_KEPT, EventSource, EventTrigger, ObjectEvent, ObjectSource, RunEnd, RunSource,
@@ -318,7 +318,8 @@ async fn the_end_of_a_run_is_told_to_whoever_waits_for_it_by_the_commit_that_end
     let mut kept = Vec::new();
     for name in ["crawl", "load", "alarm"] {
         let version = store.version(name, None).await.unwrap();
-        kept.push((version.pipeline, version.source));
+        let (pipeline, source) = (version.pipeline, version.source);
+        kept.push(NewVersion { pipeline, source, folder: String::new() });
     }
     store.deploy(kept, true, "user:test", NOW).await.unwrap();
     let make = maker(1 << 64);

@@ -1,168 +1,261 @@
-"""Two accounts in one pipeline, with credentials that end long before the wait does."""
+"""Who may do what, and where: people with a password, tokens of some folders, and the audit of what they did."""
 
 import json
+import random
+import re
 import subprocess
-import urllib.request
+import urllib.parse
 
-import boto3
-import botocore.config
 import pytest
 
+from browser import CHROMIUM, Reader, chromium
 from project import Project
+from test_api import Server
+from test_pages import http
 from waiting import until
 
-PARTNER = "111111111111"
-ROLE = f"arn:aws:iam::{PARTNER}:role/reader"
-
-PROJECT = """
-environments:
-  local:
-    connections:
-      aws: { sandbox: true }
-      events: { sandbox: true, role_arn: "%(role)s", external_id: %(id)s }
-"""
-
-# Each task is in one of the accounts. The two waits are for what only a person brings.
-PIPELINE = """
-name: two_accounts
-data_interval: none
-defaults: { connection: aws, retries: 0, poll_interval: 1s }
+DAILY = """
+name: {name}
+data_interval: day
+schedule: "0 3 * * *"
+catchup: none
 tasks:
-  arrival: { type: s3_wait, connection: events, key: "s3://partner-drop/ready", timeout: 5m }
-  theirs: { type: sqs_send, connection: events, depends_on: arrival, queue: shared-name, body: theirs }
-  machine:
-    type: step_function
-    connection: events
-    depends_on: arrival
-    state_machine: waits
-    input: {}
-    timeout: 10m
-  ours: { type: sqs_send, depends_on: [theirs, machine], queue: shared-name, body: ours }
+  print: {{ type: command, command: [echo, hello] }}
 """
+FOLDERS = ["finance/eu/ledger", "finance/us/books", "sales/orders", "sales/leads", "notes"]
+ROLES = ["viewer", "operator", "editor"]
 
-QUEUE = """
-Resources:
-  Queue: { Type: AWS::SQS::Queue, Properties: { QueueName: shared-name } }
-"""
 
-THEIR_TEMPLATE = QUEUE + """
-  Drop: { Type: AWS::S3::Bucket, Properties: { BucketName: partner-drop } }
-  Reader:
-    Type: AWS::IAM::Role
-    Properties:
-      RoleName: reader
-      AssumeRolePolicyDocument:
-        Version: "2012-10-17"
-        Statement:
-          - Effect: Allow
-            Action: sts:AssumeRole
-            Principal: { AWS: "arn:aws:iam::000000000000:root" }
-            Condition: { StringEquals: { "sts:ExternalId": partner-7 } }
-  Machine:
-    Type: AWS::StepFunctions::StateMachine
-    Properties:
-      StateMachineName: waits
-      RoleArn: !GetAtt Reader.Arn
-      Definition:
-        StartAt: Wait
-        States: { Wait: { Type: Wait, Seconds: 12, End: true } }
-"""
+def name_of(folder):
+    return folder.rsplit("/", 1)[-1]
 
 
 @pytest.fixture(scope="module")
 def project(binary, environment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("accounts")
-    home = folder / "pipelines" / "two_accounts"
-    home.mkdir(parents=True)
-    (home / "pipeline.yaml").write_text(PIPELINE)
-    (home / "aws.yaml").write_text(QUEUE)
-    (home / "aws.events.yaml").write_text(THEIR_TEMPLATE)
+    for place in FOLDERS:
+        (folder / "pipelines" / place).mkdir(parents=True)
+        (folder / "pipelines" / place / "pipeline.yaml").write_text(DAILY.format(name=name_of(place)))
     made = Project(binary, environment, folder)
-    connect(made, ROLE, "partner-7")
+    made.call("deploy")
+    for place in FOLDERS:
+        made.call("run", name_of(place), "--date", "2026-11-19")
+        made.call("backfill", name_of(place), "--from", "2026-11-17", "--to", "2026-11-18", "--yes")
     yield made
     made.stop()
 
 
-def connect(project, role, external_id):
-    (project.folder / "trunkline.yaml").write_text(PROJECT % {"role": role, "id": external_id})
+@pytest.fixture(scope="module")
+def server(project):
+    running = Server(project, "--bind", "127.0.0.1:0")
+    yield running
+    running.process.terminate()
+    running.process.wait(60)
 
 
-def faults(project, *rules):
-    url = f"{project.endpoint}/_sandbox/faults"
-    request = urllib.request.Request(url, json.dumps(rules).encode(), method="PUT")
-    urllib.request.urlopen(request).close()
+def token(project, name, scope, *folders):
+    options = [word for folder in folders for word in ("--folder", folder)]
+    return project.call("token", "create", name, "--scope", scope, *options).stdout.strip()
 
 
-def of_account(project, service, account):
-    """A client in one of the accounts, which a key of twelve digits names."""
-    return boto3.client(
-        service, endpoint_url=project.endpoint, region_name="us-east-1", aws_access_key_id=account,
-        aws_secret_access_key="test", config=botocore.config.Config(s3={"addressing_style": "path"}),
-    )
+def account(project, name, *roles):
+    options = [word for role in roles for word in ("--role", role)]
+    return project.call("account", "create", name, *options).stdout.strip()
 
 
-def messages(project, account):
-    sqs = of_account(project, "sqs", account)
-    url = sqs.get_queue_url(QueueName="shared-name")["QueueUrl"]
-    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-    return [message["Body"] for message in found]
+def sign_in(server, name, password):
+    """The cookie of somebody who signed in, or the refusal."""
+    form = urllib.parse.urlencode({"account": name, "password": password, "to": "/runs"}).encode()
+    kind = {"content_type": "application/x-www-form-urlencoded", "sec_fetch_site": "same-origin"}
+    status, headers, text = http(server.url + "/sign-in", "POST", form, **kind)
+    if status != 303:
+        return status, text
+    assert headers["location"] == "/runs"
+    return status, headers["set-cookie"].split(";")[0]
 
 
-def test_a_wait_outlives_many_sessions(project):
-    # The sandbox has to be there before its faults can be scripted.
-    project.call("status")
-    running = subprocess.Popen(
-        [str(project.binary), "run", "two_accounts"],
-        cwd=project.folder, env=project.environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )
-    try:
-        def task(name):
-            shown = project.call("show", "two_accounts@latest", "--json")
-            return next(row for row in json.loads(shown.stdout)["tasks"] if row["task"] == name)
-
-        until(lambda: running.poll() is not None or "two_accounts" in project.call("runs").stdout, 60, "the run")
-        until(lambda: task("arrival")["state"] == "running", 60, "the wait in the other account")
-        # Sessions live two seconds and say so, and some services refuse them after one.
-        faults(
-            project,
-            {"service": "sts", "operation": "AssumeRole", "kind": "short_session", "max_age_ms": 2000},
-            {"service": "s3", "kind": "expire_sessions", "max_age_ms": 1000},
-            {"service": "states", "operation": "DescribeExecution", "kind": "expire_sessions", "max_age_ms": 1000},
-        )
-        sessions = len(project.ledger("AssumeRole"))
-        until(lambda: len(project.ledger("AssumeRole")) >= sessions + 3, 60, "sessions to be renewed")
-        assert task("arrival")["state"] == "running"
-        of_account(project, "s3", PARTNER).put_object(Bucket="partner-drop", Key="ready", Body=b"1")
-        said, _ = running.communicate(timeout=180)
-    finally:
-        running.kill()
-        faults(project)
-    assert running.returncode == 0, said
-    # No attempt failed on the way, although many sessions ended.
-    shown = json.loads(project.call("show", "two_accounts@latest", "--json").stdout)
-    assert all(row["state"] == "succeeded" and row["attempts"] == 1 for row in shown["tasks"]), shown
-    assert len(project.ledger("AssumeRole")) >= sessions + 5
-    # One name for all sessions, so that a job is everybody's of this pipeline.
-    assert {line["marker"] for line in project.ledger("AssumeRole")} == {"trunkline"}
-    starts = project.ledger("StartExecution")
-    assert [(line["account"], line["session"]) for line in starts] == [
-        (PARTNER, f"arn:aws:sts::{PARTNER}:assumed-role/reader/trunkline")
-    ]
-    assert messages(project, PARTNER) == ["theirs"]
-    assert messages(project, "000000000000") == ["ours"]
+def changes(server, cookie):
+    """The headers of a change from a page of this session."""
+    _, _, page = http(server.url + "/me", cookie=cookie)
+    change = re.search(r'name="change" content="(\w+)"', page).group(1)
+    return {"cookie": cookie, "trunkline_change": change, "sec_fetch_site": "same-origin", "content_type": "application/json"}
 
 
-@pytest.mark.parametrize(
-    "role, external_id", [(ROLE, "partner-8"), (f"arn:aws:iam::{PARTNER}:role/writer", "partner-7")]
-)
-def test_a_role_that_may_not_be_assumed(project, role, external_id):
-    connect(project, role, external_id)
-    try:
-        refused = project.call("run", "two_accounts", code=1)
-    finally:
-        connect(project, ROLE, "partner-7")
-    text = " ".join((refused.stdout + refused.stderr).split())
-    assert "the role of this connection cannot be assumed: User: arn:aws:iam::000000000000:user/sandbox is not" in text
-    assert f"authorized to perform: sts:AssumeRole on resource: {role}" in text
-    assert "check `role_arn` and `external_id` of the connection in trunkline.yaml" in text
+def lists(server, sent):
+    """Every answer that lists something, as text, by path."""
+    paths = ["/pipelines", "/runs", "/backfills", "/deployments", "/triggers", "/pools", "/status", "/audit?limit=200"]
+    return {path: server.request("GET", path, token=sent) for path in paths}
+
+
+def test_what_somebody_may_not_see_is_nowhere(project, server):
+    """For random people, nothing of a folder without rights is in any list, page or answer."""
+    draw = random.Random(2026)
+    for number in range(6):
+        folders = draw.sample(["finance", "finance/eu", "sales", "sales/leads", "notes"], draw.randint(1, 2))
+        sent = token(project, f"viewer-{number}", "read", *folders)
+        seen = {place for place in FOLDERS if any(place == of or place.startswith(f"{of}/") for of in folders)}
+        hidden = {name_of(place) for place in FOLDERS if place not in seen}
+        for path, (status, _, text) in lists(server, sent).items():
+            assert status == 200, f"{path}: {text}"
+            assert not [name for name in hidden if name in text], f"{folders} see {hidden} in {path}: {text}"
+        listed = {item["pipeline"] for item in server.get("/pipelines", token=sent)["items"]}
+        assert listed == {name_of(place) for place in seen}
+        for name in hidden:
+            run = project.psql(f"select run_id from run where pipeline = '{name}' limit 1").strip()
+            backfill = project.psql(f"select backfill_id from backfill where pipeline = '{name}'").strip()
+            for path in [f"/pipelines/{name}", f"/pipelines/{name}/grid", f"/pipelines/{name}/versions/1", f"/runs/{run}",
+                         f"/runs/{name}@2026-11-19/attempts", f"/runs/{run}/events", f"/backfills/{backfill}",
+                         f"/runs?pipeline={name}", f"/triggers/{name}"]:
+                told = server.get(path, 404, token=sent)["detail"]
+                assert not [other for other in hidden - {name} if other in told], told
+        assert server.request("GET", "/metrics", token=sent)[0] == 403, "numbers of all folders"
+
+
+def test_what_somebody_may_do_is_bounded_by_folder(project, server):
+    sent = token(project, "half", "operate", "finance")
+    made = server.post("/pipelines/ledger/runs", {"date": "2026-11-12"}, token=sent)
+    until(lambda: server.ended(made["run"]), 60, "the run")
+    server.post("/runs/ledger@2026-11-12/clear", {}, token=sent)
+    for path, body in [("/pipelines/orders/runs", {"date": "2026-11-12"}), ("/pipelines/orders/pause", {}),
+                       ("/runs/orders@2026-11-19/clear", {}), ("/pipelines/orders/backfills", {"from": "2026-11-01", "to": "2026-11-02"}),
+                       ("/runs/clear", {"runs": "orders", "from": "2026-11-01", "to": "2026-11-20"})]:
+        server.post(path, body, 404, token=sent)
+    run = project.psql("select run_id from run where pipeline = 'orders' limit 1").strip()
+    server.post(f"/runs/{run}/cancel", {}, 404, token=sent)
+    backfill = project.psql("select backfill_id from backfill where pipeline = 'orders'").strip()
+    server.post(f"/backfills/{backfill}/cancel", {}, 404, token=sent)
+    assert project.psql("select count(*) from run where pipeline = 'orders'").strip() == "3"
+
+
+def test_an_editor_deploys_to_their_folders_only(project, server):
+    sent = token(project, "editor", "deploy", "finance")
+    new = DAILY.format(name="audit_file")
+    files = {"finance/eu/ledger/pipeline.yaml": DAILY.format(name="ledger"), "finance/new/pipeline.yaml": new}
+    told = server.post("/deployments", {"files": {"sales/x/pipeline.yaml": new}, "prune": False}, 403, token=sent)["detail"]
+    assert "you may deploy to finance, and `audit_file` lies in `sales/x`" in told
+    taken = {"finance/orders/pipeline.yaml": DAILY.format(name="orders")}
+    told = server.post("/deployments", {"files": taken, "prune": False}, 409, token=sent)["detail"]
+    assert "pipelines of another folder have the same name: orders" in told
+    done = server.post("/deployments", {"files": files, "prune": True}, token=sent)
+    actions = {change["pipeline"]: change["action"] for change in done["changes"]}
+    assert actions == {"ledger": "keep", "audit_file": "add", "books": "remove"}, "others' pipelines are not theirs to remove"
+    assert project.psql("select count(*) from pipeline where removed").strip() == "1"
+    # What it runs must be theirs to run.
+    calls = new.replace("{ type: command, command: [echo, hello] }", "{ type: run_pipeline, pipeline: orders }")
+    told = server.post("/deployments", {"files": {"finance/new/pipeline.yaml": calls}, "prune": False}, 422, token=sent)
+    assert "unknown pipeline `orders`" in json.dumps(told)
+    server.post("/deployments/rollback", {}, 403, token=sent)
+    server.get("/accounts", 403, token=sent)
+
+
+def test_people_sign_in_with_a_password(project, server):
+    password = account(project, "ana", "viewer", "finance=operator")
+    assert len(password) == 32
+    status, cookie = sign_in(server, "ana", password)
+    assert status == 303
+    status, _, text = http(server.url + "/api/v1/me", cookie=cookie)
+    assert json.loads(text) == {"actor": "account:ana", "roles": {"": "viewer", "finance": "operator"}}
+    sent = changes(server, cookie)
+    assert http(server.url + "/api/v1/pipelines/ledger/pause", "POST", {"reason": "looks odd"}, **sent)[0] == 200
+    assert http(server.url + "/api/v1/pipelines/orders/pause", "POST", {}, **sent)[0] == 404
+    # Another password ends every session but the one that asked.
+    _, other = sign_in(server, "ana", password)
+    body = {"old": password, "new": "a sentence is a good one"}
+    assert http(server.url + "/api/v1/me/password", "POST", body | {"old": "wrong"}, **sent)[0] == 403
+    assert http(server.url + "/api/v1/me/password", "POST", body | {"new": "short"}, **sent)[0] == 422
+    assert http(server.url + "/api/v1/me/password", "POST", body, **sent)[0] == 200
+    assert http(server.url + "/api/v1/me", cookie=cookie)[0] == 200
+    assert http(server.url + "/api/v1/me", cookie=other)[0] == 401
+    assert sign_in(server, "ana", password)[0] == 401
+    assert sign_in(server, "ana", "a sentence is a good one")[0] == 303
+    project.call("account", "disable", "ana")
+    assert http(server.url + "/api/v1/me", cookie=cookie)[0] == 401, "at once"
+    assert sign_in(server, "ana", "a sentence is a good one")[0] == 401
+    hashed = project.psql("select password from account where name = 'ana'")
+    assert hashed.strip().startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_guessing_is_slowed_down(project, server):
+    password = account(project, "bob", "viewer")
+    for number in range(5):
+        status, text = sign_in(server, "bob", f"guess number {number}")
+        assert status == 401 and "There is no such account, or that is not its password." in text
+        assert sign_in(server, "nobody-there", f"guess number {number}") == (status, text), "the same is said"
+    status, text = sign_in(server, "bob", password)
+    assert status == 429 and re.search(r"try again in \d+ s", text), "even the right one waits"
+    assert sign_in(server, "bob2", "x")[0] == 401, "others do not"
+
+
+def test_everything_that_people_do_is_in_the_audit(project, server):
+    root = token(project, "root", "admin")
+    made = server.post("/accounts", {"account": "cleo", "roles": {"": "viewer"}}, token=root)
+    server.post("/accounts/cleo", {"roles": {"sales": "editor"}}, token=root)
+    server.post("/accounts/cleo", {"reset_password": True}, token=root)
+    server.post("/accounts", {"account": "cleo", "roles": {"": "viewer"}}, 409, token=root)
+    for wrong in [{"account": "C", "roles": {"": "viewer"}}, {"account": "d", "roles": {}}, {"account": "d", "roles": {"": "boss"}},
+                  {"account": "d", "roles": {"x": "admin"}}, {"account": "d", "roles": {"../x": "viewer"}},
+                  {"account": "d", "roles": {"": "viewer"}, "password": "short"}]:
+        server.post("/accounts", wrong, 422, token=root)
+    robot = server.post("/tokens", {"name": "robot", "scope": "operate", "folders": ["sales/"]}, token=root)
+    server.post("/pipelines/leads/runs", {"date": "2026-11-10"}, token=robot["token"])
+    server.post("/tokens/robot/revoke", {}, token=root)
+    server.get("/pipelines", 401, token=robot["token"])
+    sign_in(server, "cleo", made["password"])
+    rows = [(row["actor"], row["action"], row["object"]) for row in server.get("/audit?limit=200", token=root)["items"]]
+    for wanted in [("token:root", "account.create", "cleo"), ("token:root", "account.change", "cleo"),
+                   ("token:root", "token.create", "robot"), ("token:robot", "run.create", "leads@2026-11-10"),
+                   ("token:root", "token.revoke", "robot")]:
+        assert wanted in rows, (wanted, rows)
+    assert any(action == "deploy" and thing == "orders" for _, action, thing in rows)
+    assert any(action == "backfill.create" for _, action, _ in rows)
+    text = json.dumps(server.get("/audit?limit=200", token=root))
+    assert "argon2" not in text and made["password"] not in text
+    only = server.get("/audit?pipeline=leads", token=root)["items"]
+    assert {row["pipeline"] for row in only} == {"leads"}
+    sales = token(project, "sales-only", "read", "sales")
+    assert {row["pipeline"] for row in server.get("/audit?limit=200", token=sales)["items"]} <= {"orders", "leads"}
+    for statement in ["update audit set actor = 'x'", "delete from audit", "truncate audit"]:
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            project.psql(statement)
+        assert "audit is append-only" in refused.value.stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_an_admin_makes_an_account_and_it_is_used(project, server):
+    password = account(project, "dana", "admin")
+    with chromium() as browser:
+        admin = Reader(browser, project)
+        page = admin.page
+        page.goto(server.url + "/accounts")
+        page.fill("#account", "dana")
+        page.fill("#password", password)
+        admin.shot("sign-in-account")
+        admin.assert_accessible()
+        page.click("button.primary")
+        page.wait_for_selector("h1:has-text('Accounts')")
+        page.fill("form[data-ask='/accounts'] input[name=account]", "eve")
+        page.fill("form[data-ask='/accounts'] input[name=roles]", "sales=operator")
+        page.click("text=Make an account")
+        secret = page.wait_for_selector("#shown pre").inner_text()
+        page.wait_for_selector("#accounts tr[data-name=eve]")
+        admin.shot("accounts")
+        admin.assert_accessible()
+        page.click("nav >> text=Audit")
+        page.wait_for_selector("#audit >> text=account.create")
+        admin.shot("audit")
+        admin.assert_accessible()
+        admin.close()
+        eve = Reader(browser, project)
+        page = eve.page
+        page.goto(server.url + "/")
+        page.fill("#account", "eve")
+        page.fill("#password", secret)
+        page.click("button.primary")
+        page.wait_for_selector("h1:has-text('Pipelines')")
+        assert page.locator("#pipelines tbody th").all_inner_texts() == ["leads", "orders"]
+        assert page.locator("nav >> text=Accounts").count() == 0
+        page.click("a.who")
+        page.wait_for_selector("text=You are operator of sales.")
+        eve.shot("me")
+        eve.assert_accessible()
+        eve.close()

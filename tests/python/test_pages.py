@@ -107,18 +107,20 @@ def test_nobody_sees_a_page_without_signing_in(reader, project, server):
         assert headers["location"].startswith("/sign-in"), path
     page = reader.page
     page.goto(f"{server}/runs/daily@2026-11-19/timeline")
+    page.get_by_text("With a token").click()
     page.get_by_label("Token").fill("trunkline_0000000000000000_" + "0" * 64)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in").last.click()
     page.get_by_text("This token is unknown, revoked or expired.").wait_for()
     assert reader.complaints.pop().count("401") == 1
     token = project.call("token", "create", "reader", "--scope", "read").stdout.strip()
+    page.get_by_text("With a token").click()
     page.get_by_label("Token").fill(token)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in").last.click()
     page.wait_for_url("**/runs/daily@2026-11-19/timeline")
     # Who may look sees no way to change anything, and the server would not do it either.
     assert page.locator("[data-do]").count() == 0
     page.goto(f"{server}/pipelines/daily/start")
-    page.get_by_text("your token may look, and starts no runs").wait_for()
+    page.get_by_text("you may look at this pipeline, and start no runs of it").wait_for()
     assert reader.complaints.pop().count("403") == 1
     refused = page.evaluate("""async () => {
         const change = document.querySelector('meta[name=change]').content;

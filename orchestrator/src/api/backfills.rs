@@ -122,15 +122,15 @@ struct CancelBody {
 pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<BackfillView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let after = call.query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
-    let rows = call.api.store.backfills(after, limit + 1).await?;
+    let rows = call.store.backfills(after, limit + 1).await?;
     let cursor = |row: &BackfillRow| pages::moment_cursor(row.created_at, row.id);
     Ok(pages::page(rows, limit, cursor, |row| BackfillView::new(&row, None)))
 }
 
 pub(super) async fn show(call: Call<BackfillPath, Nothing, Nothing>) -> Result<BackfillView, Problem> {
     let id = call.path.backfill;
-    let Some(row) = call.api.store.backfill(id).await? else { return Err(unknown(id)) };
-    let dates = call.api.store.backfill_dates(id, &[], DATES_MAX).await?;
+    let Some(row) = call.store.backfill(id).await? else { return Err(unknown(id)) };
+    let dates = call.store.backfill_dates(id, &[], DATES_MAX).await?;
     Ok(BackfillView::new(&row, Some(&dates)))
 }
 
@@ -139,16 +139,16 @@ fn unknown(id: Uuid) -> Problem {
 }
 
 async fn create(call: Call<PipelinePath, Nothing, BackfillBody>) -> Result<BackfillMade, Problem> {
-    let (api, body) = (call.api, call.body);
+    let (api, store, body) = (call.api, call.store, call.body);
     check_reason(body.reason.as_ref())?;
     if body.max_active.is_some_and(|most| !(1..=ACTIVE_MAX).contains(&most)) {
         return Err(Problem::invalid(format!("max_active must be from 1 to {ACTIVE_MAX}")));
     }
-    let row = find::pipeline(&api.store, &call.path.pipeline).await?;
+    let row = find::pipeline(&store, &call.path.pipeline).await?;
     if row.removed {
         return Err(Problem::refused(format!("{} was removed; deploy it again to run it", row.name)));
     }
-    let definition = api.store.definition(&row.name, row.version).await?;
+    let definition = store.definition(&row.name, row.version).await?;
     let pipeline = &definition.pipeline;
     let params = params::resolve(pipeline, given(body.params)?)?;
     let reprocess = match body.reprocess {
@@ -157,7 +157,7 @@ async fn create(call: Call<PipelinePath, Nothing, BackfillBody>) -> Result<Backf
         ReprocessWord::All => Reprocess::All,
     };
     let wanted = BackfillWanted { from: &body.from, to: &body.to, reprocess, backwards: body.backwards };
-    let plan = plan(&api.store, pipeline, wanted, api.clock.now()).await?;
+    let plan = plan(&store, pipeline, wanted, api.clock.now()).await?;
     let name = pipeline.name.as_str();
     let dates: Vec<DateView> = plan.dates.iter().map(|date| date.view(name)).collect();
     let mut made = BackfillMade { id: None, dates, warnings: plan.warnings };
@@ -177,27 +177,27 @@ async fn create(call: Call<PipelinePath, Nothing, BackfillBody>) -> Result<Backf
             .max_active
             .unwrap_or_else(|| places(pipeline.max_active_runs, pipeline.calendar.is_some())),
         params,
-        actor: call.actor,
+        actor: call.visitor.actor,
         reason: body.reason,
         runs: plan.dates.into_iter().map(|date| date.selected).collect(),
     };
-    api.store.create_backfill(&new).await?;
+    store.create_backfill(&new).await?;
     api.engine.look_soon();
     made.id = Some(id);
     Ok(made)
 }
 
 async fn cancel(call: Call<BackfillPath, Nothing, CancelBody>) -> Result<BackfillView, Problem> {
-    let (api, id) = (call.api, call.path.backfill);
-    let Some(row) = api.store.backfill(id).await? else { return Err(unknown(id)) };
+    let (store, id) = (call.store, call.path.backfill);
+    let Some(row) = store.backfill(id).await? else { return Err(unknown(id)) };
     let running = if call.body.dry_run {
         row.state == "running"
     } else {
-        api.store.cancel_backfill(id, &call.actor).await?
+        store.cancel_backfill(id, &call.visitor.actor).await?
     };
     if !running {
         return Err(Problem::refused(format!("backfill {id} has already ended: {}", row.state)));
     }
-    let row = api.store.backfill(id).await?.ok_or_else(|| unknown(id))?;
+    let row = store.backfill(id).await?.ok_or_else(|| unknown(id))?;
     Ok(BackfillView::new(&row, None))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use trunkline_state::{
     ids::RunId,
     machine::{Command, Mark},
+    store::Store,
     versions::Moved,
 };
 
@@ -211,21 +212,23 @@ pub(crate) struct NewestView {
 /// Foresees a command, and carries it out unless only that is wanted.
 async fn change(
     api: &Api,
+    store: &Store,
     actor: &str,
     run: RunId,
     command: Command,
     dry_run: bool,
 ) -> Result<ChangeDone, Problem> {
-    let changes = foresee(&api.store, run, actor, &command, api.clock.now()).await?;
+    let changes = foresee(store, run, actor, &command, api.clock.now()).await?;
     if !dry_run {
         api.engine.ask(run, command, actor).await?;
     }
-    done(api, run, changes, dry_run, None).await
+    done(store, run, changes, dry_run, None).await
 }
 
 /// A clear on another version than the run's.
 async fn change_on(
     api: &Api,
+    store: &Store,
     actor: &str,
     moved: &Moved,
     command: Command,
@@ -233,23 +236,23 @@ async fn change_on(
 ) -> Result<ChangeDone, Problem> {
     let (run, now) = (moved.run.id, api.clock.now());
     let changes = foresee_on(moved.run.clone(), actor, &command, now)?;
-    let differences = newest::what_differs(&api.store, moved).await?;
+    let differences = newest::what_differs(store, moved).await?;
     if !dry_run {
-        newest::go(&api.store, moved, command.reason(), actor, now).await?;
+        newest::go(store, moved, command.reason(), actor, now).await?;
         api.engine.ask(run, command, actor).await?;
     }
     let newest = NewestView { version: moved.run.definition.version, differences };
-    done(api, run, changes, dry_run, Some(newest)).await
+    done(store, run, changes, dry_run, Some(newest)).await
 }
 
 async fn done(
-    api: &Api,
+    store: &Store,
     run: RunId,
     changes: Vec<String>,
     dry_run: bool,
     newest: Option<NewestView>,
 ) -> Result<ChangeDone, Problem> {
-    let row = api.store.run(run).await?;
+    let row = store.run(run).await?;
     Ok(ChangeDone {
         run: format!("{}@{}", row.pipeline, row.key),
         dry_run,
@@ -278,65 +281,65 @@ pub(super) fn check_tasks(choice: ClearChoice) -> Result<ClearChoice, Problem> {
 }
 
 async fn clear_run(call: Call<RunPath, Nothing, ClearBody>) -> Result<ChangeDone, Problem> {
-    let (api, body) = (call.api, call.body);
+    let (api, store, body) = (call.api, call.store, call.body);
     check_reason(body.reason.as_ref())?;
     let ClearBody { tasks, failed, downstream, upstream, newest: on_newest, reason, dry_run } = body;
     let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
-    let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
-    let moved = if on_newest { newest::on_newest(&api.store, run.clone()).await? } else { None };
+    let run = store.read_run(find::run(&store, &call.path.run).await?).await?;
+    let moved = if on_newest { newest::on_newest(&store, run.clone()).await? } else { None };
     if let Some(moved) = moved {
         let preview = clear::preview(&moved.run, &newest::with_added(&choice, &moved))?;
         let generation = Some(moved.run.generation);
         let command = Command::Clear { tasks: preview.selected, generation, reason };
-        return change_on(&api, &call.actor, &moved, command, dry_run).await;
+        return change_on(&api, &store, &call.visitor.actor, &moved, command, dry_run).await;
     }
     let preview = clear::preview(&run, &choice)?;
     if preview.cleared.is_empty() {
         return Err(Problem::refused(format!("nothing of {} matches: no task would run again", run.label())));
     }
     let command = Command::Clear { tasks: preview.selected, generation: Some(run.generation), reason };
-    change(&api, &call.actor, run.id, command, dry_run).await
+    change(&api, &store, &call.visitor.actor, run.id, command, dry_run).await
 }
 
 async fn mark_run(call: Call<RunPath, Nothing, MarkBody>) -> Result<ChangeDone, Problem> {
-    let (api, body) = (call.api, call.body);
+    let (api, store, body) = (call.api, call.store, call.body);
     check_reason(body.reason.as_ref())?;
     let MarkBody { mark: word, tasks, failed, downstream, upstream, reason, dry_run } = body;
     let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
-    let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
+    let run = store.read_run(find::run(&store, &call.path.run).await?).await?;
     let Some((command, _)) = mark::wish(&run, &choice, word.into(), reason)? else {
         let (label, word) = (run.label(), Mark::from(word).word());
         return Err(Problem::refused(format!("nothing of {label} matches: no task would change to {word}")));
     };
-    change(&api, &call.actor, run.id, command, dry_run).await
+    change(&api, &store, &call.visitor.actor, run.id, command, dry_run).await
 }
 
 async fn cancel(call: Call<RunPath, Nothing, CancelBody>) -> Result<ChangeDone, Problem> {
-    let (api, body) = (call.api, call.body);
+    let (api, store, body) = (call.api, call.store, call.body);
     check_reason(body.reason.as_ref())?;
-    let run = api.store.read_run(find::run(&api.store, &call.path.run).await?).await?;
+    let run = store.read_run(find::run(&store, &call.path.run).await?).await?;
     let task = body.task.as_deref().map(|name| find::task(&run, name)).transpose()?;
     let command = Command::Cancel { task, reason: body.reason };
-    change(&api, &call.actor, run.id, command, body.dry_run).await
+    change(&api, &store, &call.visitor.actor, run.id, command, body.dry_run).await
 }
 
 async fn pause(call: Call<RunPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
     check_reason(call.body.reason.as_ref())?;
-    let run = find::run(&call.api.store, &call.path.run).await?;
+    let run = find::run(&call.store, &call.path.run).await?;
     let command = Command::Pause { reason: call.body.reason };
-    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+    change(&call.api, &call.store, &call.visitor.actor, run, command, call.body.dry_run).await
 }
 
 async fn resume(call: Call<RunPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
     check_reason(call.body.reason.as_ref())?;
-    let run = find::run(&call.api.store, &call.path.run).await?;
+    let run = find::run(&call.store, &call.path.run).await?;
     let command = Command::Resume { reason: call.body.reason };
-    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+    change(&call.api, &call.store, &call.visitor.actor, run, command, call.body.dry_run).await
 }
 
 async fn found<B>(call: &Call<TaskPath, Nothing, B>) -> Result<(RunId, usize), Problem> {
-    let run = find::run(&call.api.store, &call.path.run).await?;
-    let stored = call.api.store.read_run(run).await?;
+    let run = find::run(&call.store, &call.path.run).await?;
+    let stored = call.store.read_run(run).await?;
     Ok((run, find::task(&stored, &call.path.task)?))
 }
 
@@ -344,7 +347,7 @@ async fn retry_now(call: Call<TaskPath, Nothing, WordBody>) -> Result<ChangeDone
     check_reason(call.body.reason.as_ref())?;
     let (run, task) = found(&call).await?;
     let command = Command::RetryNow { task, reason: call.body.reason };
-    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+    change(&call.api, &call.store, &call.visitor.actor, run, command, call.body.dry_run).await
 }
 
 async fn approve(call: Call<TaskPath, Nothing, WordBody>) -> Result<ChangeDone, Problem> {
@@ -359,7 +362,7 @@ async fn decide(call: Call<TaskPath, Nothing, WordBody>, approved: bool) -> Resu
     check_reason(call.body.reason.as_ref())?;
     let (run, task) = found(&call).await?;
     let command = Command::Decide { task, approved, comment: call.body.reason };
-    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+    change(&call.api, &call.store, &call.visitor.actor, run, command, call.body.dry_run).await
 }
 
 async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<ChangeDone, Problem> {
@@ -374,7 +377,7 @@ async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<Cha
         (FactWord::NotStarted, None) => Fact::NotStarted,
         (FactWord::Lost, None) => Fact::Lost,
     };
-    let snapshot = Snapshot::read(&call.api.store, run).await?;
+    let snapshot = Snapshot::read(&call.store, run).await?;
     let now = call.api.clock.now();
     let Some(resolution) = resolve::resolution(&call.api.registry, &snapshot, task, fact, now) else {
         return Err(Problem::refused(format!(
@@ -385,5 +388,5 @@ async fn resolve_start(call: Call<TaskPath, Nothing, ResolveBody>) -> Result<Cha
     };
     let seen = resolve::seen(&snapshot, task, call.body.attempt, call.body.sent_at);
     let command = Command::Resolve { task, seen, resolution, reason: call.body.reason };
-    change(&call.api, &call.actor, run, command, call.body.dry_run).await
+    change(&call.api, &call.store, &call.visitor.actor, run, command, call.body.dry_run).await
 }

@@ -1,6 +1,9 @@
 //! Deployments: what was deployed when, a deployment of files that a client sends, and the way back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -20,6 +23,7 @@ use crate::{
     service::{
         deploy::{PipelineChange, compare, foresee_rollback, put},
         receive::ReceiveError,
+        rights::Rights,
         token::Scope,
         views::DiagnosticView,
     },
@@ -48,7 +52,8 @@ pub(super) fn add(routes: Routes) -> Routes {
                 "/deployments/rollback",
                 "roll_back",
                 "Make the versions of the deployment before the last one current again",
-            ),
+            )
+            .everywhere(),
             roll_back,
         )
 }
@@ -147,7 +152,7 @@ impl From<VersionChange> for Deployed {
 async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<DeploymentView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let below = pages::read_number(call.query.cursor.as_deref())?;
-    let rows = call.api.store.deployments(below, limit + 1).await?;
+    let rows = call.store.deployments(below, limit + 1).await?;
     let view = |row: Deployment| DeploymentView {
         deployment: row.id,
         at: row.at,
@@ -158,21 +163,23 @@ async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<Deployment
 }
 
 async fn deploy(call: Call<Nothing, Nothing, DeployBody>) -> Result<DeployDone, Problem> {
-    let (api, body) = (call.api, call.body);
+    let (api, store, body) = (call.api, call.store, call.body);
     check_environment(&api, body.environment.as_deref())?;
     // One at a time: what is shown is what is then changed, and only one set of files is being resolved.
     let _turn = api.deploying.lock().await;
-    let loaded = resolve(&api, body.files).await?;
+    let others = neighbours(&api, &call.visitor.rights).await?;
+    let loaded = resolve(&api, body.files, others).await?;
     let found = &loaded.diagnostics;
     if found.has_errors() {
         return Err(Problem::mistakes(found));
     }
+    check_folders(&loaded, &call.visitor.rights)?;
     let pipelines: Vec<_> = loaded.pipelines.iter().map(|entry| &entry.pipeline).collect();
-    let changes = compare(&api.store, &pipelines, body.prune).await?;
+    let changes = compare(&store, &pipelines, body.prune).await?;
     let deployed = if body.dry_run {
         Vec::new()
     } else {
-        put(&api.store, &loaded, body.prune, &call.actor, api.clock.now()).await?
+        put(&store, &loaded, body.prune, &call.visitor.actor, api.clock.now()).await?
     };
     let in_sandbox = pipelines.iter().filter(|pipeline| pipeline.connections.values().any(is_sandbox));
     Ok(DeployDone {
@@ -186,9 +193,13 @@ async fn deploy(call: Call<Nothing, Nothing, DeployBody>) -> Result<DeployDone, 
 }
 
 /// The files as this server's project has them; on a thread of its own, since thousands of files take long.
-async fn resolve(api: &Arc<Api>, files: BTreeMap<String, String>) -> Result<Loaded, Problem> {
+async fn resolve(
+    api: &Arc<Api>,
+    files: BTreeMap<String, String>,
+    others: BTreeSet<String>,
+) -> Result<Loaded, Problem> {
     let (project, registry) = (api.project.clone(), Arc::clone(&api.registry));
-    let resolved = tokio::task::spawn_blocking(move || project.resolve(files, &registry)).await;
+    let resolved = tokio::task::spawn_blocking(move || project.resolve(files, &others, &registry)).await;
     let resolved = resolved.map_err(|error| {
         tracing::error!("definitions that were sent could not be read: {error}");
         Problem::new(Kind::Internal, "the definitions could not be read; the server's log says more")
@@ -197,6 +208,36 @@ async fn resolve(api: &Arc<Api>, files: BTreeMap<String, String>) -> Result<Load
         ReceiveError::Project(_) => Problem::refused(error.to_string()),
         ReceiveError::Files(_) | ReceiveError::NoPipelines => Problem::invalid(error.to_string()),
     })
+}
+
+/// Pipelines that those of some folders may name although they are not among the files: whoever deploys a part
+/// of them must be allowed to run what it runs.
+async fn neighbours(api: &Api, rights: &Rights) -> Result<BTreeSet<String>, Problem> {
+    if rights.hold_everywhere(Scope::Deploy) {
+        return Ok(BTreeSet::new());
+    }
+    let rows = api.whole.seen_by(rights.folders(Scope::Operate)).pipelines().await?;
+    Ok(rows.into_iter().filter(|row| !row.removed).map(|row| row.name).collect())
+}
+
+/// Refuses files of folders that whoever asks may not deploy to.
+fn check_folders(loaded: &Loaded, rights: &Rights) -> Result<(), Problem> {
+    let mut outside = loaded.pipelines.iter().filter(|one| !rights.hold_in(&one.below, Scope::Deploy));
+    let Some(first) = outside.next() else { return Ok(()) };
+    let folders: Vec<_> = rights.folders(Scope::Deploy).into_iter().flatten().collect();
+    Err(Problem::new(
+        Kind::Forbidden,
+        format!(
+            "you may deploy to {}, and `{}` lies in `{}`{}; nothing was deployed",
+            folders.join(", "),
+            first.pipeline.name,
+            first.below,
+            match outside.count() {
+                0 => String::new(),
+                more => format!(", and {more} more elsewhere"),
+            }
+        ),
+    ))
 }
 
 fn check_environment(api: &Api, wanted: Option<&str>) -> Result<(), Problem> {
@@ -218,10 +259,11 @@ async fn roll_back(call: Call<Nothing, Nothing, RollbackBody>) -> Result<RolledB
         other => other.into(),
     };
     let changes = if dry_run {
-        foresee_rollback(&api.store).await.map_err(no_way_back)?
+        foresee_rollback(&call.store).await.map_err(no_way_back)?
     } else {
-        let deployed = api.store.roll_back(&call.actor, api.clock.now()).await.map_err(no_way_back)?;
-        api.store.hint().await?;
+        let deployed =
+            call.store.roll_back(&call.visitor.actor, api.clock.now()).await.map_err(no_way_back)?;
+        call.store.hint().await?;
         deployed.into_iter().filter(|change| change.before != change.after).collect()
     };
     Ok(RolledBack { dry_run, changes: changes.into_iter().map(VersionChange::from).collect() })

@@ -28,12 +28,11 @@ use trunkline_state::{
 };
 
 use super::{
-    Api,
     problem::{Kind, Problem},
     routes::{Call, Nothing, Routes, outline},
     runs::RunPath,
 };
-use crate::service::{find, token::Scope, views::ChangeView};
+use crate::service::{find, rights::Rights, token::Scope, views::ChangeView};
 
 /// Clients that follow along at once; each holds a connection.
 const CLIENTS_MAX: usize = 200;
@@ -74,6 +73,8 @@ struct EventView {
 #[derive(Debug)]
 struct News {
     place: FollowPlace,
+    /// Where the pipeline's file lies.
+    folder: String,
     data: String,
 }
 
@@ -163,7 +164,9 @@ impl Tail {
             if concerned.is_empty() { HashMap::new() } else { self.store.task_names(&concerned).await? };
         Ok(rows
             .into_iter()
-            .map(|row| Arc::new(News { place: row.place, data: written(row, &names) }))
+            .map(|row| {
+                Arc::new(News { place: row.place, folder: row.folder.clone(), data: written(row, &names) })
+            })
             .collect())
     }
 }
@@ -200,16 +203,18 @@ fn written(row: FollowRow, names: &HashMap<(RunId, usize), String>) -> String {
 }
 
 async fn follow_all(call: Call<Nothing, Nothing, Nothing>) -> Result<Response, Problem> {
-    begin(&call.api, None, call.last_event.as_deref()).await
+    begin(&call, None).await
 }
 
 async fn follow_run(call: Call<RunPath, Nothing, Nothing>) -> Result<Response, Problem> {
-    let run = find::run(&call.api.store, &call.path.run).await?;
-    begin(&call.api, Some(run), call.last_event.as_deref()).await
+    let run = find::run(&call.store, &call.path.run).await?;
+    begin(&call, Some(run)).await
 }
 
-async fn begin(api: &Api, run: Option<RunId>, last_event: Option<&str>) -> Result<Response, Problem> {
-    let seen = last_event.filter(|text| !text.is_empty()).map(str::parse::<FollowPlace>).transpose();
+async fn begin<P>(call: &Call<P, Nothing, Nothing>, run: Option<RunId>) -> Result<Response, Problem> {
+    let api = &call.api;
+    let seen =
+        call.last_event.as_deref().filter(|text| !text.is_empty()).map(str::parse::<FollowPlace>).transpose();
     let seen = seen.map_err(|()| {
         Problem::invalid("Last-Event-ID is no id of these events; leave it out to begin with what comes now")
     })?;
@@ -217,6 +222,7 @@ async fn begin(api: &Api, run: Option<RunId>, last_event: Option<&str>) -> Resul
     let client = Client {
         seat,
         run,
+        rights: call.visitor.rights.clone(),
         seen: seen.unwrap_or(here),
         // Whatever lies between what the client saw and what the reader sends next.
         behind: true,
@@ -233,6 +239,8 @@ struct Client {
     seat: Seat,
     /// Only of this run.
     run: Option<RunId>,
+    /// Only of pipelines that whoever asks may look at: one reader reads for all of them.
+    rights: Rights,
     /// Everything up to here was sent, or was not wanted.
     seen: FollowPlace,
     /// Whether there may be older events in the store than those that the reader sends next.
@@ -247,7 +255,8 @@ impl Client {
             return;
         }
         self.seen = news.place;
-        if self.run.is_none_or(|run| run.0 == news.place.run) {
+        let wanted = self.run.is_none_or(|run| run.0 == news.place.run);
+        if wanted && self.rights.hold_in(&news.folder, Scope::Read) {
             self.ready.push_back(format!("id: {}\ndata: {}\n\n", news.place, news.data).into());
         }
     }

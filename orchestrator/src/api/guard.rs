@@ -9,16 +9,22 @@ use std::{
 
 use axum::http::{HeaderMap, Method, header, request::Parts};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use trunkline_state::store::{GoodSession, Store};
 
 use super::problem::{Kind, Problem};
 use crate::service::{
+    password::Password,
+    rights::Rights,
     sign_in::{SessionSecret, SignInLink},
+    throttle::Throttle,
     token::{Scope, Token},
 };
 
 /// The header in which a page says that a change comes from a page of its own session.
 pub(super) const CHANGE_HEADER: &str = "trunkline-change";
+/// Passwords that are hashed at once: each takes 19 MiB and some tens of milliseconds of a core.
+pub(super) const HASHES_AT_ONCE: usize = 2;
 /// What the history calls whoever uses the token of the project's folder.
 const LOCAL_ACTOR: &str = "token:local";
 
@@ -35,17 +41,32 @@ pub(super) struct Guard {
     pub(super) cookie: String,
     /// Links that were used, until when they would have been good.
     pub(super) used_links: Mutex<HashMap<[u8; 16], i64>>,
+    /// Who failed to sign in lately.
+    pub(super) throttle: Mutex<Throttle>,
+    /// Places for whoever has a password hashed.
+    pub(super) hashing: Semaphore,
 }
 
-/// Who asks, and what for they may.
+/// What somebody must be allowed for an operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// What it takes.
+    pub(super) scope: Scope,
+    /// Whether that must hold in every folder; else the operation sees those only in which it holds.
+    pub(super) everywhere: bool,
+}
+
+/// Who asks, and what they may do.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
     /// For the history.
     pub(super) actor: String,
-    /// What they may do.
-    pub(super) scope: Scope,
+    /// What they may do, and where.
+    pub(super) rights: Rights,
     /// The session, of a browser.
     pub(super) session: Option<SessionSecret>,
+    /// The account, of somebody with a password.
+    pub(super) account: Option<String>,
 }
 
 impl Guard {
@@ -80,9 +101,9 @@ impl Guard {
             || self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
     }
 
-    /// Whoever asks, if what they show has the scope. A token goes before a cookie: a program that sends both
+    /// Whoever asks, if they may do what is needed. A token goes before a cookie: a program that sends both
     /// means the token.
-    pub(super) async fn admit(&self, store: &Store, parts: &Parts, scope: Scope) -> Result<Visitor, Problem> {
+    pub(super) async fn admit(&self, store: &Store, parts: &Parts, need: Need) -> Result<Visitor, Problem> {
         let visitor = if let Some(sent) = parts.headers.get(header::AUTHORIZATION) {
             self.by_token(store, sent.to_str().unwrap_or_default()).await?
         } else {
@@ -96,9 +117,16 @@ impl Guard {
             }
             visitor
         };
-        if visitor.scope < scope {
-            let Visitor { actor, scope: has, .. } = visitor;
+        let Need { scope, everywhere } = need;
+        let (actor, most) = (&visitor.actor, visitor.rights.most());
+        if most.is_none_or(|most| most < scope) {
+            let has = most.map_or("no scope", Scope::word);
             let detail = format!("`{actor}` has the scope `{has}`, and this needs `{scope}`");
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+        if everywhere && !visitor.rights.hold_everywhere(scope) {
+            let detail =
+                format!("this concerns all folders, and `{actor}` has the scope `{scope}` in some only");
             return Err(Problem::new(Kind::Forbidden, detail));
         }
         Ok(visitor)
@@ -123,7 +151,7 @@ impl Guard {
         let known = known.ok_or_else(|| {
             unknown("this token is unknown, revoked or expired; make one with `trunkline token create`")
         })?;
-        named(&known.name, &known.scopes, None)
+        named(&known.name, &known.scopes, known.folders, None)
     }
 
     /// Whether it is the token of this project's folder.
@@ -139,7 +167,15 @@ impl Guard {
     ) -> Result<Option<Visitor>, Problem> {
         let Some(secret) = self.cookie_of(headers) else { return Ok(None) };
         match store.good_session(&secret.sha256()).await? {
-            Some(GoodSession::Token { name, scopes }) => named(&name, &scopes, Some(secret)).map(Some),
+            Some(GoodSession::Token { name, scopes, folders }) => {
+                named(&name, &scopes, folders, Some(secret)).map(Some)
+            }
+            Some(GoodSession::Account { name, roles }) => Ok(Some(Visitor {
+                actor: format!("account:{name}"),
+                rights: Rights::of_roles(&roles),
+                session: Some(secret),
+                account: Some(name),
+            })),
             Some(GoodSession::Local { sha256 }) if self.local.as_ref().is_some_and(|own| own.is(&sha256)) => {
                 Ok(Some(Visitor { session: Some(secret), ..local() }))
             }
@@ -154,6 +190,45 @@ impl Guard {
             cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let (_, value) = pairs.find(|(name, _)| *name == self.cookie)?;
         SessionSecret::read(value)
+    }
+
+    /// Whether somebody knows the password of an account. The same is said, after the same time, of a wrong
+    /// password and of an account that there is not.
+    pub(super) async fn check_password(
+        &self,
+        store: &Store,
+        (name, password): (&str, Password),
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<bool, Problem> {
+        // A proxy's address is everybody's.
+        let key = if self.secure { name.to_owned() } else { format!("{from} {name}") };
+        let wait = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).wait(&key, now);
+        if let Some(wait) = wait {
+            let seconds = wait.as_secs().saturating_add(1);
+            let detail = format!("too many wrong passwords; try again in {seconds} s");
+            return Err(Problem::new(Kind::TooMany, detail));
+        }
+        let kept = store.password_of(name).await?;
+        let fits = self.hashed(move || password.is(kept.as_deref())).await?;
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        if fits {
+            throttle.succeeded(&key);
+        } else {
+            throttle.failed(&key, now);
+            tracing::warn!("a wrong password for `{}` from {from}", name.escape_debug());
+        }
+        Ok(fits)
+    }
+
+    /// Does what takes long and much memory, beside the threads that answer, and few at once.
+    pub(super) async fn hashed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let ended = |_| Problem::new(Kind::Internal, "the password could not be looked at; try again");
+        let _place = self.hashing.acquire().await.map_err(|_| ended(()))?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| ended(()))
     }
 
     /// Takes a link that signs in; `false` where it is not good, or was used.
@@ -171,15 +246,22 @@ fn unknown(detail: &str) -> Problem {
 }
 
 fn local() -> Visitor {
-    Visitor { actor: LOCAL_ACTOR.to_owned(), scope: Scope::Deploy, session: None }
+    let rights = Rights::everywhere(Scope::Admin);
+    Visitor { actor: LOCAL_ACTOR.to_owned(), rights, session: None, account: None }
 }
 
-fn named(name: &str, scopes: &[String], session: Option<SessionSecret>) -> Result<Visitor, Problem> {
+fn named(
+    name: &str,
+    scopes: &[String],
+    folders: Vec<String>,
+    session: Option<SessionSecret>,
+) -> Result<Visitor, Problem> {
     let scope = scopes.iter().filter_map(|word| Scope::from_word(word)).max();
     let scope = scope.ok_or_else(|| {
         Problem::new(Kind::Forbidden, format!("token `{name}` has no scope that this program knows"))
     })?;
-    Ok(Visitor { actor: format!("token:{name}"), scope, session })
+    let rights = Rights::in_folders(scope, folders);
+    Ok(Visitor { actor: format!("token:{name}"), rights, session, account: None })
 }
 
 /// Refuses a change that another site's page had the browser send: such a page can make the cookie go along,
@@ -234,6 +316,8 @@ mod tests {
             secure: false,
             cookie: "trunkline-8377".to_owned(),
             used_links: Mutex::default(),
+            throttle: Mutex::default(),
+            hashing: Semaphore::new(HASHES_AT_ONCE),
         }
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_state::{
     run::Run,
-    store::{RunEntry, StoreError},
+    store::{RunEntry, Store, StoreError},
 };
 
 use super::{
@@ -129,10 +129,10 @@ async fn clear_runs(call: Call<Nothing, Nothing, ClearManyBody>) -> Result<ManyD
     check_reason(reason.as_ref())?;
     let choice = check_tasks(ClearChoice { tasks, failed, downstream, upstream })?;
     let wanted = RunsWanted { name: runs, from, to, past, future, state: state.map(Into::into) };
-    let chosen = chosen(&call.api, &wanted).await?;
-    let newest = if newest { Some(newest::newest(&call.api.store, &chosen.0).await?) } else { None };
+    let chosen = chosen(&call.store, &wanted).await?;
+    let newest = if newest { Some(newest::newest(&call.store, &chosen.0).await?) } else { None };
     let wish = |run: Run| clear::wish(run, newest.as_ref(), &choice, reason.clone());
-    carry_out(&call.api, &call.actor, chosen, wish, dry_run).await
+    carry_out((&call.api, &call.store), &call.visitor.actor, chosen, wish, dry_run).await
 }
 
 async fn mark_runs(call: Call<Nothing, Nothing, MarkManyBody>) -> Result<ManyDone, Problem> {
@@ -141,15 +141,22 @@ async fn mark_runs(call: Call<Nothing, Nothing, MarkManyBody>) -> Result<ManyDon
     let choice = check_tasks(ClearChoice { tasks, ..ClearChoice::default() })?;
     let wanted = RunsWanted { name: runs, from, to, past, future, state: state.map(Into::into) };
     let wish = |run: Run| Ok(mark::wish(&run, &choice, word.into(), reason.clone())?.map(Asked::from));
-    carry_out(&call.api, &call.actor, chosen(&call.api, &wanted).await?, wish, dry_run).await
+    carry_out(
+        (&call.api, &call.store),
+        &call.visitor.actor,
+        chosen(&call.store, &wanted).await?,
+        wish,
+        dry_run,
+    )
+    .await
 }
 
 /// The runs that are meant, and their pipeline.
-async fn chosen(api: &Api, wanted: &RunsWanted) -> Result<(String, Vec<RunEntry>), Problem> {
-    let (pipeline, runs) = match choose::runs(&api.store, wanted).await? {
+async fn chosen(store: &Store, wanted: &RunsWanted) -> Result<(String, Vec<RunEntry>), Problem> {
+    let (pipeline, runs) = match choose::runs(store, wanted).await? {
         Chosen::Many { pipeline, runs } => (pipeline, runs),
         Chosen::One(run) => {
-            let run = api.store.read_run(run).await?;
+            let run = store.read_run(run).await?;
             let entry = RunEntry {
                 id: run.id,
                 key: run.key.clone(),
@@ -170,13 +177,13 @@ async fn chosen(api: &Api, wanted: &RunsWanted) -> Result<(String, Vec<RunEntry>
 }
 
 async fn carry_out(
-    api: &Api,
+    (api, store): (&Api, &Store),
     actor: &str,
     (pipeline, runs): (String, Vec<RunEntry>),
     wish: impl Fn(Run) -> Result<Option<Asked>, FindError>,
     dry_run: bool,
 ) -> Result<ManyDone, Problem> {
-    let wishes = wishes(&api.store, &runs, wish).await?;
+    let wishes = wishes(store, &runs, wish).await?;
     if wishes.is_empty() {
         return Err(Problem::refused(format!("nothing matches: no run of {pipeline} would change")));
     }
@@ -192,7 +199,7 @@ async fn carry_out(
     } else {
         // In a task of its own: a client that goes away in the middle leaves nothing half done.
         let (store, engine, actor, now) =
-            (api.store.clone(), api.engine.clone(), actor.to_owned(), api.clock.now());
+            (store.clone(), api.engine.clone(), actor.to_owned(), api.clock.now());
         let asked = async move { ask_all(&store, &engine, (&actor, now), &pipeline, &wishes).await };
         match tokio::spawn(asked).await {
             Ok(outcomes) => outcomes?,

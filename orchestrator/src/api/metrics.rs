@@ -18,7 +18,7 @@ use prometheus_client::{
 };
 use trunkline_state::store::StoreError;
 
-use super::{Api, problem::Problem};
+use super::{Api, guard::Need, problem::Problem};
 use crate::service::token::Scope;
 
 /// How long readiness waits for the store.
@@ -81,7 +81,7 @@ pub(super) async fn healthy() -> &'static str {
 
 /// The store answers, and it heard of this replica lately enough that it does its work.
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let reached = tokio::time::timeout(READY_WAIT, api.store.now()).await;
+    let reached = tokio::time::timeout(READY_WAIT, api.whole.now()).await;
     let reason = match reached {
         Ok(Ok(_)) if api.engine.is_alive() => return "ok\n".into_response(),
         Ok(Ok(_)) => "the store has not heard of this replica lately",
@@ -92,7 +92,9 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
 
 /// Everything in the text format of Prometheus.
 pub(super) async fn metrics(State(api): State<Arc<Api>>, parts: Parts) -> Response {
-    if let Err(problem) = api.guard.admit(&api.store, &parts, Scope::Read).await {
+    if let Err(problem) =
+        api.guard.admit(&api.whole, &parts, Need { scope: Scope::Read, everywhere: true }).await
+    {
         return problem.into_response();
     }
     match collected(&api).await {
@@ -119,13 +121,13 @@ async fn collected(api: &Api) -> Result<String, StoreError> {
 
 async fn runs(registry: &mut Registry, api: &Api) -> Result<(), StoreError> {
     let family: Family<StateLabel, Gauge> = Family::default();
-    for (state, runs) in api.store.live_counts().await? {
+    for (state, runs) in api.whole.live_counts().await? {
         family.get_or_create(&StateLabel { state: state.word().to_owned() }).set(runs);
     }
     registry.register("runs", "Runs in the store that have not ended", family);
     let (taken, waiting): (Family<PoolLabel, Gauge>, Family<PoolLabel, Gauge>) = Default::default();
     let slots: Family<PoolLabel, Gauge> = Family::default();
-    for row in api.store.pools().await? {
+    for row in api.whole.pools().await? {
         let label = PoolLabel { pool: row.name };
         slots.get_or_create(&label).set(row.slots.into());
         taken.get_or_create(&label).set(row.taken.into());
@@ -135,21 +137,21 @@ async fn runs(registry: &mut Registry, api: &Api) -> Result<(), StoreError> {
     registry.register("pool_slots_taken", "Slots of a pool that are taken", taken);
     registry.register("pool_waiting", "Tasks that wait for slots of a pool", waiting);
     triggers(registry, api).await?;
-    let replicas = api.store.live_replicas().await?.len();
+    let replicas = api.whole.live_replicas().await?.len();
     gauge(registry, "replicas", "Replicas that live, this one included", replicas);
     Ok(())
 }
 
 async fn triggers(registry: &mut Registry, api: &Api) -> Result<(), StoreError> {
     let waiting: Family<PipelineLabel, Gauge> = Family::default();
-    for (pipeline, events) in api.store.waiting_counts().await? {
+    for (pipeline, events) in api.whole.waiting_counts().await? {
         waiting.get_or_create(&PipelineLabel { pipeline }).set(events);
     }
     registry.register("trigger_waiting", "Events that wait for a run", waiting);
     let (received, unmatched): (Family<QueueLabel, Counter>, Family<QueueLabel, Counter>) =
         Default::default();
     let (poison, dead): (Family<QueueLabel, Gauge>, Family<QueueLabel, Gauge>) = Default::default();
-    for row in api.store.queue_rows().await? {
+    for row in api.whole.queue_rows().await? {
         let label = QueueLabel { queue: row.queue };
         received.get_or_create(&label).inc_by(u64::try_from(row.received).unwrap_or(0));
         unmatched.get_or_create(&label).inc_by(u64::try_from(row.unmatched).unwrap_or(0));

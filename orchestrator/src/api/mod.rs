@@ -6,10 +6,10 @@
 //! | `routes` | the table of operations: reading requests, and what is documented of them |
 //! | `body` | what requests bring, within limits |
 //! | `openapi` | that table as OpenAPI 3.1 |
-//! | `guard` | the Host header, tokens and scopes, sessions of browsers |
+//! | `guard` | the Host header, who asks and what they may do, sessions of browsers |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
-//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview` | the operations |
+//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview`, `accounts`, `tokens`, `audit` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server` | the accept loop and its limits |
@@ -17,6 +17,8 @@
 //!
 //! Nothing here decides what may happen to a run, knows SQL, or asks the store without a client.
 
+mod accounts;
+mod audit;
 mod backfills;
 mod body;
 mod changes;
@@ -34,6 +36,7 @@ mod problem;
 mod routes;
 mod runs;
 mod server;
+mod tokens;
 mod triggers;
 mod ui;
 
@@ -107,7 +110,8 @@ pub struct ApiOptions {
 
 /// What all operations use.
 struct Api {
-    store: Store,
+    /// The store without regard to who asks. What people asked for goes through [`routes::Call::store`].
+    whole: Store,
     engine: EngineHandle,
     registry: Arc<Registry>,
     clock: SharedClock,
@@ -167,6 +171,9 @@ fn operations() -> Routes {
     let routes = pools::add(routes);
     let routes = triggers::add(routes);
     let routes = overview::add(routes);
+    let routes = accounts::add(routes);
+    let routes = tokens::add(routes);
+    let routes = audit::add(routes);
     events::add(routes)
 }
 
@@ -176,7 +183,7 @@ fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
     let document = openapi::document(&mut routes);
     let api = Arc::new(Api {
         tail: Arc::new(Tail::new(store.clone(), ending.clone())),
-        store,
+        whole: store,
         engine,
         registry,
         clock,
@@ -191,6 +198,8 @@ fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
             // The prefix has browsers refuse one that another site or a plain connection set.
             cookie: if secure { "__Host-trunkline".to_owned() } else { format!("trunkline-{port}") },
             used_links: Mutex::default(),
+            throttle: Mutex::default(),
+            hashing: tokio::sync::Semaphore::new(guard::HASHES_AT_ONCE),
         },
         http: HttpCounts::default(),
         document,

@@ -30,7 +30,7 @@ pub(crate) struct StatusView {
 }
 
 async fn status(call: Call<Nothing, Nothing, Nothing>) -> Result<StatusView, Problem> {
-    let store = &call.api.store;
+    let store = &call.store;
     let counts = store.live_counts().await?;
     Ok(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -130,6 +130,9 @@ pub(super) struct PageQuery {
 pub(crate) struct PipelineView {
     /// Its name.
     pub(crate) pipeline: String,
+    /// Where its file lies below the pipelines folder: rights are given by folder.
+    #[serde(default)]
+    pub(crate) folder: String,
     /// Its current version.
     pub(crate) version: i32,
     /// Whether it starts nothing new.
@@ -299,6 +302,7 @@ pub(crate) struct SwitchView {
 fn view(row: PipelineRow) -> PipelineView {
     PipelineView {
         pipeline: row.name,
+        folder: row.folder,
         version: row.version,
         paused: row.paused,
         switched_by: row.switched_by,
@@ -315,10 +319,10 @@ fn view(row: PipelineRow) -> PipelineView {
 pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<PipelineView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let after = call.query.cursor.unwrap_or_default();
-    let rows = call.api.store.pipelines().await?.into_iter().filter(|row| row.name > after);
+    let rows = call.store.pipelines().await?.into_iter().filter(|row| row.name > after);
     let rows: Vec<PipelineRow> = rows.take(usize::try_from(limit).unwrap_or(0) + 1).collect();
     let mut recent: HashMap<String, Vec<RecentRunView>> = HashMap::new();
-    for run in call.api.store.recent_runs(RECENT_RUNS).await? {
+    for run in call.store.recent_runs(RECENT_RUNS).await? {
         let view = RecentRunView { run_key: run.key, state: run.state };
         recent.entry(run.pipeline).or_default().push(view);
     }
@@ -330,8 +334,8 @@ pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page
 }
 
 pub(super) async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<PipelineDetail, Problem> {
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
-    let definition = call.api.store.definition(&row.name, row.version).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
+    let definition = call.store.definition(&row.name, row.version).await?;
     let pipeline = &definition.pipeline;
     let param = |(name, param)| (String::clone(name), serde_json::to_value(param).unwrap_or_default());
     Ok(PipelineDetail {
@@ -350,8 +354,8 @@ pub(super) async fn versions(
 ) -> Result<Page<VersionView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let below = pages::read_number(call.query.cursor.as_deref())?;
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
-    let rows = call.api.store.versions(&row.name, below, limit + 1).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
+    let rows = call.store.versions(&row.name, below, limit + 1).await?;
     let view = |row: VersionRow| VersionView {
         version: row.version,
         sha256: hex::encode(row.sha256),
@@ -362,9 +366,9 @@ pub(super) async fn versions(
 }
 
 pub(super) async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result<VersionDetail, Problem> {
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
     let number = call.path.version;
-    let stored = call.api.store.version(&row.name, Some(number)).await.map_err(|error| match error {
+    let stored = call.store.version(&row.name, Some(number)).await.map_err(|error| match error {
         trunkline_state::store::StoreError::NotFound { .. } => Problem::not_found(format!(
             "{} has no version {number}; its current one is {}",
             row.name, row.version
@@ -380,8 +384,8 @@ pub(super) async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result
 }
 
 async fn graph(call: Call<PipelinePath, Nothing, Nothing>) -> Result<GraphView, Problem> {
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
-    let definition = call.api.store.definition(&row.name, row.version).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
+    let definition = call.store.definition(&row.name, row.version).await?;
     let tasks = &definition.pipeline.tasks;
     let task = |task: &trunkline_state::pipeline::Task| GraphTask {
         task: task.name.to_string(),
@@ -394,7 +398,7 @@ async fn graph(call: Call<PipelinePath, Nothing, Nothing>) -> Result<GraphView, 
 
 pub(super) async fn grid(call: Call<PipelinePath, PageQuery, Nothing>) -> Result<GridView, Problem> {
     let limit = pages::limit(call.query.limit.or(Some(GRID_RUNS)))?;
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
     let after = call.query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
     let page = RunPage {
         pipeline: Some(row.name.clone()),
@@ -402,17 +406,17 @@ pub(super) async fn grid(call: Call<PipelinePath, PageQuery, Nothing>) -> Result
         limit: limit + 1,
         ..RunPage::default()
     };
-    let mut runs = call.api.store.run_page(&page).await?;
+    let mut runs = call.store.run_page(&page).await?;
     let more = i64::try_from(runs.len()).is_ok_and(|found| found > limit);
     runs.truncate(usize::try_from(limit).unwrap_or(0));
     let last = runs.last().filter(|_| more);
     let next = last.map(|row| pages::moment_cursor(row.logical_date, row.id.0));
-    Ok(GridView { next, ..GridView::read(&call.api.store, &row, &runs).await? })
+    Ok(GridView { next, ..GridView::read(&call.store, &row, &runs).await? })
 }
 
 async fn planned(call: Call<PipelinePath, Nothing, PlanBody>) -> Result<Plan, Problem> {
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
-    let definition = call.api.store.definition(&row.name, row.version).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
+    let definition = call.store.definition(&row.name, row.version).await?;
     let now = call.api.clock.now();
     let given = given(call.body.params)?;
     let wanted = wanted_with(&definition.pipeline, call.body.date.as_deref(), given, now)?;
@@ -428,31 +432,31 @@ pub(super) fn given(params: Map<String, Value>) -> Result<Vec<(String, Given)>, 
 }
 
 async fn create_run(call: Call<PipelinePath, Nothing, RunBody>) -> Result<CreatedView, Problem> {
-    let (api, body) = (call.api, call.body);
+    let (api, store, body) = (call.api, call.store, call.body);
     if let Some(id) = &body.request_id {
         check_request_id(id)?;
     }
-    let row = find::pipeline(&api.store, &call.path.pipeline).await?;
+    let row = find::pipeline(&store, &call.path.pipeline).await?;
     if row.removed {
         return Err(Problem::refused(format!("{} was removed; deploy it again to run it", row.name)));
     }
-    let definition = api.store.definition(&row.name, row.version).await?;
+    let definition = store.definition(&row.name, row.version).await?;
     let contents = serde_json::json!([row.name, body.date, body.params]).to_string();
     let given = given(body.params)?;
     let wanted = wanted_with(&definition.pipeline, body.date.as_deref(), given, api.clock.now())?;
     let (label, covers, warning) = (wanted.label.clone(), wanted.covers.clone(), wanted.warning.clone());
     let (run, created) = if body.dry_run {
-        (api.store.run_with_key(&row.name, &wanted.selected.key).await?, false)
+        (store.run_with_key(&row.name, &wanted.selected.key).await?, false)
     } else {
         let repeatable = body.request_id.as_deref().map(|id| Repeatable { id, contents: &contents });
-        let done = trigger(&api.store, &api.engine, row.version, wanted, repeatable, &call.actor).await?;
+        let done = trigger(&store, &api.engine, row.version, wanted, repeatable, &call.visitor.actor).await?;
         match done {
             Triggered::Created(run) => (Some(run), true),
             Triggered::Repeated(run) => (Some(run), false),
         }
     };
     let detail = match run {
-        Some(run) => Some(RunView::from(&api.store.run(run).await?)),
+        Some(run) => Some(RunView::from(&store.run(run).await?)),
         None => None,
     };
     let run = detail.as_ref().map_or(label, |run| run.run.clone());
@@ -477,14 +481,16 @@ async fn resume(call: Call<PipelinePath, Nothing, SwitchBody>) -> Result<SwitchV
 
 async fn switch(call: Call<PipelinePath, Nothing, SwitchBody>, paused: bool) -> Result<SwitchView, Problem> {
     check_reason(call.body.reason.as_ref())?;
-    let row = find::pipeline(&call.api.store, &call.path.pipeline).await?;
+    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
     let dry_run = call.body.dry_run;
     let changed = if dry_run {
         row.paused != paused
     } else {
-        let changed =
-            call.api.store.set_paused(&row.name, paused, &call.actor, call.body.reason.as_deref()).await?;
-        call.api.store.hint().await?;
+        let changed = call
+            .store
+            .set_paused(&row.name, paused, &call.visitor.actor, call.body.reason.as_deref())
+            .await?;
+        call.store.hint().await?;
         changed
     };
     Ok(SwitchView { pipeline: row.name, paused, changed, dry_run })

@@ -29,10 +29,10 @@ struct PoolPath {
 }
 
 pub(super) async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<Items<PoolView>, Problem> {
-    let pools = call.api.store.pools().await?;
+    let pools = call.store.pools().await?;
     Ok(Items { items: pools.into_iter().map(|row| PoolView::new(row, None)).collect() })
 }
 
 async fn show(call: Call<PoolPath, Nothing, Nothing>) -> Result<PoolView, Problem> {
-    Ok(find::pool(&call.api.store, &call.path.pool).await?)
+    Ok(find::pool(&call.store, &call.path.pool).await?)
 }

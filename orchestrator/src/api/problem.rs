@@ -15,7 +15,7 @@ use crate::{
     engine::{AskError, EngineError, chain},
     service::{
         FindError, backfill::BackfillError, choose::ChooseError, foresee::ForeseeError, newest::MoveError,
-        request::WantedError, trigger::TriggerError, views::DiagnosticView,
+        request::WantedError, token::Scope, trigger::TriggerError, views::DiagnosticView,
     },
 };
 
@@ -61,9 +61,9 @@ impl Kind {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::Unauthenticated => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "No token, or one that is not good")
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "Nobody knows who you are")
             }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
             Self::Method => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this HTTP method")
@@ -143,6 +143,14 @@ impl Problem {
         Self { mistakes: Some(Box::new(mistakes)), ..Self::invalid(detail) }
     }
 
+    /// The same, saying where was looked: somebody with this scope in some folders looks at more than that.
+    pub(super) fn looked_for(mut self, scope: Scope) -> Self {
+        if self.kind == Kind::NotFound {
+            self.detail = format!("{} (looked for only where you have the scope `{scope}`)", self.detail);
+        }
+        self
+    }
+
     /// What kind of refusal it is.
     pub(super) fn kind(&self) -> Kind {
         self.kind
@@ -193,6 +201,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::NotFound { .. } => Self::not_found(error.to_string()),
+            StoreError::NamesTaken { .. } => Self::refused(error.to_string()),
             unreachable if unreachable.is_unreachable() => {
                 Self::new(Kind::Unavailable, format!("{error}; send the request again in a moment"))
             }

@@ -14,9 +14,11 @@ use axum::{
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use trunkline_state::store::Store;
 
 use super::{
     Api, body,
+    guard::{Need, Visitor},
     problem::{Kind, Problem},
 };
 use crate::service::token::Scope;
@@ -31,8 +33,9 @@ pub(super) const JSON: &str = "application/json";
 /// A request as a handler sees it: admitted, read and checked.
 pub(super) struct Call<P, Q, B> {
     pub(super) api: Arc<Api>,
-    /// Who asks, for the history.
-    pub(super) actor: String,
+    /// The store as far as whoever asks may do there what the operation does.
+    pub(super) store: Store,
+    pub(super) visitor: Visitor,
     pub(super) path: P,
     pub(super) query: Q,
     pub(super) body: B,
@@ -67,12 +70,23 @@ pub(super) struct Outline {
     pub(super) scope: Scope,
     /// The longest body, in bytes.
     body_max: usize,
+    /// Whether the scope must hold for all folders: what is done concerns all of them.
+    everywhere: bool,
 }
 
 impl Outline {
     /// The same for an operation that takes longer bodies than others.
     pub(super) const fn with_body(self, body_max: usize) -> Self {
         Self { body_max, ..self }
+    }
+
+    /// The same for an operation that concerns every folder.
+    pub(super) const fn everywhere(self) -> Self {
+        Self { everywhere: true, ..self }
+    }
+
+    fn need(self) -> Need {
+        Need { scope: self.scope, everywhere: self.everywhere }
     }
 }
 
@@ -83,7 +97,7 @@ pub(super) const fn outline(
     id: &'static str,
     summary: &'static str,
 ) -> Outline {
-    Outline { path, id, summary, scope, body_max: BODY_MAX }
+    Outline { path, id, summary, scope, body_max: BODY_MAX, everywhere: false }
 }
 
 /// The operations, while they are collected.
@@ -125,7 +139,7 @@ impl Routes {
         self.route(MethodFilter::GET, outline, move |api, parts, _| {
             let handler = handler.clone();
             async move {
-                let call = read::<P, Q, Nothing>(api, outline.scope, parts, Nothing {}).await?;
+                let call = read::<P, Q, Nothing>(api, outline.need(), parts, Nothing {}).await?;
                 Ok(json(&handler(call).await?))
             }
         })
@@ -147,10 +161,17 @@ impl Routes {
             let handler = handler.clone();
             async move {
                 // Who may not ask is told so before anything of the body is read.
-                let call = read::<P, Nothing, Nothing>(api, outline.scope, parts.clone(), Nothing {}).await?;
-                let Call { api, actor, path, query, last_event, .. } = call;
+                let call =
+                    read::<P, Nothing, Nothing>(api, outline.need(), parts.clone(), Nothing {}).await?;
+                let Call { api, store, visitor, path, query, last_event, .. } = call;
+                let narrowed = visitor.rights.folders(outline.scope) != visitor.rights.folders(Scope::Read);
                 let body = body::read(&parts, body, outline.body_max).await?;
-                Ok(json(&handler(Call { api, actor, path, query, body, last_event }).await?))
+                let call = Call { api, store, visitor, path, query, body, last_event };
+                let done = handler(call).await;
+                // What somebody may only look at is not found here: said, since they see it on every page.
+                let done = done
+                    .map_err(|problem| if narrowed { problem.looked_for(outline.scope) } else { problem });
+                Ok(json(&done?))
             }
         })
     }
@@ -167,7 +188,7 @@ impl Routes {
         self.route(MethodFilter::GET, outline, move |api, parts, _| {
             let handler = handler.clone();
             async move {
-                let call = read::<P, Nothing, Nothing>(api, outline.scope, parts, Nothing {}).await?;
+                let call = read::<P, Nothing, Nothing>(api, outline.need(), parts, Nothing {}).await?;
                 handler(call).await
             }
         })
@@ -213,21 +234,20 @@ impl Routes {
     }
 }
 
-async fn read<P, Q, B>(
-    api: Arc<Api>,
-    scope: Scope,
-    mut parts: Parts,
-    body: B,
-) -> Result<Call<P, Q, B>, Problem>
+async fn read<P, Q, B>(api: Arc<Api>, need: Need, mut parts: Parts, body: B) -> Result<Call<P, Q, B>, Problem>
 where
     P: DeserializeOwned + Send + 'static,
     Q: DeserializeOwned + Send + 'static,
 {
-    let actor = api.guard.admit(&api.store, &parts, scope).await?.actor;
+    let visitor = api.guard.admit(&api.whole, &parts, need).await?;
+    let store = api.whole.seen_by(visitor.rights.folders(need.scope));
     let (path, query) = read_address(&mut parts).await?;
-    let last_event =
-        parts.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Call { api, actor, path, query, body, last_event })
+    let last_event = parts.headers.get("last-event-id").map(|value| {
+        let text = value.to_str().map(str::to_owned);
+        text.map_err(|_| Problem::invalid("Last-Event-ID is no id of these events; leave it out"))
+    });
+    let last_event = last_event.transpose()?;
+    Ok(Call { api, store, visitor, path, query, body, last_event })
 }
 
 /// What stands in the path and the query.

@@ -150,7 +150,7 @@ pub(super) async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page
     let query = call.query;
     let limit = pages::limit(query.limit)?;
     if let Some(pipeline) = &query.pipeline {
-        find::pipeline(&call.api.store, pipeline).await?;
+        find::pipeline(&call.store, pipeline).await?;
     }
     let after = query.cursor.as_deref().map(pages::read_moment_cursor).transpose()?;
     let page = RunPage {
@@ -160,14 +160,14 @@ pub(super) async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page
         after: after.map(|(date, run)| (date, RunId(run))),
         limit: limit + 1,
     };
-    let rows = call.api.store.run_page(&page).await?;
+    let rows = call.store.run_page(&page).await?;
     let cursor = |row: &trunkline_state::store::RunRow| pages::moment_cursor(row.logical_date, row.id.0);
     Ok(pages::page(rows, limit, cursor, |row| RunView::from(&row)))
 }
 
 async fn snapshot<Q>(call: &Call<RunPath, Q, Nothing>) -> Result<Snapshot, Problem> {
-    let run = find::run(&call.api.store, &call.path.run).await?;
-    Ok(Snapshot::read(&call.api.store, run).await?)
+    let run = find::run(&call.store, &call.path.run).await?;
+    Ok(Snapshot::read(&call.store, run).await?)
 }
 
 pub(super) async fn show(call: Call<RunPath, Nothing, Nothing>) -> Result<RunWithTasks, Problem> {
@@ -194,14 +194,14 @@ pub(super) async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<P
     let limit = pages::limit(call.query.limit)?;
     let from: i32 = pages::read_number(call.query.cursor.as_deref())?.unwrap_or(0);
     let snapshot = snapshot(&call).await?;
-    let rows = call.api.store.history(snapshot.run.id, from, limit + 1).await?;
+    let rows = call.store.history(snapshot.run.id, from, limit + 1).await?;
     let cursor = |row: &trunkline_state::store::HistoryRow| row.seq.saturating_add(1).to_string();
     Ok(pages::page(rows, limit, cursor, |row| history_view(&snapshot, &row)))
 }
 
 pub(super) async fn notices(call: Call<RunPath, Nothing, Nothing>) -> Result<Items<NoticeView>, Problem> {
-    let run = find::run(&call.api.store, &call.path.run).await?;
-    let parcels = call.api.store.parcels_of(run).await?;
+    let run = find::run(&call.store, &call.path.run).await?;
+    let parcels = call.store.parcels_of(run).await?;
     Ok(Items { items: parcels.into_iter().map(NoticeView::new).collect() })
 }
 
@@ -210,13 +210,13 @@ pub(super) async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyVie
     let model = snapshot.as_run();
     let task = call.query.task.as_deref().map(|name| find::task(&model, name)).transpose()?;
     let run = snapshot.label();
-    let situation = Situation::read(&call.api.store, snapshot, call.api.clock.now()).await?;
+    let situation = Situation::read(&call.store, snapshot, call.api.clock.now()).await?;
     let why = task.map_or_else(|| situation.run(), |task| situation.task(task));
     Ok(WhyView { run, task: call.query.task, why })
 }
 
 pub(super) async fn log(call: Call<LogPath, LogQuery, Nothing>) -> Result<LogView, Problem> {
-    let store = &call.api.store;
+    let store = &call.store;
     let run = find::run(store, &call.path.run).await?;
     let snapshot = Snapshot::read(store, run).await?;
     let task = find::task(&snapshot.as_run(), &call.path.task)?;

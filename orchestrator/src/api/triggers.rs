@@ -37,9 +37,9 @@ struct PipelinePath {
 }
 
 pub(super) async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<TriggersView, Problem> {
-    Ok(triggers::list(&call.api.store).await?)
+    Ok(triggers::list(&call.store).await?)
 }
 
 async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<TriggeredView, Problem> {
-    Ok(triggers::one(&call.api.store, &call.path.pipeline).await?)
+    Ok(triggers::one(&call.store, &call.path.pipeline).await?)
 }

@@ -288,7 +288,7 @@ pub(crate) async fn carry_if_needed(
 
 /// The engine of a short-lived command.
 pub(crate) async fn command_engine(cx: &Context, session: &Session) -> anyhow::Result<Engine> {
-    let engine = session.engine(cx, Role::Command).await?;
+    let engine = session.engine(cx, Role::Command, None).await?;
     if session.is_served().await? {
         // A server has the long breath: what this process began it would have to look for.
         engine.handle().leave_runs();

@@ -231,7 +231,12 @@ impl Session {
     }
 
     /// Makes this process a replica.
-    pub(crate) async fn engine(&self, cx: &Context, role: Role) -> anyhow::Result<Engine> {
+    pub(crate) async fn engine(
+        &self,
+        cx: &Context,
+        role: Role,
+        pages: Option<String>,
+    ) -> anyhow::Result<Engine> {
         let options = EngineOptions {
             role,
             registry: Arc::clone(&self.registry),
@@ -241,6 +246,7 @@ impl Session {
             private_postgres: self.private_postgres(),
             timing: cx.timing(),
             host: cx.config.host.clone(),
+            pages,
             traces: Settings::read(&variable).open(),
         };
         crash::arm(Blow::Kill, variable("TRUNKLINE_CRASH_AT").as_deref())?;

@@ -75,6 +75,15 @@ pub(crate) async fn take_address(args: &ListenArgs) -> anyhow::Result<Option<Tcp
     }
 }
 
+/// Where people find the pages: behind a proxy by the server's name, else on this machine.
+pub(crate) fn pages(listener: &TcpListener, args: &ListenArgs) -> Option<String> {
+    if args.behind_proxy {
+        return args.hosts.first().map(|host| format!("https://{host}"));
+    }
+    let address = listener.local_addr().ok().filter(|address| address.ip().is_loopback())?;
+    Some(format!("http://{address}"))
+}
+
 /// Begins to serve the API, and says where.
 pub(crate) fn serve_api(
     cx: &Context,

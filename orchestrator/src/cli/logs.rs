@@ -76,11 +76,12 @@ pub(crate) fn head(cx: &Context, number: u32, state: &str, external_id: Option<&
 
 /// How it failed, if it did; `silent`: nothing was captured of what it printed.
 pub(crate) fn tail(cx: &Context, failure: Option<&Failure>, silent: bool) {
-    if silent {
+    let message = failure.map(|failure| failure.message.as_str()).unwrap_or_default();
+    let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
+    if silent && rest.trim().is_empty() {
         cx.output.note("no output was captured; the service keeps this job's log");
     }
     let Some(failure) = failure else { return };
-    let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
     cx.output.note(&format!("failed ({}): {first}", failure.class));
     // What was captured has been printed; without it the failure holds the end of the service's own log.
     if silent && !rest.trim().is_empty() {

@@ -5,6 +5,7 @@
 //! number ([`exit`]). Nothing here decides anything about runs.
 
 mod access;
+mod account;
 mod backfill;
 mod carry;
 mod choice;
@@ -156,6 +157,9 @@ enum Command {
     /// Make, list and revoke tokens of the API
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Make, list and change accounts: people who sign in to the pages with a password
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Ask a server on this machine whether it is ready; exit 0 if it is
     Healthy(healthy::HealthyArgs),
     /// Run the local AWS alone, or look into it
@@ -290,6 +294,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
         Command::Open(args) => open::open(cx, &args),
         Command::Token(command) => token::token(cx, &command).await,
+        Command::Account(command) => account::account(cx, &command).await,
         Command::Healthy(args) => healthy::healthy(cx, &args).await,
         Command::Sandbox(args) => sandbox::sandbox(cx, &args).await,
         Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,

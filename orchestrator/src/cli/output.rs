@@ -3,7 +3,10 @@
 //! Data goes to stdout, everything else to stderr. Colours and moving lines appear only on a
 //! terminal and never where `NO_COLOR` is set. A closed pipe ends the output, not the command.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal as _, Write as _},
+};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
@@ -87,20 +90,20 @@ impl Output {
     /// Data, for stdout, with a line break.
     pub(crate) fn data(self, text: &str) {
         let mut stdout = anstream::stdout().lock();
-        let _ = writeln!(stdout, "{}", text.strip_suffix('\n').unwrap_or(text));
+        let _ = writeln!(stdout, "{}", harmless(text.strip_suffix('\n').unwrap_or(text)));
     }
 
     /// Data, for stdout, exactly as it is.
     pub(crate) fn raw(self, text: &str) {
         let mut stdout = anstream::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes());
+        let _ = stdout.write_all(harmless(text).as_bytes());
         let _ = stdout.flush();
     }
 
     /// A value as JSON, for stdout.
     pub(crate) fn value(self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
-            Ok(text) => self.data(&text),
+            Ok(text) => self.data(&escaped(&text)),
             Err(error) => self.warn(&format!("the answer cannot be written as JSON: {error}")),
         }
     }
@@ -123,7 +126,7 @@ impl Output {
             Notes::Nowhere => return,
         }
         let mut stderr = anstream::stderr().lock();
-        let _ = writeln!(stderr, "{text}");
+        let _ = writeln!(stderr, "{}", harmless(text));
     }
 
     /// Something a person should know, for stderr.
@@ -157,6 +160,54 @@ impl Output {
         }
         self.note(&text);
     }
+}
+
+/// Whether a terminal obeys this character, or shows what stands around it in another order: controls but line
+/// breaks and tabs, among them those of one byte (U+009B begins what ESC [ begins), and changes of direction.
+fn commands(character: char) -> bool {
+    let direction =
+        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    direction || (character.is_control() && !matches!(character, '\n' | '\t'))
+}
+
+/// A text as a terminal may have it: names, reasons, params and what jobs printed hold anything. Colours stay.
+fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(commands) {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(commands) {
+        kept.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let color = color_length(rest);
+        kept.push_str(&rest[..color]);
+        // A line break of two characters stays one; of other commands the words stay, for what they are.
+        let skipped = if color > 0 { color } else { rest.chars().next().map_or(0, char::len_utf8) };
+        rest = &rest[skipped..];
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
+/// How long the colour is that a text begins with: `ESC [`, digits and semicolons, `m`.
+fn color_length(text: &str) -> usize {
+    let Some(inner) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = inner.find(|character: char| !character.is_ascii_digit() && character != ';');
+    digits.filter(|&at| inner[at..].starts_with('m')).map_or(0, |at| at + 3)
+}
+
+/// JSON in which nothing commands a terminal, and which says the same.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if commands(character) {
+            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("\\u{:04x}", u32::from(character)));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// A text without colours.
@@ -240,6 +291,26 @@ pub(crate) fn dim(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_commands_a_terminal() {
+        for (text, printed) in [
+            ("plain ✓\tand\nlines", "plain ✓\tand\nlines"),
+            ("\u{1b}[1;31mred\u{1b}[0m", "\u{1b}[1;31mred\u{1b}[0m"),
+            ("\u{1b}]52;c;eA==\u{7}x", "]52;c;eA==x"),
+            ("\u{1b}[2Jx\u{9b}2J\u{9d}0;y\u{9c}", "[2Jx2J0;y"),
+            ("a\r\nb\rc", "a\nbc"),
+            ("\u{202e}gnissap\u{2066}", "gnissap"),
+            ("\u{1b}", ""),
+            ("\u{1b}[12", "[12"),
+        ] {
+            assert_eq!(harmless(text), printed, "{text:?}");
+        }
+        let value = serde_json::json!({"reason": "\u{9b}2J\u{202e}\u{1b}[2J\n"});
+        let printed = escaped(&value.to_string());
+        assert!(!printed.contains(commands), "{printed:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
+    }
 
     #[test]
     fn a_table_has_no_borders_and_no_trailing_blanks() {

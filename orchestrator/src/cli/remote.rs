@@ -80,6 +80,7 @@ impl Reach {
             | Command::Subscribe(_)
             | Command::Serve(_)
             | Command::Token(_)
+            | Command::Account(_)
             | Command::Stop(_)
             | Command::Purge(_)
             | Command::Doctor

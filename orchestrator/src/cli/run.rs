@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trunkline_state::{
     ids::RunId,
     run::{Definition, Trigger},
-    store::Created,
+    store::{Created, NewVersion},
 };
 
 use super::{
@@ -177,8 +177,9 @@ pub(crate) async fn deploy_one(
 ) -> anyhow::Result<Arc<Definition>> {
     let name = entry.pipeline.name.to_string();
     let source = loaded.diagnostics.sources.get(entry.source).text.to_string();
-    let deployed =
-        session.store.deploy(vec![(entry.pipeline.clone(), source)], false, &cx.actor(), cx.now()).await?;
+    let (pipeline, folder) = (entry.pipeline.clone(), entry.below.clone());
+    let new = vec![NewVersion { pipeline, source, folder }];
+    let deployed = session.store.deploy(new, false, &cx.actor(), cx.now()).await?;
     let change = deployed.into_iter().find(|change| change.name == name);
     if let Some(change) = &change
         && change.before != change.after

@@ -15,7 +15,7 @@ use super::{
     context::{Context, Session},
     deploy,
     exit::{Exit, Reported},
-    listen::{ListenArgs, forget_address, serve_api, take_address},
+    listen::{ListenArgs, forget_address, pages, serve_api, take_address},
     output::bold,
     validate::counted,
 };
@@ -67,7 +67,8 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         deployed = Some(stamps(&cx.root()?, &cx.config.environment));
         redeploy(cx, &session).await?;
     }
-    let engine = session.engine(cx, Role::Serve).await?;
+    let pages = listener.as_ref().and_then(|listener| pages(listener, &args.listen));
+    let engine = session.engine(cx, Role::Serve, pages).await?;
     let replica = session.store.replica();
     cx.output.note(&format!(
         "{} as replica {replica}, environment {}",

@@ -16,13 +16,14 @@ use super::{
 };
 use crate::{
     definition::suggest::did_you_mean,
-    service::token::{Scope, Token, expiry},
+    service::{
+        rights,
+        token::{Scope, Token, check_name, expiry},
+    },
 };
 
 /// Tokens that are listed.
 const LISTED_MAX: i64 = 1_000;
-/// The longest name.
-const NAME_MAX: usize = 64;
 
 /// What `token` does.
 #[derive(Debug, clap::Subcommand)]
@@ -39,11 +40,14 @@ pub(crate) enum TokenCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
     /// Its name: the history says `token:NAME`
-    #[arg(value_parser = name)]
+    #[arg(value_parser = check_name)]
     name: String,
     /// What it may be used for; each scope contains the ones before it
-    #[arg(long, value_name = "read|operate|deploy", default_value = "read", value_parser = scope)]
+    #[arg(long, value_name = "read|operate|deploy|admin", default_value = "read", value_parser = scope)]
     scope: Scope,
+    /// Only for pipelines in this folder below the pipelines folder; may be repeated
+    #[arg(long = "folder", value_name = "FOLDER", value_parser = rights::folder)]
+    folders: Vec<String>,
     /// How long it is good, at most 366 days
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = age)]
     expires: Duration,
@@ -54,14 +58,6 @@ pub(crate) struct CreateArgs {
 pub(crate) struct RevokeArgs {
     /// Its name or its id
     name: String,
-}
-
-fn name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(fits) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("a name has 1 to {NAME_MAX} letters, digits, and of _ . -"))
 }
 
 fn scope(word: &str) -> Result<Scope, String> {
@@ -79,6 +75,7 @@ struct TokenView<'a> {
     name: &'a str,
     id: &'a str,
     scopes: &'a [String],
+    folders: &'a [String],
     state: &'static str,
     created_at: Timestamp,
     created_by: &'a str,
@@ -104,6 +101,7 @@ async fn create(cx: &Context, args: &CreateArgs) -> anyhow::Result<Exit> {
         name: args.name.clone(),
         sha256: token.sha256(),
         scopes: vec![args.scope.word().to_owned()],
+        folders: if args.folders.is_empty() { vec![String::new()] } else { args.folders.clone() },
         actor: cx.actor(),
         expires_at,
     };
@@ -142,15 +140,22 @@ async fn list(cx: &Context) -> anyhow::Result<Exit> {
             Field::from(row.name.clone()),
             Field::from(row.id.clone()),
             Field::from(row.scopes.join(" ")),
+            Field::from(folders(row)),
             Field::from(state(row, now)),
             Field::from(clock(row.expires_at)),
             Field::from(row.last_used_at.map(clock).unwrap_or_default()),
             Field::from(row.created_by.clone()),
         ]
     });
-    let header = ["name", "id", "scope", "state", "expires", "last used", "made by"];
+    let header = ["name", "id", "scope", "folders", "state", "expires", "last used", "made by"];
     cx.output.table(&header, table.collect(), "no tokens yet; make one with `trunkline token create NAME`");
     Ok(Exit::Done)
+}
+
+/// Where it is good.
+fn folders(row: &TokenRow) -> String {
+    let all = row.folders.iter().any(String::is_empty);
+    if all { "all".to_owned() } else { row.folders.join(" ") }
 }
 
 fn view(row: &TokenRow, now: Timestamp) -> TokenView<'_> {
@@ -158,6 +163,7 @@ fn view(row: &TokenRow, now: Timestamp) -> TokenView<'_> {
         name: &row.name,
         id: &row.id,
         scopes: &row.scopes,
+        folders: &row.folders,
         state: state(row, now),
         created_at: row.created_at,
         created_by: &row.created_by,
@@ -176,7 +182,7 @@ fn state(row: &TokenRow, now: Timestamp) -> &'static str {
 
 async fn revoke(cx: &Context, args: &RevokeArgs) -> anyhow::Result<Exit> {
     let session = cx.open_to_look().await?;
-    if !session.store.revoke_token(&args.name).await? {
+    if !session.store.revoke_token(&args.name, &cx.actor()).await? {
         return refuse(format!("there is no token `{}` in use; `trunkline token list` has them", args.name));
     }
     cx.output.data(&format!("token {} is revoked", args.name));

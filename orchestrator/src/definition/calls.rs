@@ -153,8 +153,8 @@ pub(super) fn check(callers: &[Caller]) -> Vec<Diagnostic> {
 
 /// Names of pipelines that are not among these. Only for a whole project without mistakes: a
 /// pipeline may stand in a file that could not be read.
-pub(super) fn check_names(callers: &[Caller]) -> Vec<Diagnostic> {
-    let names = || callers.iter().map(|caller| caller.name.as_str());
+pub(super) fn check_names(callers: &[Caller], others: &BTreeSet<String>) -> Vec<Diagnostic> {
+    let names = || callers.iter().map(|caller| caller.name.as_str()).chain(others.iter().map(String::as_str));
     let mut found = Vec::new();
     for caller in callers {
         for call in caller.links.calls.iter().filter(|call| names().all(|name| name != call.pipeline)) {

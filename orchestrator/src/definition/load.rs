@@ -3,7 +3,7 @@
 //! A mistake in one file never hides another file: every file is read to its end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::OsStr,
     fs,
     io::{self, Read as _},
@@ -38,6 +38,8 @@ pub struct LoadedPipeline {
     pub pipeline: Pipeline,
     /// Its folder, with `aws.yaml`, `sql/` and the rest.
     pub folder: PathBuf,
+    /// That folder below the pipelines folder, with `/` between its parts: rights are given by it.
+    pub below: String,
     /// Its file.
     pub file: PathBuf,
     /// Its file among [`Diagnostics::sources`].
@@ -56,6 +58,17 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The same, with each pipeline's folder as it lies below the pipelines folder.
+    #[must_use]
+    pub fn below(mut self, pipelines: &Path) -> Self {
+        for loaded in &mut self.pipelines {
+            let inside = loaded.folder.strip_prefix(pipelines).unwrap_or(Path::new(""));
+            let parts: Vec<_> = inside.iter().map(OsStr::to_string_lossy).collect();
+            loaded.below = parts.join("/");
+        }
+        self
+    }
+
     /// The pipeline of this name.
     pub fn get(&self, name: &str) -> Option<&LoadedPipeline> {
         self.pipelines.iter().find(|loaded| loaded.pipeline.name.as_str() == name)
@@ -87,11 +100,12 @@ pub fn load_files(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Ope
 /// The same for a whole pipelines folder that a client sent.
 pub fn load_sent(
     sent: &SentFiles,
+    others: &BTreeSet<String>,
     root: &Path,
     scope: &Scope,
     operators: &Operators<'_>,
 ) -> io::Result<Loaded> {
-    Ok(named(load_from(Some(sent), &sent.find()?, root, scope, operators)))
+    Ok(named(load_from(Some(sent), &sent.find()?, root, scope, operators), others))
 }
 
 fn load_from(
@@ -133,7 +147,7 @@ fn load_from(
         loaded.callers.push(Caller { name: name.clone(), source, group, links });
         names.insert(name, (source, name_span));
         let (folder, file) = (folder.to_owned(), file.clone());
-        loaded.pipelines.push(LoadedPipeline { pipeline, folder, file, source });
+        loaded.pipelines.push(LoadedPipeline { pipeline, folder, below: String::new(), file, source });
     }
     loaded.pipelines.sort_by(|one, other| one.pipeline.name.cmp(&other.pipeline.name));
     loaded.diagnostics.items.extend(calls::check(&loaded.callers));
@@ -143,13 +157,13 @@ fn load_from(
 
 /// The same for all files of a project: what names another pipeline must then name one of them.
 pub fn load_all(files: &[PathBuf], root: &Path, scope: &Scope, operators: &Operators<'_>) -> Loaded {
-    named(load_files(files, root, scope, operators))
+    named(load_files(files, root, scope, operators), &BTreeSet::new())
 }
 
-/// Blames names of pipelines that are not among all that there are.
-fn named(mut loaded: Loaded) -> Loaded {
+/// Blames names of pipelines that are neither among all that were read nor among the others that there are.
+fn named(mut loaded: Loaded, others: &BTreeSet<String>) -> Loaded {
     if !loaded.diagnostics.has_errors() {
-        loaded.diagnostics.items.extend(calls::check_names(&loaded.callers));
+        loaded.diagnostics.items.extend(calls::check_names(&loaded.callers, others));
         loaded.diagnostics.sort();
     }
     loaded
@@ -163,7 +177,13 @@ pub fn load_text(name: &str, text: &[u8], scope: &Scope, operators: &Operators<'
         let lowered = lower_once(&node, place, scope, operators, (&mut loaded.diagnostics, 0));
         if let Some(lowered) = lowered {
             let (folder, file) = (PathBuf::new(), PathBuf::from(name));
-            loaded.pipelines.push(LoadedPipeline { pipeline: lowered.pipeline, folder, file, source });
+            loaded.pipelines.push(LoadedPipeline {
+                pipeline: lowered.pipeline,
+                folder,
+                below: String::new(),
+                file,
+                source,
+            });
         }
     }
     loaded.diagnostics.sort();

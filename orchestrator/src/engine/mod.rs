@@ -112,6 +112,8 @@ pub struct EngineOptions {
     pub timing: Timing,
     /// This machine, for people.
     pub host: String,
+    /// Where people find the pages of this server, such as `https://trunkline.example.com`, if it shows any.
+    pub pages: Option<String>,
     /// Where the traces of runs go, if anybody wants them.
     pub traces: Option<Arc<dyn Export>>,
 }

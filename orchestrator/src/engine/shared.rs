@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(super) sending: tokio::sync::Mutex<()>,
     /// Who is told of runs that ended here.
     pub(super) traces: Option<Traces>,
+    /// Where people find the pages, if there are any.
+    pub(super) pages: Option<String>,
     /// Pipelines with triggers and their versions, as the last look saw them.
     pub(super) triggered: watch::Sender<String>,
 }
@@ -159,6 +161,7 @@ impl Shared {
             leaves_runs: AtomicBool::new(false),
             sending: tokio::sync::Mutex::new(()),
             traces: options.traces.map(Traces::new),
+            pages: options.pages,
             triggered: watch::Sender::default(),
         }
     }

@@ -19,6 +19,7 @@ mod success;
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use trunkline_state::schedule::Interval;
 
 pub use amounts::{bytes_text, cost_text, count_text, duration_text};
@@ -29,6 +30,15 @@ pub use late::{LateReport, late_mail};
 pub use lines::{SUBJECT_LENGTH_MAX, subject_line};
 pub use retry::retry_mail;
 pub use success::{OutputValue, SuccessDetail, recovery_mail, success_mail};
+
+/// What stands in a part of a page's path as it is.
+pub(crate) const IN_PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'@').remove(b':');
+
+/// The page of a run, on the server that shows pages.
+pub(crate) fn run_page(run: &str) -> String {
+    format!("/runs/{}", utf8_percent_encode(run, IN_PATH))
+}
 
 /// A mail as it goes into the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod environment;
 mod interpolate;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -186,15 +187,22 @@ impl Project {
 /// Loads every pipeline of the project.
 pub fn load_pipelines(project: &Project, registry: &Registry) -> Loaded {
     match find_files(&project.pipelines) {
-        Ok(files) => load_all(&files, &project.root, &project.scope, &Operators::new(registry)),
+        Ok(files) => load_all(&files, &project.root, &project.scope, &Operators::new(registry))
+            .below(&project.pipelines),
         Err(error) => unreadable(&project.pipelines, &project.root, &error),
     }
 }
 
 /// Loads the pipelines that a client sent, as if they were this project's.
-pub fn load_sent(project: &Project, sent: &SentFiles, registry: &Registry) -> Loaded {
-    load::load_sent(sent, &project.root, &project.scope, &Operators::new(registry))
+pub fn load_sent(
+    project: &Project,
+    sent: &SentFiles,
+    others: &BTreeSet<String>,
+    registry: &Registry,
+) -> Loaded {
+    load::load_sent(sent, others, &project.root, &project.scope, &Operators::new(registry))
         .unwrap_or_else(|error| unreadable(&project.pipelines, &project.root, &error))
+        .below(&project.pipelines)
 }
 
 /// A pipelines folder that nothing can be loaded from.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_state::{
     pipeline::Pipeline,
-    store::{Deployed, RunFilter, RunRow, Store, StoreError},
+    store::{Deployed, NewVersion, RunFilter, RunRow, Store, StoreError},
     words::RunState,
 };
 
@@ -114,7 +114,11 @@ pub async fn put(
     let pipelines = loaded
         .pipelines
         .iter()
-        .map(|entry| (entry.pipeline.clone(), sources.get(entry.source).text.to_string()))
+        .map(|entry| NewVersion {
+            pipeline: entry.pipeline.clone(),
+            source: sources.get(entry.source).text.to_string(),
+            folder: entry.below.clone(),
+        })
         .collect();
     let deployed = store.deploy(pipelines, prune, actor, now).await?;
     store.hint().await?;

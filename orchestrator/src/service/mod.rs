@@ -14,7 +14,9 @@
 //! | `trigger.rs` | a run of what is deployed, asked for once however often it is sent |
 //! | `triggers.rs` | what waits for pipelines that events make runs of |
 //! | `token.rs` | tokens of the API: made, read, compared |
+//! | `rights.rs`, `account.rs` | what somebody may do, and where; what accounts may be |
 //! | `sign_in.rs` | what a browser's cookie and the link that signs it in hold |
+//! | `password.rs`, `throttle.rs` | passwords and their hashes; how often one may be tried |
 //! | `grid.rs` | tasks by runs: the states of many runs at a glance |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
@@ -32,6 +34,7 @@
 //! No SQL, no terminal, no reading of the process environment.
 
 pub mod access;
+pub mod account;
 pub mod backfill;
 pub mod cases;
 pub mod choose;
@@ -45,14 +48,17 @@ pub mod ledger;
 pub mod many;
 pub mod mark;
 pub mod newest;
+pub mod password;
 pub mod plan;
 pub mod provision;
 pub mod receive;
 pub mod request;
 pub mod resolve;
+pub mod rights;
 pub mod sandbox;
 pub mod sign_in;
 pub mod snapshot;
+pub mod throttle;
 pub mod token;
 pub mod trigger;
 pub mod triggers;

@@ -3,7 +3,10 @@
 //! What a definition means follows from the environment: its vars, connections, pools and defaults. Those are
 //! the server's alone, read again from its project file each time, as every command reads them.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use trunkline_tasks::Registry;
 
@@ -43,10 +46,12 @@ pub enum ReceiveError {
 }
 
 impl OwnProject {
-    /// Resolves files by their path below the pipelines folder. Mistakes in them are in the answer.
+    /// Resolves files by their path below the pipelines folder. Mistakes in them are in the answer. They may name
+    /// `others` too, which are not among them.
     pub fn resolve(
         &self,
         files: BTreeMap<String, String>,
+        others: &BTreeSet<String>,
         registry: &Registry,
     ) -> Result<Loaded, ReceiveError> {
         let project = self.read()?;
@@ -54,7 +59,7 @@ impl OwnProject {
         if sent.has_no_pipeline() {
             return Err(ReceiveError::NoPipelines);
         }
-        Ok(load_sent(&project, &sent, registry))
+        Ok(load_sent(&project, &sent, others, registry))
     }
 
     /// The project as it is now. Its mistakes are not shown to clients: a line of it may hold a password.
@@ -113,7 +118,7 @@ environments:
             ("b/y.sql", "select 1"),
             ("c/pipeline.yaml", "name: c\ntasks:\n  x: { type: noop, command: '{{ vars.topic }}' }\n"),
         ];
-        let there = own(root.path(), prod).resolve(sent(&files), &registry).unwrap();
+        let there = own(root.path(), prod).resolve(sent(&files), &BTreeSet::new(), &registry).unwrap();
         for (path, text) in files {
             let file = root.path().join("pipelines").join(path);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -135,15 +140,17 @@ environments:
         std::fs::write(root.path().join(PROJECT_FILE), PROJECT).unwrap();
         let registry = Registry::standard(&Options::for_looking());
         let files = || sent(&[("a/pipeline.yaml", "name: a\ntasks: { x: { type: noop } }\n")]);
-        let refused = own(root.path(), |_| None).resolve(files(), &registry).unwrap_err().to_string();
+        let refused =
+            own(root.path(), |_| None).resolve(files(), &BTreeSet::new(), &registry).unwrap_err().to_string();
         assert!(refused.contains("environment `prod`") && !refused.contains("hunter2"), "{refused}");
         std::fs::remove_file(root.path().join(PROJECT_FILE)).unwrap();
-        let gone = own(root.path(), |_| None).resolve(files(), &registry).unwrap_err().to_string();
+        let gone =
+            own(root.path(), |_| None).resolve(files(), &BTreeSet::new(), &registry).unwrap_err().to_string();
         assert!(gone.contains("is gone"), "{gone}");
         let local =
             OwnProject { environment: "local".to_owned(), has_file: false, ..own(root.path(), |_| None) };
-        assert_eq!(local.resolve(files(), &registry).unwrap().pipelines.len(), 1);
-        let none = local.resolve(sent(&[("a/x.sql", "")]), &registry).unwrap_err();
+        assert_eq!(local.resolve(files(), &BTreeSet::new(), &registry).unwrap().pipelines.len(), 1);
+        let none = local.resolve(sent(&[("a/x.sql", "")]), &BTreeSet::new(), &registry).unwrap_err();
         assert!(matches!(none, ReceiveError::NoPipelines));
     }
 }

@@ -29,11 +29,13 @@ pub enum Scope {
     Operate,
     /// Change which versions of pipelines are current.
     Deploy,
+    /// Say who may do what.
+    Admin,
 }
 
 impl Scope {
     /// Every scope, the least first.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Operate, Self::Deploy];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Operate, Self::Deploy, Self::Admin];
 
     /// The stored and typed word.
     pub fn word(self) -> &'static str {
@@ -41,7 +43,23 @@ impl Scope {
             Self::Read => "read",
             Self::Operate => "operate",
             Self::Deploy => "deploy",
+            Self::Admin => "admin",
         }
+    }
+
+    /// What somebody is called who may do so much.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Read => "viewer",
+            Self::Operate => "operator",
+            Self::Deploy => "editor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of a role.
+    pub fn from_role(role: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.role() == role)
     }
 
     /// The scope that this word stands for.
@@ -125,6 +143,18 @@ impl Token {
     pub fn is(&self, sha256: &[u8]) -> bool {
         self.sha256()[..].ct_eq(sha256).into()
     }
+}
+
+/// The longest name of a token.
+const NAME_MAX: usize = 64;
+
+/// A name as the history and log lines can hold it.
+pub fn check_name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a name has 1 to {NAME_MAX} letters, digits, and of _ . -"))
 }
 
 /// When a token ends that is good for a duration from now on.

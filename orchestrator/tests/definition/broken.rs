@@ -48,8 +48,7 @@ fn a_mistake_in_one_file_hides_no_other_file() {
     let registry = fixture::registry();
     let loaded = load_files(&files, folder.path(), &fixture::scope(), &Operators::new(&registry));
     assert_eq!(loaded.pipelines.len(), 1);
-    let rows = loaded.diagnostics.rows();
-    let places: Vec<_> = rows.iter().map(|row| row.file).collect();
+    let places: Vec<_> = loaded.diagnostics.rows().map(|row| row.file).collect();
     assert_eq!(places, [None, Some("a.yaml"), Some("b.yaml")]);
 }
 

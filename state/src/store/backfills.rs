@@ -196,9 +196,16 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<BackfillRow>, StoreError> {
         let (moment, before) = before.unzip();
-        let rows = sqlx::query_file!("queries/backfills.sql", id, limit, at_option(moment) as _, before)
-            .fetch_all(&self.link)
-            .await?;
+        let rows = sqlx::query_file!(
+            "queries/backfills.sql",
+            id,
+            limit,
+            at_option(moment) as _,
+            before,
+            self.seen()
+        )
+        .fetch_all(&self.link)
+        .await?;
         rows.into_iter()
             .map(|row| {
                 Ok(BackfillRow {
@@ -346,7 +353,7 @@ impl Store {
     pub async fn cancel_backfill(&self, id: Uuid, actor: &str) -> Result<bool, StoreError> {
         Ok(sqlx::query_scalar!(
             r#"with cancelled as (
-                 update backfill set state = 'cancelled', ended_at = clock_timestamp()
+                 update backfill set state = 'cancelled', ended_at = clock_timestamp(), cancelled_by = $2
                   where backfill_id = $1 and state = 'running' returning backfill_id
                ), left_alone as (
                  update backfill_run b set state = 'left', outcome = 'cancelled by ' || $2

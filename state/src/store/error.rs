@@ -67,6 +67,12 @@ pub enum StoreError {
         /// What, with its name.
         what: String,
     },
+    /// Pipelines of other folders have these names.
+    #[error("pipelines of another folder have the same name: {names}; name yours otherwise")]
+    NamesTaken {
+        /// The names.
+        names: String,
+    },
     /// A constraint or a row count did not hold: a bug, or somebody wrote to the store by hand.
     #[error("the store refused a change: {message}")]
     Broken {

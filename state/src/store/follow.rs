@@ -32,6 +32,8 @@ pub struct FollowRow {
     pub run: RunId,
     /// Its pipeline.
     pub pipeline: String,
+    /// Where that one's file lies, for whoever may see some folders only.
+    pub folder: String,
     /// Its key.
     pub key: String,
     /// When.
@@ -88,6 +90,7 @@ impl Store {
                     place: FollowPlace { xid: parsed(&row.xid)?, run: row.run_id, seq: row.seq },
                     run: RunId(row.run_id),
                     pipeline: row.pipeline,
+                    folder: row.folder,
                     key: row.run_key,
                     at: read_option(Some(row.at)).unwrap_or_default(),
                     actor: row.actor,

@@ -41,8 +41,10 @@ impl Store {
                  select pipeline, run_key, state, logical_date, run_id from run
                   where pipeline = p.name order by logical_date desc, run_id desc limit $1
                ) r
-                where not p.removed order by r.pipeline, r.logical_date, r.run_id"#,
-            of_each
+                where not p.removed and ($2::text[] is null or lies_in(p.folder, $2))
+                order by r.pipeline, r.logical_date, r.run_id"#,
+            of_each,
+            self.seen()
         )
         .fetch_all(&self.link)
         .await?;

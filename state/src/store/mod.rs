@@ -23,10 +23,13 @@
 //! | `follow` | what was committed of all runs, in order |
 //! | `grid` | the marks of many runs' task runs |
 //! | `tokens` | tokens of the API, requests that may come twice |
-//! | `sessions` | browsers that are signed in |
+//! | `accounts`, `sessions` | people with a password, browsers that are signed in |
+//! | `audit` | what people and programs asked for |
 //! | `purge` | what is forgotten |
 
+mod accounts;
 mod arguments;
+mod audit;
 mod backfills;
 mod create;
 mod datasets;
@@ -65,6 +68,8 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 pub use self::{
+    accounts::{AccountChange, AccountRow},
+    audit::AuditRow,
     backfills::{BackfillDate, BackfillRow, NewBackfill, Reprocess},
     create::{Births, Created, NewRun},
     error::StoreError,
@@ -76,7 +81,7 @@ pub use self::{
     others::{AwaitedRow, OtherRun},
     outbox::{FirstFailure, Lately, Parcel},
     own::{BudgetRow, LiveReplica, Owned, Place, Role, Work},
-    pipelines::{Deployed, Deployment, Due, PipelineRow, StoredVersion, VersionRow},
+    pipelines::{Deployed, Deployment, Due, NewVersion, PipelineRow, StoredVersion, VersionRow},
     reads::{AttemptRow, HistoryRow, RunEntry, RunFilter, RunPage, RunRange, RunRow, TaskRow},
     save::{Batch, Commit},
     sessions::{GoodSession, SESSION_AGE, SESSION_IDLE, SessionOwner},
@@ -165,6 +170,8 @@ pub struct Store {
     saves: Arc<Lane>,
     /// Heartbeats and looks around.
     rounds: Arc<Lane>,
+    /// The folders whose pipelines are seen; none are named where all are.
+    seen: Option<Arc<[String]>>,
 }
 
 impl Store {
@@ -198,6 +205,7 @@ impl Store {
             creates: Arc::new(Lane::new(lane::MOMENT)),
             saves: Arc::new(Lane::new(lane::MOMENT)),
             rounds: Arc::new(Lane::new(lane::ROUND)),
+            seen: None,
         };
         store.check_server(lax_durability).await?;
         Ok(store)
@@ -229,7 +237,20 @@ impl Store {
             creates: Arc::new(Lane::new(lane::MOMENT)),
             saves: Arc::new(Lane::new(lane::MOMENT)),
             rounds: Arc::new(Lane::new(lane::ROUND)),
+            seen: None,
         }
+    }
+
+    /// The same store as somebody sees it who may see these folders only, and what lies in them: reads that
+    /// people ask for find no pipeline of another folder, nor anything of one. `None` sees everything.
+    #[must_use]
+    pub fn seen_by(&self, folders: Option<Vec<String>>) -> Self {
+        Self { seen: folders.map(Arc::from), ..self.clone() }
+    }
+
+    /// The folders that are seen, as statements take them.
+    fn seen(&self) -> Option<&[String]> {
+        self.seen.as_deref()
     }
 
     /// The replica that this connection acts as.

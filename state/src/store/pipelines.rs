@@ -53,6 +53,17 @@ pub struct Deployment {
     pub versions: BTreeMap<String, i32>,
 }
 
+/// A pipeline as it is deployed.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// The YAML as it was read.
+    pub source: String,
+    /// Where its file lies below the pipelines folder, with `/` between its parts.
+    pub folder: String,
+}
+
 /// What a deploy did to one pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployed {
@@ -69,6 +80,8 @@ pub struct Deployed {
 pub struct PipelineRow {
     /// Its name.
     pub name: String,
+    /// Where its file lies below the pipelines folder.
+    pub folder: String,
     /// Its current version.
     pub version: i32,
     /// Whether it fires.
@@ -107,33 +120,35 @@ pub struct Due {
 impl Store {
     /// Stores pipelines and makes them current, all or none. Pipelines that are not named and
     /// `prune` asks for stop firing and keep their history. Unchanged content keeps its
-    /// version.
+    /// version. A pipeline of a folder that is not seen is neither changed nor removed: its name is taken.
     pub async fn deploy(
         &self,
-        pipelines: Vec<(Pipeline, String)>,
+        pipelines: Vec<NewVersion>,
         prune: bool,
         actor: &str,
         now: Timestamp,
     ) -> Result<Vec<Deployed>, StoreError> {
-        let (pool, actor) = (self.link.pool.clone(), actor.to_owned());
+        let (pool, actor, seen) = (self.link.pool.clone(), actor.to_owned(), self.seen.clone());
         uncancelled(async move {
             let mut tx = pool.begin().await?;
             // One deploy at a time; held until the transaction ends.
             sqlx::query!("select pg_advisory_xact_lock(hashtext('trunkline deploy'))")
                 .fetch_one(&mut *tx)
                 .await?;
+            let names: Vec<String> = pipelines.iter().map(|new| new.pipeline.name.to_string()).collect();
+            refuse_taken(&mut tx, &names, seen.as_deref()).await?;
             put_pools(&mut tx, &pipelines).await?;
             let mut changes = Vec::new();
-            for (pipeline, source) in &pipelines {
-                changes.push(put_version(&mut tx, pipeline, source, &actor, now).await?);
+            for new in &pipelines {
+                changes.push(put_version(&mut tx, new, &actor, now).await?);
             }
             if prune {
-                let names: Vec<String> =
-                    pipelines.iter().map(|(pipeline, _)| pipeline.name.to_string()).collect();
                 let removed = sqlx::query!(
                     "update pipeline set removed = true, next_fire_at = null
-                      where not removed and not (name = any($1)) returning name, current_version",
-                    &names
+                      where not removed and not (name = any($1)) and ($2::text[] is null or lies_in(folder, $2))
+                     returning name, current_version",
+                    &names,
+                    seen.as_deref()
                 )
                 .fetch_all(&mut *tx)
                 .await?;
@@ -166,7 +181,11 @@ impl Store {
         let mut pipelines = Vec::new();
         for (name, version) in &versions {
             let stored = self.version(name, Some(*version)).await?;
-            pipelines.push((stored.pipeline, stored.source));
+            let (pipeline, source) = (stored.pipeline, stored.source);
+            let folder = sqlx::query_scalar!("select folder from pipeline where name = $1", name)
+                .fetch_one(&self.link)
+                .await?;
+            pipelines.push(NewVersion { pipeline, source, folder });
         }
         self.deploy(pipelines, true, &format!("{actor} (rollback)"), now).await
     }
@@ -225,10 +244,13 @@ impl Store {
     /// Deployments below a number, newest first.
     pub async fn deployments(&self, below: Option<i64>, limit: i64) -> Result<Vec<Deployment>, StoreError> {
         let rows = sqlx::query!(
-            r#"select deployment_id, actor, versions, at as "at: jiff_sqlx::Timestamp"
-                 from deployment where deployment_id < $1 order by deployment_id desc limit $2"#,
+            r#"select d.deployment_id, d.actor, d.at as "at: jiff_sqlx::Timestamp",
+                      coalesce((select jsonb_object_agg(v.key, v.value) from jsonb_each(d.versions) v
+                                 where is_seen(v.key, $3)), '{}') as "versions!"
+                 from deployment d where d.deployment_id < $1 order by d.deployment_id desc limit $2"#,
             below.unwrap_or(i64::MAX),
-            limit
+            limit,
+            self.seen()
         )
         .fetch_all(&self.link)
         .await?;
@@ -246,10 +268,11 @@ impl Store {
     /// All pipelines by name, removed ones too.
     pub async fn pipelines(&self) -> Result<Vec<PipelineRow>, StoreError> {
         let rows = sqlx::query!(
-            r#"select name, current_version, paused, removed, active_runs, max_active_runs, concurrency_group,
+            r#"select name, folder, current_version, paused, removed, active_runs, max_active_runs, concurrency_group,
                       next_fire_at as "next_fire_at: jiff_sqlx::Timestamp", fired_until as "fired_until: jiff_sqlx::Timestamp",
                       switched_by, switch_reason
-                 from pipeline order by name"#
+                 from pipeline where $1::text[] is null or lies_in(folder, $1) order by name"#,
+            self.seen()
         )
         .fetch_all(&self.link)
         .await?;
@@ -257,6 +280,7 @@ impl Store {
             .into_iter()
             .map(|row| PipelineRow {
                 name: row.name,
+                folder: row.folder,
                 version: row.current_version,
                 paused: row.paused,
                 removed: row.removed,
@@ -341,11 +365,27 @@ impl Store {
 
 type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
 
+/// Refuses names that pipelines of other folders have.
+async fn refuse_taken(
+    tx: &mut Transaction,
+    names: &[String],
+    seen: Option<&[String]>,
+) -> Result<(), StoreError> {
+    let taken = sqlx::query_scalar!(
+        "select name from pipeline where name = any($1) and not ($2::text[] is null or lies_in(folder, $2)) order by name",
+        names,
+        seen
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    if taken.is_empty() { Ok(()) } else { Err(StoreError::NamesTaken { names: taken.join(", ") }) }
+}
+
 /// Gives the pools their slots, by name: whoever grants slots locks pools in that order too.
-async fn put_pools(tx: &mut Transaction, pipelines: &[(Pipeline, String)]) -> Result<(), StoreError> {
+async fn put_pools(tx: &mut Transaction, pipelines: &[NewVersion]) -> Result<(), StoreError> {
     let pools: BTreeMap<&String, u32> = pipelines
         .iter()
-        .flat_map(|(pipeline, _)| pipeline.pools.iter().map(|(name, slots)| (name, *slots)))
+        .flat_map(|new| new.pipeline.pools.iter().map(|(name, slots)| (name, *slots)))
         .collect();
     for (pool, slots) in pools {
         sqlx::query!(
@@ -362,11 +402,11 @@ async fn put_pools(tx: &mut Transaction, pipelines: &[(Pipeline, String)]) -> Re
 
 async fn put_version(
     tx: &mut Transaction,
-    pipeline: &Pipeline,
-    source: &str,
+    new: &NewVersion,
     actor: &str,
     now: Timestamp,
 ) -> Result<Deployed, StoreError> {
+    let NewVersion { pipeline, source, folder } = new;
     let name = pipeline.name.to_string();
     let sha256 = pipeline.content_hash();
     let before =
@@ -404,6 +444,9 @@ async fn put_version(
     if before != Some((version, false)) {
         make_current(tx, pipeline, version, now).await?;
     }
+    sqlx::query!("update pipeline set folder = $2 where name = $1 and folder <> $2", name, folder)
+        .execute(&mut **tx)
+        .await?;
     Ok(Deployed {
         name,
         before: before.filter(|(_, removed)| !removed).map(|(number, _)| number),

@@ -225,7 +225,8 @@ impl Store {
             filter.state,
             None::<Uuid>,
             self.dead_after.as_secs_f64(),
-            filter.limit
+            filter.limit,
+            self.seen()
         )
         .fetch_all(&self.link)
         .await?;
@@ -250,7 +251,8 @@ impl Store {
                     at(date) as _,
                     run.0,
                     at(from) as _,
-                    page.limit
+                    page.limit,
+                    self.seen()
                 )
                 .fetch_all(&self.link)
                 .await?
@@ -265,7 +267,8 @@ impl Store {
                     run.0,
                     at(from) as _,
                     page.limit,
-                    pipeline
+                    pipeline,
+                    self.seen()
                 )
                 .fetch_all(&self.link)
                 .await?
@@ -278,7 +281,8 @@ impl Store {
     pub async fn live_counts(&self) -> Result<Vec<(RunState, i64)>, StoreError> {
         let rows = sqlx::query!(
             r#"select state, count(*) as "runs!" from run
-                where state in ('queued','running','paused','cancelling') group by state"#
+                where state in ('queued','running','paused','cancelling') and is_seen(pipeline, $1) group by state"#,
+            self.seen()
         )
         .fetch_all(&self.link)
         .await?;
@@ -341,7 +345,8 @@ impl Store {
             None::<String>,
             Some(run.0),
             self.dead_after.as_secs_f64(),
-            1
+            1,
+            self.seen()
         )
         .fetch_optional(&self.link)
         .await?

@@ -22,6 +22,8 @@ pub struct TokenRow {
     pub name: String,
     /// What it may be used for.
     pub scopes: Vec<String>,
+    /// Where, by folder of pipelines; `""` is everywhere.
+    pub folders: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// By whom.
@@ -45,6 +47,8 @@ pub struct NewToken {
     pub sha256: [u8; 32],
     /// What it may be used for.
     pub scopes: Vec<String>,
+    /// Where, by folder of pipelines; `""` is everywhere.
+    pub folders: Vec<String>,
     /// Who makes it.
     pub actor: String,
     /// Until when it is good.
@@ -60,6 +64,8 @@ pub struct GoodToken {
     pub sha256: Vec<u8>,
     /// What it may be used for.
     pub scopes: Vec<String>,
+    /// Where, by folder of pipelines; `""` is everywhere.
+    pub folders: Vec<String>,
 }
 
 /// Which run a request means that its sender may repeat.
@@ -77,14 +83,15 @@ impl Store {
     /// Stores a token. `false`: a token of that name is in use.
     pub async fn create_token(&self, new: &NewToken) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "insert into api_token (token_id, name, sha256, scopes, created_by, expires_at)
-             values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+            "insert into api_token (token_id, name, sha256, scopes, created_by, expires_at, folders)
+             values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
             new.id,
             new.name,
             &new.sha256[..],
             &new.scopes,
             new.actor,
-            at(new.expires_at) as _
+            at(new.expires_at) as _,
+            &new.folders
         )
         .execute(&self.link)
         .await?;
@@ -94,7 +101,7 @@ impl Store {
     /// Every token, newest first, those too that are no good any more.
     pub async fn tokens(&self, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
         let rows = sqlx::query!(
-            r#"select token_id, name, scopes, created_by, created_at as "created_at: jiff_sqlx::Timestamp",
+            r#"select token_id, name, scopes, folders, created_by, created_at as "created_at: jiff_sqlx::Timestamp",
                       expires_at as "expires_at: jiff_sqlx::Timestamp", revoked_at as "revoked_at: jiff_sqlx::Timestamp",
                       last_used_at as "last_used_at: jiff_sqlx::Timestamp"
                  from api_token order by created_at desc limit $1"#,
@@ -108,6 +115,7 @@ impl Store {
                 id: row.token_id,
                 name: row.name,
                 scopes: row.scopes,
+                folders: row.folders,
                 created_at: row.created_at.to_jiff(),
                 created_by: row.created_by,
                 expires_at: row.expires_at.to_jiff(),
@@ -122,29 +130,35 @@ impl Store {
     pub async fn good_token(&self, id: &str) -> Result<Option<GoodToken>, StoreError> {
         let row = sqlx::query!(
             "with good as (
-               select token_id, name, sha256, scopes, last_used_at from api_token
+               select token_id, name, sha256, scopes, folders, last_used_at from api_token
                 where token_id = $1 and revoked_at is null and expires_at > clock_timestamp()
              ), used as (
                update api_token t set last_used_at = clock_timestamp() from good g
                 where t.token_id = g.token_id
                   and coalesce(g.last_used_at < clock_timestamp() - make_interval(secs => $2), true)
              )
-             select name, sha256, scopes from good",
+             select name, sha256, scopes, folders from good",
             id,
             USE_NOTED_EVERY.as_secs_f64()
         )
         .fetch_optional(&self.link)
         .await?;
-        Ok(row.map(|row| GoodToken { name: row.name, sha256: row.sha256, scopes: row.scopes }))
+        Ok(row.map(|row| GoodToken {
+            name: row.name,
+            sha256: row.sha256,
+            scopes: row.scopes,
+            folders: row.folders,
+        }))
     }
 
     /// Takes a token back, by name or id. Once it returned, no request with it succeeds. Whether there
     /// was one.
-    pub async fn revoke_token(&self, name: &str) -> Result<bool, StoreError> {
+    pub async fn revoke_token(&self, name: &str, actor: &str) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "update api_token set revoked_at = clock_timestamp()
+            "update api_token set revoked_at = clock_timestamp(), revoked_by = $2
               where (name = $1 or token_id = $1) and revoked_at is null",
-            name
+            name,
+            actor
         )
         .execute(&self.link)
         .await?;

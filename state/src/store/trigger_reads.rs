@@ -81,7 +81,9 @@ pub struct QueueAsked {
 impl Store {
     /// How the events of each pipeline with triggers stand, by name; of one only, if it is named.
     pub async fn trigger_rows(&self, pipeline: Option<&str>) -> Result<Vec<TriggerRow>, StoreError> {
-        let rows = sqlx::query_file!("queries/trigger_rows.sql", pipeline).fetch_all(&self.link).await?;
+        let rows = sqlx::query_file!("queries/trigger_rows.sql", pipeline, self.seen())
+            .fetch_all(&self.link)
+            .await?;
         Ok(rows
             .into_iter()
             .map(|row| TriggerRow {
@@ -133,8 +135,11 @@ impl Store {
             .collect())
     }
 
-    /// The queues that were read lately, by name.
+    /// The queues that were read lately, by name. A queue is of no folder: whoever sees some folders only sees none.
     pub async fn queue_rows(&self) -> Result<Vec<QueueRow>, StoreError> {
+        if self.seen().is_some() {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query_file!("queries/queue_rows.sql").fetch_all(&self.link).await?;
         Ok(rows
             .into_iter()

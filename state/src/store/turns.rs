@@ -169,10 +169,11 @@ impl Store {
             r#"select r.pipeline || '@' || r.run_key as "run!", t.task, u.slots,
                       u.wanted_at as "wanted_at: jiff_sqlx::Timestamp", u.granted_at as "granted_at: jiff_sqlx::Timestamp"
                  from turn u join run r using (run_id) join task_run t using (run_id, position)
-                where u.pool = $1 and is_turn_live(u)
+                where u.pool = $1 and is_turn_live(u) and ($3::text[] is null or is_seen(r.pipeline, $3))
                 order by u.granted_at is null, u.rank, u.run_id, u.position limit $2"#,
             pool,
-            TURNS_MAX
+            TURNS_MAX,
+            self.seen()
         )
         .fetch_all(&self.link)
         .await?;

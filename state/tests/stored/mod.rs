@@ -12,7 +12,7 @@ use trunkline_state::{
     pipeline::{Catchup, Overlap, Pipeline, RetryPolicy, Task, TriggerRule},
     run::{Definition, Run, Trigger},
     schedule::DataInterval,
-    store::{Batch, Births, Commit, Created, NewRun, Place, Role, Store, StoreError},
+    store::{Batch, Births, Commit, Created, NewRun, NewVersion, Place, Role, Store, StoreError},
 };
 use uuid::Uuid;
 
@@ -98,7 +98,15 @@ impl Fixture {
 
 pub(crate) async fn deployed(store: &Store, pipeline: Pipeline) -> Arc<Definition> {
     let name = pipeline.name.to_string();
-    store.deploy(vec![(pipeline, "source".into())], false, "user:test", NOW).await.unwrap();
+    store
+        .deploy(
+            vec![NewVersion { pipeline, source: "source".into(), folder: String::new() }],
+            false,
+            "user:test",
+            NOW,
+        )
+        .await
+        .unwrap();
     let version = store.version(&name, None).await.unwrap().version;
     store.definition(&name, version).await.unwrap()
 }

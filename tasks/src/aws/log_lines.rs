@@ -70,7 +70,10 @@ pub(crate) async fn add(
         return;
     }
     let work = futures::stream::iter(failed).for_each_concurrent(AT_ONCE, |(failure, place)| async move {
-        if let Some(lines) = last_lines(clients, connection, place).await {
+        // Some services put the last line of the log into what they say themselves.
+        if let Some(lines) = last_lines(clients, connection, place).await
+            && !failure.message.contains(lines.trim())
+        {
             let text = format!(
                 "{}\n\nthe end of its log ({} {}):\n{lines}",
                 failure.message, place.group, place.stream

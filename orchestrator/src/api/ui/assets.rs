@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::problem::Problem;
 
 /// Name, type, contents.
-const ASSETS: [(&str, &str, &str); 9] = [
+const ASSETS: [(&str, &str, &str); 10] = [
     ("style.css", CSS, include_str!("assets/style.css")),
     ("theme.js", JAVASCRIPT, include_str!("assets/theme.js")),
     ("page.js", JAVASCRIPT, include_str!("assets/page.js")),
@@ -21,6 +21,7 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("log.js", JAVASCRIPT, include_str!("assets/log.js")),
     ("backfill.js", JAVASCRIPT, include_str!("assets/backfill.js")),
     ("form.js", JAVASCRIPT, include_str!("assets/form.js")),
+    ("people.js", JAVASCRIPT, include_str!("assets/people.js")),
     ("start.js", JAVASCRIPT, include_str!("assets/start.js")),
 ];
 const CSS: &str = "text/css; charset=utf-8";

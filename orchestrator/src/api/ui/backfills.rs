@@ -73,6 +73,7 @@ pub(super) async fn show(visit: Visit<IdPath, NoQuery>) -> Result<Response, Prob
     let path = BackfillPath { backfill: visit.path.backfill };
     let of = backfills::show(visit.ask(path, Nothing {})).await?;
     let dates = of.dates.as_deref().unwrap_or_default();
+    let operates = visit.operates(&of.pipeline).await?;
     let body = html! {
         div.head {
             div {
@@ -80,7 +81,7 @@ pub(super) async fn show(visit: Visit<IdPath, NoQuery>) -> Result<Response, Prob
                 h1 { "Backfill" }
             }
             div.actions #actions data-live="" {
-                @if visit.operates() && of.state == "running" {
+                @if operates && of.state == "running" {
                     button type="button" data-do=(format!("/backfills/{}/cancel", of.id)) data-no-reason=""
                         data-title="Begin nothing more of this backfill; what runs goes on" { "Cancel" }
                 }
@@ -111,11 +112,14 @@ pub(super) async fn show(visit: Visit<IdPath, NoQuery>) -> Result<Response, Prob
 
 /// The form.
 pub(super) async fn form(visit: Visit<NamePath, NoQuery>) -> Result<Response, Problem> {
-    if !visit.operates() {
-        return Err(Problem::new(Kind::Forbidden, "your token may look, and begins no backfills"));
+    let row = find::pipeline(&visit.store, &visit.path.pipeline).await?;
+    if !visit.operates_in(&row.folder) {
+        return Err(Problem::new(
+            Kind::Forbidden,
+            "you may look at this pipeline, and begin no backfills of it",
+        ));
     }
-    let row = find::pipeline(&visit.api.store, &visit.path.pipeline).await?;
-    let definition = visit.api.store.definition(&row.name, row.version).await?;
+    let definition = visit.store.definition(&row.name, row.version).await?;
     let here = format!("/pipelines/{}", row.name);
     let body = html! {
         p.trail { a href=(here) { (row.name) } }

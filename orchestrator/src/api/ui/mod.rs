@@ -13,6 +13,8 @@
 //! | `start` | the form for a run |
 //! | `backfills` | lists of backfills, one with its dates, the form for one |
 //! | `waiting` | what waits: events for runs, tasks for slots of pools |
+//! | `people` | accounts and tokens, whoever is signed in |
+//! | `audit` | what people and programs asked for |
 //! | `runs` | lists of runs |
 //! | `run` | one run: tasks, timeline, history |
 //! | `task` | one task run: attempts, output |
@@ -20,7 +22,9 @@
 //! No SQL, no decision about runs, no HTML outside.
 
 mod assets;
+mod audit;
 mod backfills;
+mod people;
 mod pipeline;
 mod pipelines;
 mod run;
@@ -42,6 +46,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::de::DeserializeOwned;
+use trunkline_state::store::Store;
 
 use super::{
     Api,
@@ -49,11 +54,13 @@ use super::{
     problem::Problem,
     routes::{Call, Nothing, read_address},
 };
-use crate::service::token::Scope;
+use crate::service::{find, token::Scope};
 
 /// A request for a page, of somebody who may look.
 struct Visit<P, Q> {
     api: Arc<Api>,
+    /// The store as far as whoever asks may look.
+    store: Store,
     visitor: Visitor,
     path: P,
     query: Q,
@@ -64,7 +71,8 @@ impl<P, Q> Visit<P, Q> {
     fn ask<R, S>(&self, path: R, query: S) -> Call<R, S, Nothing> {
         Call {
             api: Arc::clone(&self.api),
-            actor: self.visitor.actor.clone(),
+            store: self.store.clone(),
+            visitor: self.visitor.clone(),
             path,
             query,
             body: Nothing {},
@@ -72,9 +80,17 @@ impl<P, Q> Visit<P, Q> {
         }
     }
 
-    /// Whether whoever asks may change runs.
-    fn operates(&self) -> bool {
-        self.visitor.scope >= Scope::Operate
+    /// Whether whoever asks may change runs of the pipelines of a folder.
+    fn operates_in(&self, folder: &str) -> bool {
+        self.visitor.rights.hold_in(folder, Scope::Operate)
+    }
+
+    /// Whether whoever asks may change runs of a pipeline.
+    async fn operates(&self, pipeline: &str) -> Result<bool, Problem> {
+        if self.visitor.rights.hold_everywhere(Scope::Operate) {
+            return Ok(true);
+        }
+        Ok(self.operates_in(&find::pipeline(&self.store, pipeline).await?.folder))
     }
 }
 
@@ -96,6 +112,9 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     let router = page(router, "/backfills/{backfill}", backfills::show);
     let router = page(router, "/triggers", waiting::triggers);
     let router = page(router, "/pools", waiting::pools);
+    let router = page(router, "/accounts", people::accounts);
+    let router = page(router, "/audit", audit::show);
+    let router = page(router, "/me", people::me);
     let router = page(router, "/runs", runs::show);
     let router = page(router, "/runs/{run}", run::tasks);
     let router = page(router, "/runs/{run}/timeline", run::timeline);
@@ -114,7 +133,7 @@ where
     let service = move |State(api): State<Arc<Api>>, parts: Parts| {
         let show = show.clone();
         async move {
-            let visitor = match api.guard.by_session(&api.store, &parts.headers).await {
+            let visitor = match api.guard.by_session(&api.whole, &parts.headers).await {
                 Ok(Some(visitor)) => visitor,
                 Ok(None) => return to_sign_in(&parts),
                 Err(problem) => return shell::refused(&api, None, &problem),
@@ -136,7 +155,8 @@ where
     Q: DeserializeOwned + Send + 'static,
 {
     let (path, query) = read_address(&mut parts).await?;
-    Ok(Visit { api, visitor, path, query })
+    let store = api.whole.seen_by(visitor.rights.folders(Scope::Read));
+    Ok(Visit { api, store, visitor, path, query })
 }
 
 fn to_sign_in(parts: &Parts) -> Response {

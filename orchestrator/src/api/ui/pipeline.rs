@@ -72,7 +72,7 @@ fn page<Q>(visit: &Visit<NamePath, Q>, of: &PipelineDetail, tab: Tab, content: &
                 p.muted { (of.description) }
             }
             div.actions {
-                @if visit.operates() && !of.pipeline.removed {
+                @if visit.operates_in(&of.pipeline.folder) && !of.pipeline.removed {
                     (switch(&of.pipeline))
                     a.button href=(format!("/pipelines/{name}/backfill")) { "Backfill…" }
                     a.button.primary href=(format!("/pipelines/{name}/start")) { "Run…" }
@@ -114,7 +114,7 @@ pub(super) async fn grid(visit: Visit<NamePath, NoQuery>) -> Result<Response, Pr
                 kbd { "←↑↓→" } " move · " kbd { "Shift" } " select a block · " kbd { "Enter" } " open · " kbd { "C" } " clear"
             }
         }
-        div #grid data-source=(format!("/api/v1/pipelines/{name}/grid")) data-may-change=(visit.operates())
+        div #grid data-source=(format!("/api/v1/pipelines/{name}/grid")) data-may-change=(visit.operates_in(&of.pipeline.folder))
             data-signs=(signs.map(|(word, letter)| format!("{letter}{}{}", words::sign(word), words::word(word))).join(",")) {
             p.muted { "Loading…" }
         }
@@ -130,7 +130,7 @@ pub(super) async fn grid(visit: Visit<NamePath, NoQuery>) -> Result<Response, Pr
 /// The graph of the current version.
 pub(super) async fn graph(visit: Visit<NamePath, NoQuery>) -> Result<Response, Problem> {
     let of = detail(&visit).await?;
-    let definition = visit.api.store.definition(&of.pipeline.pipeline, of.pipeline.version).await?;
+    let definition = visit.store.definition(&of.pipeline.pipeline, of.pipeline.version).await?;
     let content = picture(&definition.pipeline, |_| Mark::default());
     Ok(page(&visit, &of, Tab::Graph, &content))
 }
@@ -174,7 +174,7 @@ pub(super) async fn source(visit: Visit<NamePath, SourceQuery>) -> Result<Respon
 /// When it fires next, and how the next change of the clock bears on that.
 pub(super) async fn schedule(visit: Visit<NamePath, NoQuery>) -> Result<Response, Problem> {
     let of = detail(&visit).await?;
-    let definition = visit.api.store.definition(&of.pipeline.pipeline, of.pipeline.version).await?;
+    let definition = visit.store.definition(&of.pipeline.pipeline, of.pipeline.version).await?;
     let (pipeline, now) = (&definition.pipeline, visit.api.clock.now());
     let content = match &pipeline.calendar {
         None => html! { p.empty { "It has no schedule: people and events make its runs." } },

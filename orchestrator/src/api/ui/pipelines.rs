@@ -81,7 +81,7 @@ fn row(visit: &Visit<(), PipelinesQuery>, of: &PipelineView) -> Markup {
             }
             td.number { (of.active_runs) span.none { " / " (of.max_active_runs) } }
             td {
-                @if visit.operates() {
+                @if visit.operates_in(&of.folder) {
                     div.actions {
                         a.button href=(format!("/pipelines/{name}/start")) { "Run…" }
                         (switch(of))

@@ -63,7 +63,7 @@ async fn read<Q>(visit: &Visit<NamePath, Q>) -> Result<RunWithTasks, Problem> {
 /// Its tasks.
 pub(super) async fn tasks(visit: Visit<NamePath, NoQuery>) -> Result<Response, Problem> {
     let run = read(&visit).await?;
-    let definition = visit.api.store.definition(&run.run.pipeline, run.run.version).await?;
+    let definition = visit.store.definition(&run.run.pipeline, run.run.version).await?;
     let now = visit.api.clock.now();
     let own: Vec<&TaskView> = run.own_tasks().collect();
     let mark = |position: usize| {
@@ -206,6 +206,7 @@ async fn page<Q>(
 ) -> Result<Response, Problem> {
     let now = visit.api.clock.now();
     let here = words::run_page(run.label());
+    let operates = visit.operates(&run.run.pipeline).await?;
     let ended = run.state().is_some_and(RunState::is_terminal);
     let why = if ended {
         None
@@ -225,7 +226,7 @@ async fn page<Q>(
                 p.trail { a href=(format!("/pipelines/{}", of.pipeline)) { (of.pipeline) } }
                 h1 { (of.run_key) }
             }
-            @if visit.operates() { (actions(run)) }
+            @if operates { (actions(run)) }
         }
         dl.facts #facts data-live="" {
             div { dt { "State" } dd { (words::state(&of.state)) } }

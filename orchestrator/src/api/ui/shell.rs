@@ -11,6 +11,7 @@ use super::{
     super::{Api, guard::Visitor, problem::Problem},
     assets,
 };
+use crate::service::token::Scope;
 
 /// What a page may load and do. Everything comes from this server; nothing in a text becomes a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -26,6 +27,8 @@ pub(super) enum Nav {
     Backfills,
     Triggers,
     Pools,
+    Audit,
+    Accounts,
 }
 
 /// A whole page. `events` is the stream that says when it is out of date.
@@ -75,19 +78,22 @@ fn bar(api: &Api, visitor: Option<&Visitor>, nav: Nav) -> Markup {
         (Nav::Backfills, "/backfills", "Backfills"),
         (Nav::Triggers, "/triggers", "Triggers"),
         (Nav::Pools, "/pools", "Pools"),
+        (Nav::Audit, "/audit", "Audit"),
+        (Nav::Accounts, "/accounts", "Accounts"),
     ];
+    let administers = visitor.is_some_and(|visitor| visitor.rights.hold_everywhere(Scope::Admin));
     html! {
         header.bar {
             a.mark href="/" { "Trunkline" }
             span.environment title="Environment" { (api.environment) }
             @if let Some(visitor) = visitor {
                 nav aria-label="Main" {
-                    @for (here, path, name) in way {
+                    @for (here, path, name) in way.into_iter().filter(|way| way.0 != Nav::Accounts || administers) {
                         a href=(path) aria-current=[(here == nav).then_some("page")] { (name) }
                     }
                 }
                 span.space {}
-                span.who title="Signed in as" { (visitor.actor.trim_start_matches("token:")) }
+                a.who href="/me" title="Signed in as" { (name_of(&visitor.actor)) }
                 button.plain type="button" data-sign-out="" { "Sign out" }
             } @else {
                 span.space {}
@@ -95,6 +101,11 @@ fn bar(api: &Api, visitor: Option<&Visitor>, nav: Nav) -> Markup {
             button.plain #theme type="button" title="Light or dark" aria-label="Light or dark" { "◐" }
         }
     }
+}
+
+/// An actor without the kind of it.
+fn name_of(actor: &str) -> &str {
+    actor.split_once(':').map_or(actor, |(_, name)| name)
 }
 
 /// The page that says why there is none.

@@ -1,6 +1,6 @@
 //! Signing in and out: the page, the cookie. Who may is the guard's to say.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -15,13 +15,11 @@ use super::{
         Api, body,
         guard::{check_origin, check_page},
         problem::{Kind, Problem},
+        server::Peer,
     },
     shell::{self, Nav, refused},
 };
-use crate::service::{
-    sign_in::SessionSecret,
-    token::{Scope, Token},
-};
+use crate::service::{password::Password, sign_in::SessionSecret, token::Token};
 
 /// The longest body of the form: a token and a path.
 const FORM_MAX: usize = 8 * 1024;
@@ -54,10 +52,14 @@ pub(super) async fn enter(State(api): State<Arc<Api>>, request: Request) -> Resp
     };
     let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let back = field("to");
+    if let Some(account) = field("account").filter(|name| !name.is_empty()) {
+        let password = Password::typed(field("password").unwrap_or_default().to_owned());
+        return with_password(&api, &parts, (account, password), back).await;
+    }
     let Ok(token) = Token::read(field("token").unwrap_or_default()) else {
         return page(&api, back, Some("That is no token. A token looks like trunkline_…_…"));
     };
-    match api.guard.of_token(&api.store, &token).await {
+    match api.guard.of_token(&api.whole, &token).await {
         Ok(_) if api.guard.is_local(&token) => {
             begin(&api, SessionOwner::Local { sha256: token.sha256() }, back).await
         }
@@ -69,6 +71,27 @@ pub(super) async fn enter(State(api): State<Arc<Api>>, request: Request) -> Resp
     }
 }
 
+/// Signs in whoever knows the password of an account.
+async fn with_password(
+    api: &Api,
+    parts: &Parts,
+    (account, password): (&str, Password),
+    back: Option<&str>,
+) -> Response {
+    let from = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
+    let now = api.clock.now();
+    match api.guard.check_password(&api.whole, (account, password), from, now).await {
+        Ok(true) => begin(api, SessionOwner::Account { name: account.to_owned() }, back).await,
+        Ok(false) => page(api, back, Some("There is no such account, or that is not its password.")),
+        Err(problem) if problem.kind() == Kind::TooMany => {
+            let mut shown = page(api, back, Some(problem.detail()));
+            *shown.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            shown
+        }
+        Err(problem) => refused(api, None, &problem),
+    }
+}
+
 /// Ends the session.
 pub(super) async fn leave(State(api): State<Arc<Api>>, parts: Parts) -> Response {
     let session = api.guard.cookie_of(&parts.headers);
@@ -76,7 +99,7 @@ pub(super) async fn leave(State(api): State<Arc<Api>>, parts: Parts) -> Response
         return problem.into_response();
     }
     if let Some(session) = session
-        && let Err(error) = api.store.end_session(&session.sha256()).await
+        && let Err(error) = api.whole.end_session(&session.sha256()).await
     {
         return Problem::from(error).into_response();
     }
@@ -98,7 +121,7 @@ fn own_path(back: Option<&str>) -> &str {
 
 async fn begin(api: &Api, owner: SessionOwner, back: Option<&str>) -> Response {
     let secret = SessionSecret::of(api.ids.secret());
-    if let Err(error) = api.store.begin_session(&secret.sha256(), &owner).await {
+    if let Err(error) = api.whole.begin_session(&secret.sha256(), &owner).await {
         return refused(api, None, &error.into());
     }
     let mut response = StatusCode::SEE_OTHER.into_response();
@@ -137,10 +160,21 @@ fn page(api: &Api, back: Option<&str>, wrong: Option<&str>) -> Response {
             p.muted { "Environment " strong { (api.environment) } }
             @if let Some(wrong) = wrong { p.wrong role="alert" { (wrong) } }
             form method="post" action="/sign-in" {
-                label for="token" { "Token" }
-                input #token name="token" type="password" autocomplete="current-password" required autofocus spellcheck="false";
+                label for="account" { "Account" }
+                input #account name="account" autocomplete="username" required autofocus autocapitalize="none" spellcheck="false";
+                label for="password" { "Password" }
+                input #password name="password" type="password" autocomplete="current-password" required;
                 input type="hidden" name="to" value=(own_path(back));
                 button.primary type="submit" { "Sign in" }
+            }
+            details {
+                summary { "With a token" }
+                form method="post" action="/sign-in" {
+                    label for="token" { "Token" }
+                    input #token name="token" type="password" autocomplete="off" required spellcheck="false";
+                    input type="hidden" name="to" value=(own_path(back));
+                    button type="submit" { "Sign in" }
+                }
             }
             (how(api))
         }
@@ -158,7 +192,7 @@ fn how(api: &Api) -> Markup {
         @if api.guard.local.is_some() {
             p.muted { "On the machine of the project’s folder, " code { "trunkline open" } " signs you in." }
         }
-        p.muted { code { (format!("trunkline token create NAME --scope {}", Scope::Operate)) } " makes a token." }
+        p.muted { code { "trunkline account create NAME --role viewer" } " makes an account." }
     }
 }
 

@@ -23,11 +23,11 @@ pub(super) struct NoQuery {}
 
 /// The form.
 pub(super) async fn show(visit: Visit<NamePath, NoQuery>) -> Result<Response, Problem> {
-    if !visit.operates() {
-        return Err(Problem::new(Kind::Forbidden, "your token may look, and starts no runs"));
+    let row = find::pipeline(&visit.store, &visit.path.pipeline).await?;
+    if !visit.operates_in(&row.folder) {
+        return Err(Problem::new(Kind::Forbidden, "you may look at this pipeline, and start no runs of it"));
     }
-    let row = find::pipeline(&visit.api.store, &visit.path.pipeline).await?;
-    let definition = visit.api.store.definition(&row.name, row.version).await?;
+    let definition = visit.store.definition(&row.name, row.version).await?;
     let pipeline = &definition.pipeline;
     let here = format!("/pipelines/{}", row.name);
     let body = html! {

@@ -43,6 +43,7 @@ pub(super) async fn show(visit: Visit<NamePath, TaskQuery>) -> Result<Response, 
     let wanted = visit.query.attempt.or_else(|| attempts.last().map(|attempt| attempt.number));
     let shown = attempts.iter().find(|attempt| Some(attempt.number) == wanted);
     let here = words::task_page(run.label(), &name);
+    let operates = visit.operates(&run.run.pipeline).await?;
     let body = html! {
         div.head {
             div {
@@ -52,7 +53,7 @@ pub(super) async fn show(visit: Visit<NamePath, TaskQuery>) -> Result<Response, 
                 }
                 h1 { (task.task) " " span.none { (task.operator) } }
             }
-            @if visit.operates() { (actions(&run, task)) }
+            @if operates { (actions(&run, task)) }
         }
         (facts(&visit, &run, task, &why))
         @if !attempts.is_empty() {

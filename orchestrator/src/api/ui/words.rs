@@ -3,19 +3,14 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use trunkline_state::schedule::describe_instant;
 
-use crate::service::snapshot::{between, duration_text};
-
-/// What stands in a part of a path as it is.
-const IN_PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'@').remove(b':');
-
-/// The page of a run.
-pub(super) fn run_page(run: &str) -> String {
-    format!("/runs/{}", utf8_percent_encode(run, IN_PATH))
-}
+pub(super) use crate::message::run_page;
+use crate::{
+    message::IN_PATH,
+    service::snapshot::{between, duration_text},
+};
 
 /// The page of a task run.
 pub(super) fn task_page(run: &str, task: &str) -> String {

@@ -124,7 +124,7 @@ async fn play(
     let endpoint = session.sandbox_endpoint().context("the keeper started no sandbox")?;
     let definition = deploy_with_others(cx, session, project, loaded, entry).await?;
     put_files(cx, session, &endpoint, &case.files).await?;
-    let engine = session.engine(cx, Role::Command).await?;
+    let engine = session.engine(cx, Role::Command, None).await?;
     let handle = engine.handle();
     let (run, created) = handle.create(request(cx, definition, case)).await?;
     anyhow::ensure!(created != Created::Refused, "the run could not be made");

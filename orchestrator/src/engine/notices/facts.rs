@@ -21,9 +21,12 @@ use super::{
 };
 use crate::message::{
     ExternalState, FailedTask, FailureDetail, FailureKind, LastSuccess, Link, Mail, NextFire, Origin,
-    OutputValue, RunCost, RunReport, SuccessDetail, failure_mail, recovery_mail, retry_mail, subject_line,
-    success_mail,
+    OutputValue, RunCost, RunReport, SuccessDetail, failure_mail, recovery_mail, retry_mail, run_page,
+    subject_line, success_mail,
 };
+
+/// What the link to a service's own page is called.
+const LOGS: &str = "Logs";
 
 /// Runs over which a usual duration is taken.
 pub(super) const USUAL_SAMPLE: i64 = 10;
@@ -59,7 +62,9 @@ impl Facts {
             Some(known) => known.next_fire_at.map_or_else(|| without_schedule(&run), NextFire::At),
             None => NextFire::Unknown,
         };
-        let links = consoles(shared, &run, &attempts).await;
+        let mut links = consoles(shared, &run, &attempts).await;
+        let page = shared.pages.as_ref().map(|pages| format!("{pages}{}", run_page(&run.label())));
+        links.extend(page.map(|url| Link { label: "Page".to_owned(), url }));
         Ok(Self { run, row, tasks, attempts, usual, last_success, next, links })
     }
 
@@ -97,7 +102,8 @@ impl Facts {
             (NoticeOutcome::Retry, Some(key)) => Some(self.error(self.tasks.get(key.task))),
             _ => None,
         };
-        let console = self.links.first().map(|link| link.url.as_str()).unwrap_or_default();
+        let console = self.links.iter().find(|link| link.label == LOGS);
+        let console = console.map(|link| link.url.as_str()).unwrap_or_default();
         let zone = prepare::zone_of(&self.run.definition.pipeline);
         cx.links = Some(links::values(console, &zone, signed));
         let render = |text: &String| templates.render_text(text, &cx).map_err(|error| error.to_string());
@@ -118,7 +124,8 @@ impl Facts {
     fn report(&self) -> RunReport {
         let pipeline = &self.run.definition.pipeline;
         let by = &self.row.created_by;
-        let asked = ["user:", "trigger:", "pipeline:"].iter().find_map(|kind| by.strip_prefix(kind));
+        let asked =
+            ["user:", "account:", "trigger:", "pipeline:"].iter().find_map(|kind| by.strip_prefix(kind));
         let asked = asked.unwrap_or_default().to_owned();
         RunReport {
             environment: pipeline.environment.clone(),
@@ -320,7 +327,7 @@ async fn consoles(shared: &Arc<Shared>, run: &Run, attempts: &[AttemptRow]) -> V
             continue;
         }
         if let Some(url) = operator.console_url(&region, &handle) {
-            links.push(Link { label: "Logs".to_owned(), url });
+            links.push(Link { label: LOGS.to_owned(), url });
             break;
         }
     }

@@ -32,6 +32,7 @@ async fn owner() -> Owner {
         private_postgres: None,
         timing: Timing::default(),
         host: "test".to_owned(),
+        pages: None,
         traces: None,
     };
     let place = Place { host: "test".into(), pid: 1, machine: String::new(), version: String::new() };

@@ -94,20 +94,41 @@ export function soon() {
   }, 400);
 }
 
+/** Says for as long as it lasts that nothing is heard. */
+const silence = make("p", { class: "silence", role: "status", hidden: true });
+function heard(is) {
+  if (is) silence.hidden = true;
+  else if (silence.hidden) {
+    silence.textContent = `Nothing heard from the server since ${new Date().toLocaleTimeString()}: what is shown may be out of date.`;
+    silence.hidden = false;
+  }
+}
+
+const LOOK_AGAIN = 30_000;
 const events = meta("events");
 if (events) {
+  document.querySelector("main").before(silence);
   let source;
   const follow = () => {
     source = new EventSource(events);
     source.onmessage = soon;
+    // What happened between the page and the stream, or while the stream was cut, is told by nobody.
+    source.onopen = () => {
+      heard(true);
+      soon();
+    };
+    source.onerror = () => {
+      if (!document.hidden) heard(false);
+      // A proxy that answers in the server's place ends the stream for good.
+      if (source.readyState === EventSource.CLOSED) setTimeout(follow, 5000);
+    };
   };
   follow();
+  // How long something takes goes on without an event.
+  setInterval(() => document.hidden || soon(), LOOK_AGAIN);
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) source?.close();
-    else {
-      follow();
-      soon();
-    }
+    source?.close();
+    if (!document.hidden) follow();
   });
   addEventListener("pagehide", () => source?.close());
 }

@@ -1,0 +1,58 @@
+// Forms about accounts and tokens: what they give is sent, and what is shown only once is shown.
+import { ask, make, soon, tell } from "./page.js";
+
+const shown = document.getElementById("shown");
+
+/** `viewer finance=operator` as the operations take it. */
+function roles(text) {
+  const given = {};
+  for (const word of text.split(/[\s,]+/).filter(Boolean)) {
+    const at = word.lastIndexOf("=");
+    given[at < 0 ? "" : word.slice(0, at)] = word.slice(at + 1);
+  }
+  return given;
+}
+
+const readers = {
+  roles,
+  folders: (text) => text.split(/[\s,]+/).filter(Boolean),
+  days: (text) => (text.trim() === "" || Number.isNaN(Number(text)) ? undefined : Number(text)),
+};
+
+function body(form) {
+  const given = {};
+  for (const field of form.elements) {
+    if (field.name) given[field.name] = (readers[field.name] ?? ((text) => text))(field.value);
+  }
+  return given;
+}
+
+async function send(path, given, form) {
+  try {
+    const done = await ask(`/api/v1${path}`, given);
+    const secret = done.password ?? done.token;
+    if (secret) {
+      const whose = done.account ? `The password of ${done.account}` : `The token ${done.name}`;
+      shown.replaceChildren(make("p", {}, `${whose}, shown only now: `), make("pre", { tabindex: "0" }, secret));
+    } else {
+      shown.replaceChildren();
+    }
+    tell(done.changes?.length === 0 ? "Nothing changes." : "Done.");
+    form?.reset();
+    soon();
+  } catch (error) {
+    shown.replaceChildren(make("p", { class: "wrong", role: "alert" }, error.message));
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  const path = event.target.dataset.ask;
+  if (!path) return;
+  event.preventDefault();
+  send(path, body(event.target), event.target);
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-ask]");
+  if (button) send(button.dataset.ask, JSON.parse(button.dataset.body));
+});

@@ -1,0 +1,151 @@
+//! What people and programs asked for.
+
+use axum::response::Response;
+use jiff::tz::TimeZone;
+use maud::{Markup, html};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    super::{
+        audit::{self, AuditQuery, AuditView},
+        problem::Problem,
+        routes::Nothing,
+    },
+    Visit,
+    shell::{self, Nav},
+    words,
+};
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    pipeline: Option<String>,
+    actor: Option<String>,
+    cursor: Option<String>,
+}
+
+/// The list.
+pub(super) async fn show(visit: Visit<(), ListQuery>) -> Result<Response, Problem> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (pipeline, actor) = (given(&visit.query.pipeline), given(&visit.query.actor));
+    let query = AuditQuery {
+        pipeline: pipeline.clone(),
+        actor: actor.clone(),
+        cursor: visit.query.cursor.clone(),
+        limit: Some(100),
+    };
+    let page = audit::list(visit.ask(Nothing {}, query)).await?;
+    let body = html! {
+        div.head { h1 { "Audit" } }
+        form.choices method="get" action="/audit" {
+            label { "Pipeline " input name="pipeline" value=(pipeline.clone().unwrap_or_default()) autocomplete="off" spellcheck="false"; }
+            label { "By " input name="actor" value=(actor.clone().unwrap_or_default()) placeholder="account:ana" autocomplete="off" spellcheck="false"; }
+            button type="submit" { "Show" }
+        }
+        @if page.items.is_empty() { p.empty { "Nothing was done, or nothing that you may see." } } @else { (table(&page.items)) }
+        @if let Some(next) = &page.next { p { a href=(older(pipeline.as_deref(), actor.as_deref(), next)) { "Older" } } }
+    };
+    let Visit { api, visitor, .. } = &visit;
+    Ok(shell::response(api, Some(visitor), "Audit", Nav::Audit, None, &body))
+}
+
+fn older(pipeline: Option<&str>, actor: Option<&str>, cursor: &str) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("pipeline", pipeline), ("actor", actor), ("cursor", Some(cursor))] {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    format!("/audit?{}", query.finish())
+}
+
+fn table(rows: &[AuditView]) -> Markup {
+    html! {
+        div.wide { table #audit {
+            thead { tr {
+                th scope="col" { "When" } th scope="col" { "By" } th scope="col" { "What" }
+                th scope="col" { "To" } th scope="col" { "How" }
+            } }
+            tbody { @for row in rows { tr {
+                td { (words::moment_or_none(Some(row.at), &TimeZone::UTC)) }
+                td { (row.actor) }
+                td { (row.action) }
+                td { (object(row)) }
+                td.said { (detail(&row.detail)) }
+            } } }
+        } }
+    }
+}
+
+fn object(row: &AuditView) -> Markup {
+    match &row.pipeline {
+        Some(_) if row.action.starts_with("run.") => {
+            html! { a href=(words::run_page(&row.object)) { (row.object) } }
+        }
+        Some(pipeline) if row.action.starts_with("backfill.") => {
+            html! { a href=(format!("/backfills/{}", row.object)) { "a backfill of " (pipeline) } }
+        }
+        Some(pipeline) => html! { a href=(format!("/pipelines/{pipeline}")) { (pipeline) } },
+        None => html! { (row.object) },
+    }
+}
+
+/// What is known beside, in one line: only what says something.
+fn detail(detail: &Value) -> String {
+    let Value::Object(fields) = detail else { return String::new() };
+    if fields.contains_key("after") {
+        let version = |name: &str| fields.get(name).filter(|value| !value.is_null());
+        return match (version("before"), version("after")) {
+            (Some(before), Some(after)) => format!("version {before} → {after}"),
+            (None, Some(after)) => format!("version {after}"),
+            (_, None) => "removed".to_owned(),
+        };
+    }
+    // The action says the command, and nobody knows a token by its id.
+    let shown = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "command" | "id"));
+    let told = shown.filter_map(|(name, value)| {
+        let text = plain(value);
+        (!text.is_empty()).then(|| format!("{}: {text}", name.replace('_', " ")))
+    });
+    told.collect::<Vec<_>>().join(" · ")
+}
+
+/// A value as people write it: `viewer finance=operator`, `a, b`.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            items.iter().map(plain).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(fields) => {
+            let one = |(name, value): (&String, &Value)| {
+                if name.is_empty() { plain(value) } else { format!("{name}={}", plain(value)) }
+            };
+            fields.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_told_in_one_line() {
+        for (of, told) in [
+            (json!({"before": 1, "after": 2}), "version 1 → 2"),
+            (json!({"before": null, "after": 1}), "version 1"),
+            (json!({"before": 3, "after": null}), "removed"),
+            (json!({"roles": {"": "viewer", "finance": "operator"}}), "roles: viewer finance=operator"),
+            (json!({"id": "49e3", "scopes": ["operate"], "folders": [""]}), "scopes: operate"),
+            (json!({"command": "clear", "tasks": [], "reason": "late file"}), "reason: late file"),
+            (json!({}), ""),
+        ] {
+            assert_eq!(detail(&of), told);
+        }
+    }
+}
