@@ -17,21 +17,40 @@ CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", 
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 400, "height": 800}
 
 
+class Server:
+    """A server of the project, at an address that it keeps when it begins again."""
+
+    def __init__(self, project, *options):
+        self.project, self.options, self.address = project, options, "http://127.0.0.1:0"
+
+    def begin(self):
+        named = self.project.folder / ".trunkline" / "api-url"
+        named.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [str(self.project.binary), "serve", "--bind", self.address.removeprefix("http://"), *self.options],
+            cwd=self.project.folder, env=self.project.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        self.address = until(lambda: named.exists() and named.read_text(), 60, "the server's address")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(60)
+
+
 @contextlib.contextmanager
 def served(project, *options):
     """The address of a server of the project, while it runs."""
-    address = project.folder / ".trunkline" / "api-url"
-    address.unlink(missing_ok=True)
-    process = subprocess.Popen(
-        [str(project.binary), "serve", "--bind", "127.0.0.1:0", *options], cwd=project.folder,
-        env=project.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
+    server = Server(project, *options)
     try:
-        until(lambda: address.exists() and address.read_text(), 60, "the server's address")
-        yield address.read_text()
+        server.begin()
+        yield server.address
     finally:
-        process.terminate()
-        process.wait(60)
+        server.end()
 
 
 def link(project):
@@ -47,6 +66,27 @@ def chromium():
         browser.close()
 
 
+class Hand:
+    """What somebody does to a page, counted: how far a page is from what people want of it."""
+
+    def __init__(self, page):
+        self.page, self.clicks, self.keys = page, 0, 0
+
+    def click(self, what):
+        what.click()
+        self.clicks += 1
+
+    def press(self, key):
+        self.page.keyboard.press(key)
+        self.keys += 1
+
+    def write(self, what, text):
+        """Into a field: a click that goes there, and its letters."""
+        self.click(what)
+        what.press_sequentially(text)
+        self.keys += len(text)
+
+
 class Reader:
     """Somebody with a browser. What the pages complain of is collected, and must be nothing at the end."""
 
@@ -55,6 +95,7 @@ class Reader:
         self.context = browser.new_context(**({"viewport": WIDE} | options))
         self.page = self.context.new_page()
         self.page.set_default_timeout(30_000)
+        self.hand = Hand(self.page)
         self.complaints = []
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

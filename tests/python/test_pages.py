@@ -301,22 +301,6 @@ def test_the_grid_is_moved_in_and_cleared_by_keys(reader, project, server):
     page.get_by_role("heading", name="task_039").wait_for()
 
 
-def test_pages_and_operations_say_the_same(project, server):
-    cookie = cookie_of(project)
-    grid = json.loads(http(f"{server}/api/v1/pipelines/daily/grid", cookie=cookie)[2])
-    listed = json.loads(project.call("runs", "daily", "--json").stdout)
-    assert [(run["run"], run["state"]) for run in grid["runs"]] == [(run["run"], run["state"]) for run in listed]
-    letters = {"succeeded": "s", "failed": "f", "upstream_failed": "u", "skipped": "k", "waiting": "w"}
-    for run in grid["runs"]:
-        shown = json.loads(project.call("show", run["run"], "--json").stdout)
-        states = {task["task"]: letters[task["state"]] for task in shown["tasks"]}
-        assert run["states"] == "".join(states[task["task"]] for task in grid["tasks"])
-        page = http(f"{server}/runs/{run['run']}", cookie=cookie)[2]
-        for task in shown["tasks"]:
-            assert f'/tasks/{task["task"]}"' in page
-        assert shown["covers"].removeprefix("covers ") in page
-
-
 def test_a_backfill_is_shown_before_it_begins(reader, project, server):
     page = reader.sign_in().page
     page.goto(f"{server}/pipelines/daily/backfill")

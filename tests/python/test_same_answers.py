@@ -1,0 +1,323 @@
+"""The command, the operation and the page say the same: every view is asked for at the store, through a server, over
+REST, and read off its page in a browser."""
+
+import http.server
+import json
+import re
+import threading
+import urllib.request
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from browser import CHROMIUM, Reader, Server, chromium
+from project import Project
+from test_remote import Elsewhere
+from waiting import until
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+PIPELINES = {
+    "daily": """
+name: daily
+description: Reads a day & loads it.
+owner: data
+schedule: "30 2 * * *"
+timezone: Europe/Berlin
+data_interval: day
+catchup: none
+params: { limit: { type: integer, default: 10 } }
+tasks:
+  extract:
+    type: command
+    env: { DAY: "{{ ds }}", ROOT: "{{ vars.root }}" }
+    command: [sh, -c, 'echo "rows of $DAY"; test ! -e "$ROOT/bad-$DAY" || { echo "bad <file> of $DAY" >&2; exit 3; }']
+    retries: 1
+    retry_delay: 1s
+  clean: { type: noop, depends_on: extract }
+  load: { type: noop, depends_on: [clean, extract] }
+on_failure: [{ webhook: "http://127.0.0.1:@PORT@/" }]
+""",
+    "after": "name: after\ndata_interval: none\ntriggers: [{ pipeline: daily }]\ntasks: { say: { type: noop } }\n",
+    "slow": "name: slow\ndata_interval: none\nmax_active_runs: 5\n"
+            "tasks: { rest: { type: sleep, for: 1h, pool: warehouse } }\n",
+}
+DAYS = ["2026-11-16", "2026-11-17", "2026-11-18"]
+FAILED = "daily@2026-11-18"
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Takes no notice, for good."""
+
+    def do_POST(self):
+        self.send_response(410)
+        self.end_headers()
+        self.wfile.write(b"this pager is <gone>")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def receiver():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def project(binary, environment, receiver, tmp_path_factory):
+    """Of each kind something: runs that succeeded and failed, two that share a slot, events that wait, a backfill."""
+    folder = tmp_path_factory.mktemp("same")
+    (folder / "trunkline.yaml").write_text(
+        f"pools: {{ warehouse: 1 }}\nenvironments:\n  local:\n    vars: {{ root: '{folder}' }}\n")
+    for name, text in PIPELINES.items():
+        (folder / "pipelines" / name).mkdir(parents=True)
+        (folder / "pipelines" / name / "pipeline.yaml").write_text(text.replace("@PORT@", str(receiver)))
+    (folder / "bad-2026-11-18").touch()
+    made = Project(binary, environment, folder)
+    made.call("deploy")
+    made.call("pause", "after", "--reason", "nobody needs it")
+    for day in DAYS[:2]:
+        made.call("run", "daily", "--date", day)
+    made.edit("pipelines/daily/pipeline.yaml", "Reads a day", "Reads one day")
+    made.call("deploy")
+    made.call("run", "daily", "--date", DAYS[2], code=1)
+    made.call("clear", "daily@2026-11-17", "--task", "load", "--yes", "--reason", "it was <early>")
+    made.call("backfill", "daily", "--from", "2026-11-10", "--to", "2026-11-11", "--yes", "--reason", "forgotten")
+    yield made
+    made.stop()
+
+
+class Ways:
+    """The ways to ask one thing."""
+
+    def __init__(self, project, elsewhere, reader):
+        self.project, self.elsewhere, self.page = project, elsewhere, reader.page
+
+    def command(self, *words):
+        """What the command prints, which is the same at the store and through the server."""
+        here, there = self.project.call(*words).stdout, self.elsewhere.call(*words).stdout
+        assert here == there, words
+        return here
+
+    def rest(self, path, body=None):
+        request = urllib.request.Request(
+            f"{self.elsewhere.url}/api/v1{path}", body and json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.elsewhere.environment['TRUNKLINE_TOKEN']}", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            said = json.load(answer)
+        assert not said.get("next") or "text" in said, "all of it is on one page"
+        return said
+
+    def seen(self, path, script):
+        self.page.goto(f"{self.elsewhere.url}{path}")
+        return self.page.evaluate(f"() => {{ {LOOK} return {script}; }}")
+
+
+# How a page is read: a state by its word, a moment by its instant, everything else by its text.
+LOOK = r"""
+const all = (of, from = document) => [...from.querySelectorAll(of)];
+const text = (one) => one.textContent.replace(/\s+/g, ' ').trim();
+const cell = (one) => one.querySelector('.state')?.dataset.state ?? one.querySelector('time')?.dateTime ?? text(one);
+const rows = (table) => all(`${table} tbody tr`).map((row) => [...row.children].map(cell));
+const facts = (list) => Object.fromEntries(all(`${list} > div`).map((one) => [text(one.children[0]), cell(one.children[1])]));
+"""
+
+
+def state_of_notice(project):
+    return json.loads(project.call("show", FAILED, "--json").stdout)["notices"][0]["state"]
+
+
+@pytest.fixture(scope="module")
+def server(project):
+    one = Server(project)
+    one.begin()
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="module")
+def ways(project, server, tmp_path_factory):
+    token = json.loads(project.call("token", "create", "laptop", "--scope", "operate", "--json").stdout)["token"]
+    elsewhere = Elsewhere(project, server.address, token, tmp_path_factory.mktemp("laptop"))
+    first, second = (elsewhere.call("run", "slow", "--detach").stdout.strip() for _ in range(2))
+    until(lambda: "warehouse" in elsewhere.call("why", second).stdout, 60, "the second to wait for its slot")
+    until(lambda: state_of_notice(project) == "dead", 60, "the notice to be given up")
+    with chromium() as browser:
+        reader = Reader(browser, project).sign_in()
+        yield Ways(project, elsewhere, reader)
+        reader.close()
+
+
+class View(NamedTuple):
+    """One thing to look at: the command and what of its answer, the operation, the page, how the page is read, and what
+    must be read there according to the operation."""
+
+    words: list
+    part: str | None
+    path: str
+    page: str | None = None
+    script: str | None = None
+    shown: Callable | None = None
+
+
+def run_row(run):
+    counts = run["task_counts"]
+    failed = f" {counts['failed']} failed" if counts["failed"] else ""
+    again = f" generation {run['generation']}" if run["generation"] > 1 else ""
+    return [run["run"] + again, run["state"], f"{counts['succeeded']} / {counts['total']}{failed}", run["started_at"],
+            f"{run['trigger']} · {run['created_by']}"]
+
+
+def task_row(task):
+    said = (task["failure"] or {}).get("message", "")
+    return [f"{task['task']} {task['type']}", task["state"], str(task["attempts"]), " ".join(said.split())]
+
+
+def history_rows(answer):
+    return [[entry["at"] if index == 0 else "", change["to"], entry["actor"] if index == 0 else ""]
+            for entry in answer for index, change in enumerate(entry["changes"])]
+
+
+def backfill_row(of):
+    return [of["pipeline"], of["state"], f"{of['over']} / {of['total']}", f"{of['running']} / {of['max_active']}",
+            of["created_at"], f"{of['created_by']} · {of['reason']}"]
+
+
+# What a row says except how long something took, which goes on while it is looked at.
+RUNS = "rows('#runs').map((row) => row.toSpliced(4, 1))"
+TASKS = "rows('#tasks').map((row) => row.toSpliced(3, 1))"
+VIEWS = {
+    "runs": View(["runs"], None, "/runs", "/runs", RUNS, lambda said: [run_row(run) for run in said]),
+    "runs of one": View(["runs", "daily", "--state", "failed"], None, "/runs?pipeline=daily&state=failed",
+                        "/runs?pipeline=daily&state=failed", RUNS, lambda said: [run_row(run) for run in said]),
+    "run": View(["show", FAILED], None, f"/runs/{FAILED}", f"/runs/{FAILED}",
+                "[text(document.querySelector('h1')), ...['State', 'Covers', 'Made by', 'Version'].map((one) => facts('#facts')[one])]",
+                lambda said: [said["run_key"], said["state"], said["covers"].removeprefix("covers "),
+                              f"{said['trigger']} · {said['created_by']}", f"v{said['version']}"]),
+    "tasks": View(["show", FAILED], "tasks", f"/runs/{FAILED}", f"/runs/{FAILED}", TASKS,
+                  lambda said: [task_row(task) for task in said]),
+    "attempts": View(["show", FAILED], "attempt_list", f"/runs/{FAILED}/attempts", f"/runs/{FAILED}/tasks/extract",
+                     "[all('[aria-label=Attempts] a').map(text), text(document.querySelector('.failure pre')), "
+                     "JSON.parse(all('details').find((one) => text(one.firstChild) === 'Request').querySelector('pre').textContent)]",
+                     lambda said: [[f"Attempt {one['number']} ✕state: {one['state']}" for one in said],
+                                   " ".join(said[-1]["failure"]["message"].split()), said[-1]["request"]]),
+    "history": View(["show", FAILED], "history", f"/runs/{FAILED}/history", f"/runs/{FAILED}/history", "rows('#history')",
+                    history_rows),
+    "notices": View(["show", FAILED], "notices", f"/runs/{FAILED}/notices", f"/runs/{FAILED}/history", "rows('h2 + .wide')",
+                    lambda said: [[one["notice"], one["state"], str(one["tries"]), one["error"]] for one in said]),
+    "why a task": View(["why", FAILED, "load"], None, f"/runs/{FAILED}/why?task=load", f"/runs/{FAILED}/tasks/load",
+                       "facts('#facts').Now", lambda said: said["why"]),
+    "why a run": View(["why", "slow@latest"], None, "/runs/slow@latest/why", "/runs/slow@latest", "facts('#facts').Now",
+                      lambda said: said["why"]),
+    "backfills": View(["backfills"], None, "/backfills", "/backfills", "rows('#backfills')",
+                      lambda said: [backfill_row(one) for one in said]),
+    "pools": View(["pools"], None, "/pools", "/pools", "rows('#pools')",
+                  lambda said: [[one["pool"], *(str(one[key]) for key in ("taken", "slots", "waiting"))] for one in said]),
+    "pool": View(["pools", "warehouse"], None, "/pools/warehouse"),
+    "triggers": View(["triggers"], None, "/triggers", "/triggers", "rows('#triggered').map((row) => row.slice(0, 5))",
+                     lambda said: [[f"{one['pipeline']} paused", *one["on"], str(one["waiting"]), one["waiting_since"],
+                                    one["last_received_at"]] for one in said["pipelines"]]),
+    "trigger": View(["triggers", "after"], None, "/triggers/after"),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_command_operation_and_page_say_the_same(ways, name):
+    view = VIEWS[name]
+    printed = json.loads(ways.command(*view.words, "--json"))
+    printed = printed[view.part] if view.part else printed
+    said = ways.rest(view.path)
+    said = said["items"] if "items" in said else said.get(view.part, said)
+    # `show` has more in one answer than the operation, which has operations beside it.
+    assert said and (printed.items() >= said.items() if isinstance(said, dict) else printed == said)
+    if view.page:
+        assert ways.seen(view.page, view.script) == view.shown(said)
+
+
+def test_the_list_of_pipelines_says_what_their_runs_say(ways):
+    runs = json.loads(ways.command("runs", "--json"))
+    said = ways.rest("/pipelines")["items"]
+    for one in said:
+        own = [{"run_key": run["run_key"], "state": run["state"]} for run in runs if run["pipeline"] == one["pipeline"]]
+        assert one["recent_runs"] == own[::-1]
+    rows = ways.seen("/pipelines", """all('#pipelines tbody tr').map((row) => [text(row.querySelector('th a')),
+        all('.square', row).map((one) => one.title), row.querySelector('time')?.dateTime ?? null, text(row.querySelector('.number'))])""")
+    assert rows == [
+        [one["pipeline"], [f"{run['run_key']}: {run['state']}" for run in one["recent_runs"]], one["next_fire_at"],
+         f"{one['active_runs']} / {one['max_active_runs']}"] for one in said]
+    assert json.loads(ways.project.call("status", "--json").stdout)["pipelines"] == len(said)
+
+
+def test_the_schedule_foretells_what_a_plan_covers(ways):
+    said = ways.rest("/pipelines/daily")
+    zone = "Europe/Berlin"
+    assert said["timezone"] == zone
+    first = ways.seen("/pipelines/daily/schedule", "rows('main')[0]")
+    assert first[0] == said["next_fire_at"]
+    date = first[3][:10]
+    planned = json.loads(ways.project.call("plan", "daily", "--date", date, "--json").stdout)
+    assert planned["covers"].removeprefix("covers ").split(", fires ")[0] == first[3]
+    assert ways.rest("/pipelines/daily/plan", {"date": date})["covers"] == planned["covers"]
+    assert [task["task"] for task in planned["tasks"]] == said["tasks"]
+
+
+def test_the_source_of_each_version_is_what_was_deployed(ways, project):
+    said = ways.rest("/pipelines/daily/versions")["items"]
+    assert [one["version"] for one in said] == [2, 1]
+    now = (project.folder / "pipelines" / "daily" / "pipeline.yaml").read_text()
+    for one, text in zip(said, [now, now.replace("Reads one day", "Reads a day")], strict=True):
+        assert ways.rest(f"/pipelines/daily/versions/{one['version']}")["source"] == text
+        shown = ways.seen(f"/pipelines/daily/source?version={one['version']}",
+                          "[document.querySelector('.source').textContent, document.querySelector('main p time').dateTime]")
+        assert shown == [text, one["created_at"]]
+
+
+def test_the_graph_has_the_same_edges_everywhere(ways, project):
+    said = ways.rest("/pipelines/daily/graph")["tasks"]
+    edges = {(upstream, one["task"]) for one in said for upstream in one["depends_on"]}
+    drawn = project.call("graph", "daily", "--format", "dot").stdout
+    assert set(re.findall(r'"(\w+)" -> "(\w+)"', drawn)) == edges
+    names, paths = ways.seen("/pipelines/daily/graph", "[all('svg.graph a title').map(text), all('svg.graph .edge').length]")
+    assert (names, paths) == ([one["task"] for one in said], len(edges))
+
+
+def test_the_grid_says_of_each_run_what_the_run_says(ways):
+    said = ways.rest("/pipelines/daily/grid")
+    letters = {"succeeded": "s", "failed": "f", "upstream_failed": "u"}
+    cells = {}
+    for run in said["runs"]:
+        shown = json.loads(ways.command("show", run["run"], "--json"))
+        states = {task["task"]: task for task in shown["tasks"]}
+        assert run["state"] == shown["state"]
+        assert run["states"] == "".join(letters[states[task["task"]]["state"]] for task in said["tasks"])
+        for name, task in states.items():
+            times = f", {task['attempts']} attempts" if task["attempts"] > 1 else ""
+            cells[f"{name}, {run['run_key']}: {task['state'].replace('_', ' ')}{times}"] = True
+    ways.page.goto(f"{ways.elsewhere.url}/pipelines/daily")
+    ways.page.locator(".grid-cell").first.wait_for()
+    labels = ways.page.locator(".grid-cell").evaluate_all("(cells) => cells.map((one) => one.ariaLabel)")
+    assert sorted(labels) == sorted(cells)
+
+
+def test_what_a_task_printed_is_the_same_everywhere(ways):
+    printed = ways.command("logs", FAILED, "extract", "--attempt", "1")
+    said = ways.rest(f"/runs/{FAILED}/tasks/extract/attempts/1/log")
+    assert said["complete"] and said["text"] == printed == "rows of 2026-11-18\nbad <file> of 2026-11-18\n"
+    ways.page.goto(f"{ways.elsewhere.url}/runs/{FAILED}/tasks/extract?attempt=1")
+    ways.page.locator(".log pre code").nth(1).wait_for()
+    shown = ways.page.locator(".log pre code").all_text_contents()
+    assert [line.rstrip("\n") for line in shown] == printed.splitlines()
+
+
+def test_a_backfill_is_the_same_everywhere(ways):
+    [listed] = ways.rest("/backfills")["items"]
+    said = ways.rest(f"/backfills/{listed['id']}")
+    assert json.loads(ways.command("backfills", listed["id"], "--json")) == said
+    assert listed.items() <= said.items()
+    rows = ways.seen(f"/backfills/{listed['id']}", "[facts('#facts')['Dates over'], rows('#dates').map((row) => row.slice(0, 3))]")
+    assert rows == [f"{said['over']} of {said['total']}",
+                    [[date["run"], date["state"], date["run_state"]] for date in said["dates"]]]
