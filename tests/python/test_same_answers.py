@@ -166,10 +166,11 @@ class View(NamedTuple):
 
 def run_row(run):
     counts = run["task_counts"]
-    failed = f" {counts['failed']} failed" if counts["failed"] else ""
+    failed = f" · {counts['failed']} failed" if counts["failed"] else ""
     again = f" generation {run['generation']}" if run["generation"] > 1 else ""
-    return [run["run"] + again, run["state"], f"{counts['succeeded']} / {counts['total']}{failed}", run["started_at"],
-            f"{run['trigger']} · {run['created_by']}"]
+    # Of a backfill the page has a link instead of an id that says nothing.
+    maker = "backfill" if run["created_by"].startswith("backfill:") else f"{run['trigger']} · {run['created_by']}"
+    return [run["run"] + again, run["state"], f"{counts['succeeded']} / {counts['total']}{failed}", run["started_at"], maker]
 
 
 def task_row(task):
@@ -210,9 +211,9 @@ VIEWS = {
     "notices": View(["show", FAILED], "notices", f"/runs/{FAILED}/notices", f"/runs/{FAILED}/history", "rows('h2 + .wide')",
                     lambda said: [[one["notice"], one["state"], str(one["tries"]), one["error"]] for one in said]),
     "why a task": View(["why", FAILED, "load"], None, f"/runs/{FAILED}/why?task=load", f"/runs/{FAILED}/tasks/load",
-                       "facts('#facts').Now", lambda said: said["why"]),
+                       "facts('#facts').Now", lambda said: said["why"].replace("`", "")),
     "why a run": View(["why", "slow@latest"], None, "/runs/slow@latest/why", "/runs/slow@latest", "facts('#facts').Now",
-                      lambda said: said["why"]),
+                      lambda said: said["why"].replace("`", "")),
     "backfills": View(["backfills"], None, "/backfills", "/backfills", "rows('#backfills')",
                       lambda said: [backfill_row(one) for one in said]),
     "pools": View(["pools"], None, "/pools", "/pools", "rows('#pools')",

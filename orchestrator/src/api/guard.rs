@@ -226,9 +226,9 @@ impl Guard {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let ended = |_| Problem::new(Kind::Internal, "the password could not be looked at; try again");
-        let _place = self.hashing.acquire().await.map_err(|_| ended(()))?;
-        tokio::task::spawn_blocking(work).await.map_err(|_| ended(()))
+        let ended = || Problem::new(Kind::Internal, "the password could not be looked at; try again");
+        let _place = self.hashing.acquire().await.map_err(|_| ended())?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| ended())
     }
 
     /// Takes a link that signs in; `false` where it is not good, or was used.

@@ -43,27 +43,27 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
+/// How many connections each address has.
+type Counts = Arc<Mutex<HashMap<IpAddr, u32>>>;
+
 /// The connections that there may be at once.
 #[derive(Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
     /// How many each address has; none where addresses are not told apart.
-    of_each: Option<Arc<Mutex<HashMap<IpAddr, u32>>>>,
+    of_each: Option<Counts>,
 }
 
 /// One connection's place; given back when it goes.
 #[derive(Debug)]
 struct OwnPlace {
     _one_of_all: OwnedSemaphorePermit,
-    of_each: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, u32>>>)>,
+    of_each: Option<(IpAddr, Counts)>,
 }
 
 impl Places {
     pub(super) fn new(tell_apart: bool) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            of_each: tell_apart.then(Arc::<Mutex<HashMap<IpAddr, u32>>>::default),
-        }
+        Self { all: Arc::new(Semaphore::new(CONNECTIONS_MAX)), of_each: tell_apart.then(Counts::default) }
     }
 
     /// A place for a connection from this address, unless it has too many already.

@@ -122,8 +122,9 @@ fn password(cx: &Context, from_input: bool) -> anyhow::Result<(Password, bool)> 
     }
     let mut text = String::new();
     std::io::stdin().take(INPUT_MAX).read_to_string(&mut text)?;
-    let text = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
-    Ok((Password::chosen(text.to_owned())?, false))
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    Ok((Password::chosen(line.to_owned())?, false))
 }
 
 fn show(cx: &Context, name: &str, password: &Password) {

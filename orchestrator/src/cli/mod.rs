@@ -332,7 +332,10 @@ fn start_log(long_lived: bool, format: LogFormat) {
     let filter = variable("TRUNKLINE_LOG").unwrap_or_else(|| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(output::Output::new(false).color())
+        .with_writer(std::io::stderr);
     let _ = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

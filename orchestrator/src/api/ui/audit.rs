@@ -61,7 +61,7 @@ fn older(pipeline: Option<&str>, actor: Option<&str>, cursor: &str) -> String {
 
 fn table(rows: &[AuditView]) -> Markup {
     html! {
-        div.wide { table #audit {
+        div.wide tabindex="0" role="region" aria-label="Audit" { table #audit {
             thead { tr {
                 th scope="col" { "When" } th scope="col" { "By" } th scope="col" { "What" }
                 th scope="col" { "To" } th scope="col" { "How" }

@@ -111,7 +111,7 @@ fn token_table(tokens: &[TokenView]) -> Markup {
         }
     };
     html! {
-        div.wide { table #tokens data-live="" {
+        div.wide tabindex="0" role="region" aria-label="Tokens" { table #tokens data-live="" {
             thead { tr {
                 th scope="col" { "Token" } th scope="col" { "Scope" } th scope="col" { "State" }
                 th scope="col" { "Good until" } th scope="col" { "Last used" } th scope="col" { span.unseen { "Actions" } }

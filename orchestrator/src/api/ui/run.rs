@@ -233,10 +233,10 @@ async fn page<Q>(
             div { dt { "Covers" } dd { (run.covers.trim_start_matches("covers ")) } }
             div { dt { "Took" } dd { (words::took(of.started_at, of.ended_at, now))
                 @if let Some(usual) = run.usual_seconds { span.none { " · usually " (duration_text(std::time::Duration::from_secs_f64(usual.max(0.0)))) } } } }
-            div { dt { "Made by" } dd { (of.trigger) span.none { " · " (of.created_by) } } }
+            div { dt { "Made by" } dd { (words::maker(&of.trigger, &of.created_by)) } }
             div { dt { "Version" } dd { a href=(format!("/pipelines/{}/source?version={}", of.pipeline, of.version)) { "v" (of.version) }
                 @if of.generation > 1 { span.none { " · generation " (of.generation) } } } }
-            @if let Some(why) = &why { div.why { dt { "Now" } dd { (why) } } }
+            @if let Some(why) = &why { div.why { dt { "Now" } dd { (words::sentence(why)) } } }
         }
         @if of.params.as_object().is_some_and(|params| !params.is_empty()) {
             details { summary { "Params" } pre { (pretty(&of.params)) } }

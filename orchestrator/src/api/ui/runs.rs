@@ -78,11 +78,11 @@ fn table(visit: &Visit<(), ListQuery>, runs: &[RunView]) -> Markup {
                     td { (words::state(&run.state)) }
                     td.number {
                         (run.task_counts.succeeded) span.none { " / " (run.task_counts.total) }
-                        @if run.task_counts.failed > 0 { " " span.bad { (run.task_counts.failed) " failed" } }
+                        @if run.task_counts.failed > 0 { span.none { " · " } span.bad { (run.task_counts.failed) " failed" } }
                     }
                     td { (words::moment_or_none(run.started_at, &TimeZone::UTC)) }
                     td { (words::took(run.started_at, run.ended_at, now)) }
-                    td { (run.trigger) span.none { " · " (run.created_by) } }
+                    td { (words::maker(&run.trigger, &run.created_by)) }
                 }
             } }
         } }

@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::{
     super::{Api, guard::Visitor, problem::Problem},
-    assets,
+    assets, words,
 };
 use crate::service::token::Scope;
 
@@ -115,7 +115,7 @@ pub(super) fn refused(api: &Api, visitor: Option<&Visitor>, problem: &Problem) -
         section.refused {
             p.code { (status.as_u16()) }
             h1 { (title) }
-            p { (problem.detail()) }
+            p { (words::sentence(problem.detail())) }
             p { a href="/" { "Back to the pipelines" } }
         }
     };

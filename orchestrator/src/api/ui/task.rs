@@ -86,7 +86,8 @@ fn facts(visit: &Visit<NamePath, TaskQuery>, run: &RunWithTasks, task: &TaskView
             div { dt { "Began" } dd { (words::moment_or_none(task.started_at, &zone)) } }
             div { dt { "Took" } dd { (words::took(task.started_at, task.ended_at, now)) } }
             @if let Some(at) = task.retry_at { div { dt { "Next try" } dd { (words::moment(at, &zone)) } } }
-            div.why { dt { "Now" } dd { (why) } }
+            // Of what went well, state and duration say it already.
+            @if task.state != "succeeded" { div.why { dt { "Now" } dd { (words::sentence(why)) } } }
             @for warning in &task.warnings { div.why { dt { "Warning" } dd.warned { (warning) } } }
         }
         @if let Some(item) = &task.item { details { summary { "Item" } pre tabindex="0" { (pretty(item)) } } }

@@ -17,6 +17,28 @@ pub(super) fn task_page(run: &str, task: &str) -> String {
     format!("{}/tasks/{}", run_page(run), utf8_percent_encode(task, IN_PATH))
 }
 
+/// A sentence of the program, with what it quotes set as code.
+pub(super) fn sentence(text: &str) -> Markup {
+    let parts = text.split('`').enumerate();
+    html! {
+        @for (position, part) in parts {
+            @if position % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// What made a run, and who or what that was.
+pub(super) fn maker(trigger: &str, created_by: &str) -> Markup {
+    let backfill = created_by.strip_prefix("backfill:");
+    html! {
+        @if let Some(backfill) = backfill {
+            a href=(format!("/backfills/{}", utf8_percent_encode(backfill, IN_PATH))) { "backfill" }
+        } @else {
+            (trigger) span.none { " · " (created_by) }
+        }
+    }
+}
+
 /// The sign of a state of a run, a task run or an attempt.
 pub(super) fn sign(state: &str) -> &'static str {
     match state {

@@ -20,7 +20,8 @@ function begin(board) {
     if (!svg) return;
     const { width, height } = svg.viewBox.baseVal;
     view.zoom = Math.min(1, board.clientWidth / width, Math.max(board.clientHeight, 120) / height);
-    view.zoom = Math.max(view.zoom, 0.35);
+    // Smaller than this nobody reads it: it is moved instead.
+    view.zoom = Math.max(view.zoom, board.clientWidth < 720 ? 0.75 : 0.35);
     view.x = Math.max(0, (board.clientWidth - width * view.zoom) / 2);
     view.y = Math.max(0, (board.clientHeight - height * view.zoom) / 2);
     draw();
