@@ -325,7 +325,7 @@ def test_a_backfill_is_shown_before_it_begins(reader, project, server):
     reader.complaints.clear()
 
 
-PAGES = ["/accounts", "/audit", "/me", "/backfills", "/pipelines/daily/backfill", "/triggers", "/pools", "/pipelines", "/pipelines/daily", "/pipelines/daily/graph", "/pipelines/daily/schedule", "/pipelines/daily/source",
+PAGES = ["/deployments", "/accounts", "/audit", "/me", "/backfills", "/pipelines/daily/backfill", "/triggers", "/pools", "/pipelines", "/pipelines/daily", "/pipelines/daily/graph", "/pipelines/daily/schedule", "/pipelines/daily/source",
          "/pipelines/daily/start", "/runs", "/runs?state=failed", "/runs/daily@2026-11-18", "/runs/daily@2026-11-18/timeline",
          "/runs/daily@2026-11-18/history", "/runs/daily@2026-11-18/tasks/extract", "/pipelines/large", "/runs/nothing@1"]
 

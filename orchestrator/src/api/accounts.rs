@@ -214,6 +214,7 @@ async fn own_password(call: Call<Nothing, Nothing, PasswordBody>) -> Result<Pass
     };
     let new = Password::chosen(call.body.new).map_err(invalid)?;
     let (old, now) = (Password::typed(call.body.old), call.api.clock.now());
+    // Guesses with a session count together, from wherever they come.
     let from = std::net::Ipv4Addr::UNSPECIFIED.into();
     if !call.api.guard.check_password(&call.store, (&account, old), from, now).await? {
         return Err(Problem::new(Kind::Forbidden, "that is not your present password"));

@@ -60,15 +60,15 @@ pub(super) fn add(routes: Routes) -> Routes {
 
 /// A deployment.
 #[derive(Serialize, JsonSchema)]
-struct DeploymentView {
+pub(super) struct DeploymentView {
     /// Its number.
-    deployment: i64,
+    pub(super) deployment: i64,
     /// When.
-    at: Timestamp,
+    pub(super) at: Timestamp,
     /// By whom.
-    actor: String,
+    pub(super) actor: String,
     /// Pipelines, and the version of each that was current after it.
-    versions: BTreeMap<String, i32>,
+    pub(super) versions: BTreeMap<String, i32>,
 }
 
 /// What is to be deployed.
@@ -149,7 +149,7 @@ impl From<VersionChange> for Deployed {
     }
 }
 
-async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<DeploymentView>, Problem> {
+pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<DeploymentView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let below = pages::read_number(call.query.cursor.as_deref())?;
     let rows = call.store.deployments(below, limit + 1).await?;

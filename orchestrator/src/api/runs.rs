@@ -187,7 +187,7 @@ pub(super) async fn attempts(
     let wanted = snapshot.attempts.iter().filter(|row| task.is_none_or(|task| row.position == task));
     let rows: Vec<_> = wanted.enumerate().skip(from).take(usize::try_from(limit).unwrap_or(0) + 1).collect();
     let cursor = |(place, _): &(usize, _)| (place + 1).to_string();
-    Ok(pages::page(rows, limit, cursor, |(_, row)| attempt_view(&snapshot, row)))
+    Ok(pages::page(rows, limit, cursor, |(_, row)| attempt_view(&snapshot, row, &call.api.registry)))
 }
 
 pub(super) async fn history(call: Call<RunPath, PageQuery, Nothing>) -> Result<Page<HistoryView>, Problem> {

@@ -96,7 +96,7 @@ async fn report(cx: &Context, session: &Session, snapshot: &Snapshot, ended: &En
     } else {
         Vec::new()
     };
-    let detail = RunDetail::new(snapshot, &history);
+    let detail = RunDetail::new(snapshot, &history, &session.registry);
     if cx.output.json() {
         cx.output.value(&detail);
     }
@@ -276,7 +276,7 @@ pub(crate) async fn carry_if_needed(
         }
         engine.shutdown().await?;
         if cx.output.json() {
-            cx.output.value(&RunDetail::new(&snapshot, &[]));
+            cx.output.value(&RunDetail::new(&snapshot, &[], &session.registry));
         } else {
             cx.output.data(&format!("{} is {}", snapshot.label(), snapshot.run.state));
         }

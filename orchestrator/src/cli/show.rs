@@ -10,11 +10,12 @@ use super::{
     exit::Exit,
     output::{Field, bold, dim, state},
     server::Server,
-    summary::{cost, cost_text},
     validate::counted,
 };
 use crate::service::{
-    Snapshot, find,
+    Snapshot,
+    cost::{cost, cost_text},
+    find,
     snapshot::duration_text,
     views::{AttemptView, ChangeView, HistoryView, NoticeView, RunDetail, RunWithTasks, TaskView},
     why::Situation,
@@ -75,7 +76,7 @@ async fn here(cx: &Context, name: &str) -> anyhow::Result<(RunDetail, Option<Str
     let snapshot = Snapshot::read(&session.store, run).await?;
     let history = session.store.history(run, 0, HISTORY_MAX).await?;
     let sent = session.store.parcels_of(run).await?.into_iter().map(NoticeView::new).collect::<Vec<_>>();
-    let detail = RunDetail::new(&snapshot, &history).with_notices(sent);
+    let detail = RunDetail::new(&snapshot, &history, &session.registry).with_notices(sent);
     if snapshot.ended() {
         return Ok((detail, None));
     }

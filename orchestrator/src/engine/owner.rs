@@ -252,8 +252,9 @@ impl Owner {
             if let Some(at) = held.wake_at {
                 self.timers.remove(&(at, id));
             }
+            // What waits here was decided and never sent: whoever asked asks whoever owns the run now.
             for reply in held.waiting {
-                let _ = reply.send(Asked::Unknown);
+                let _ = reply.send(Asked::NotOwned);
             }
         }
         self.shared.owned.store(self.held.len(), Ordering::Relaxed);

@@ -20,6 +20,7 @@
 //! | `grid.rs` | tasks by runs: the states of many runs at a glance |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
+//! | `console.rs`, `cost.rs` | a service's own page of an attempt; what attempts cost |
 //! | `why.rs` | one sentence: why is it not further |
 //! | `cases/` | what came of a case of `tests.yaml`, against what must come of it |
 //! | `plan.rs` | the exact requests that a run would make |
@@ -39,6 +40,8 @@ pub mod backfill;
 pub mod cases;
 pub mod choose;
 pub mod clear;
+pub mod console;
+pub mod cost;
 pub mod deploy;
 pub mod elements;
 pub mod find;

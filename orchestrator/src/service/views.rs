@@ -13,6 +13,7 @@ use trunkline_state::{
     store::{AttemptRow, HistoryRow, RunRow, TaskRow},
     words::{AttemptState, RunState},
 };
+use trunkline_tasks::Registry;
 use uuid::Uuid;
 
 mod backfills;
@@ -29,6 +30,7 @@ pub use self::{
     triggers::{PoisonView, QueueView, TriggeredView, TriggersView, WaitingEventView},
 };
 use super::{
+    console::console_url,
     elements::standing,
     snapshot::{Snapshot, between},
 };
@@ -156,6 +158,9 @@ pub struct AttemptView {
     pub deferred_until: Option<Timestamp>,
     /// The external job's id.
     pub external_id: Option<String>,
+    /// The service's own page about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_url: Option<String>,
     /// Whether the job was found again rather than started by the answer.
     pub reattached: bool,
     /// When it has taken too long.
@@ -395,10 +400,10 @@ impl TaskView {
 
 impl RunDetail {
     /// All of a snapshot, with its history.
-    pub fn new(snapshot: &Snapshot, history: &[HistoryRow]) -> Self {
+    pub fn new(snapshot: &Snapshot, history: &[HistoryRow], registry: &Registry) -> Self {
         Self {
             run: RunWithTasks::new(snapshot),
-            attempt_list: snapshot.attempts.iter().map(|row| attempt_view(snapshot, row)).collect(),
+            attempt_list: snapshot.attempts.iter().map(|row| attempt_view(snapshot, row, registry)).collect(),
             history: history.iter().map(|row| history_view(snapshot, row)).collect(),
             notices: Vec::new(),
         }
@@ -462,7 +467,7 @@ fn task_view(snapshot: &Snapshot, row: &TaskRow) -> TaskView {
     }
 }
 
-pub(crate) fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView {
+pub(crate) fn attempt_view(snapshot: &Snapshot, row: &AttemptRow, registry: &Registry) -> AttemptView {
     let meaning = match AttemptState::from_word(&row.state) {
         Some(state) => state.meaning(),
         None => row.state.as_str(),
@@ -478,6 +483,7 @@ pub(crate) fn attempt_view(snapshot: &Snapshot, row: &AttemptRow) -> AttemptView
         intent_at: row.intent_at,
         deferred_until: row.deferred_until,
         external_id: row.external_id.clone(),
+        console_url: console_url(registry, &snapshot.definition.pipeline, row),
         reattached: row.reattached,
         deadline_at: row.deadline_at,
         note: row.note.clone(),

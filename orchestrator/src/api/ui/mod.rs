@@ -13,6 +13,7 @@
 //! | `start` | the form for a run |
 //! | `backfills` | lists of backfills, one with its dates, the form for one |
 //! | `waiting` | what waits: events for runs, tasks for slots of pools |
+//! | `deployments` | what was deployed when, and what it changed |
 //! | `people` | accounts and tokens, whoever is signed in |
 //! | `audit` | what people and programs asked for |
 //! | `runs` | lists of runs |
@@ -24,6 +25,7 @@
 mod assets;
 mod audit;
 mod backfills;
+mod deployments;
 mod people;
 mod pipeline;
 mod pipelines;
@@ -110,6 +112,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     let router = page(router, "/pipelines/{pipeline}/backfill", backfills::form);
     let router = page(router, "/backfills", backfills::list);
     let router = page(router, "/backfills/{backfill}", backfills::show);
+    let router = page(router, "/deployments", deployments::show);
     let router = page(router, "/triggers", waiting::triggers);
     let router = page(router, "/pools", waiting::pools);
     let router = page(router, "/accounts", people::accounts);

@@ -27,7 +27,10 @@ pub(super) async fn show(visit: Visit<(), PipelinesQuery>) -> Result<Response, P
     let body = html! {
         div.head {
             h1 { "Pipelines" }
-            label.search { span.unseen { "Filter" } input type="search" placeholder="Filter   /" data-filter="#pipelines"; }
+            div.actions {
+                a href="/deployments" { "Deployments" }
+                label.search { span.unseen { "Filter" } input type="search" placeholder="Filter   /" data-filter="#pipelines"; }
+            }
         }
         @if page.items.is_empty() {
             p.empty { "The store has no pipelines yet. " code { "trunkline deploy" } " brings those of your folder." }

@@ -128,7 +128,11 @@ pub(super) async fn timeline(visit: Visit<NamePath, NoQuery>) -> Result<Response
     let content = match (first, last) {
         (Some(first), Some(last)) if !started.is_empty() => html! {
             div.timeline #timeline data-live="" {
-                p.scale { (words::moment(first, &run.zone())) span.space {} (words::moment(last, &run.zone())) }
+                p.scale {
+                    (words::moment(first, &run.zone()))
+                    span.space {}
+                    span { (words::moment(last, &run.zone())) " · " (words::took(Some(first), Some(last), now)) }
+                }
                 @for task in started.iter().take(LINES_MAX) { (line(&run, task, (first, last), now)) }
                 @if started.len() > LINES_MAX { p.muted { "and " (started.len() - LINES_MAX) " more" } }
             }

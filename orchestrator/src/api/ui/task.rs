@@ -16,7 +16,10 @@ use super::{
     shell::{self, Nav},
     words,
 };
-use crate::service::views::{AttemptView, RunWithTasks, TaskView};
+use crate::service::{
+    cost::{cost, cost_text},
+    views::{AttemptView, RunWithTasks, TaskView},
+};
 
 #[derive(Clone, Deserialize)]
 pub(super) struct NamePath {
@@ -111,7 +114,11 @@ fn of_attempt(run: &RunWithTasks, attempt: &AttemptView, here: &str) -> Markup {
                 div { dt { "Asked for" } dd { (words::moment(attempt.intent_at, &zone)) } }
                 div { dt { "Ran" } dd { (words::moment_or_none(attempt.started_at, &zone)) " → " (words::moment_or_none(attempt.ended_at, &zone)) } }
                 div { dt { "Job" } dd { @match &attempt.external_id { Some(id) => { code { (id) } } None => { span.none { "–" } } }
+                    @if let Some(url) = attempt.console_url.as_deref().filter(|url| url.starts_with("https://")) {
+                        " " a href=(url) rel="noopener noreferrer" target="_blank" { "AWS console" }
+                    }
                     @if attempt.reattached { " " span.tag title="Found again after its start could not be confirmed" { "found again" } } } }
+                @if let Some(cost) = cost_text(cost(std::slice::from_ref(attempt))) { div { dt { "Cost" } dd { (cost) } } }
                 @if let Some(note) = &attempt.note { div.why { dt { "Known" } dd { (note) } } }
             }
             details { summary { "Request" } pre tabindex="0" { (pretty(&attempt.request)) } }
@@ -119,7 +126,7 @@ fn of_attempt(run: &RunWithTasks, attempt: &AttemptView, here: &str) -> Markup {
             h2 { "Output" }
             div.log data-log=(format!("/api/v1{}/attempts/{}/log", here, attempt.number)) {
                 div.tools { label.search { span.unseen { "Search the output" } input type="search" placeholder="Search the output"; } p.muted data-found="" {} }
-                pre tabindex="0" aria-label="Output" {}
+                pre tabindex="0" role="region" aria-label="Output" {}
             }
             script type="module" src=(assets::address("log.js")) {}
         }

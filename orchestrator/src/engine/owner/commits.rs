@@ -53,6 +53,10 @@ impl Owner {
                 Commit { run: &held.run, fence: held.fence, delta: &delta, actor: &actor, letters: &letters };
             if let Err(illegal) = batch.push(&commit) {
                 tracing::error!(run.id = %id, "{illegal}");
+                // Asked again, it would be refused again.
+                for reply in std::mem::take(&mut held.waiting) {
+                    let _ = reply.send(Asked::Unknown);
+                }
                 self.evict(id);
                 continue;
             }

@@ -130,3 +130,15 @@ async fn an_ended_run_that_refuses_is_given_back_unless_a_commit_of_it_is_under_
     refused(&mut owner);
     assert!(!owner.held.contains_key(&id));
 }
+
+#[tokio::test]
+async fn who_asked_the_old_copy_and_was_not_written_yet_asks_the_new_one() {
+    let (mut owner, run) = (owner().await, run());
+    let id = run.id;
+    owner.hold(run.clone(), 3);
+    let (reply, mut answer) = oneshot::channel();
+    owner.ask(id, "user:test", &machine::Command::Pause { reason: None }, None, reply);
+    assert!(answer.try_recv().is_err(), "not before it is committed");
+    owner.adopt(Owned { run, fence: 5, has_place: true });
+    assert!(matches!(answer.try_recv(), Ok(Asked::NotOwned)), "nothing of it was sent");
+}

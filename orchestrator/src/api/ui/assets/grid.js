@@ -38,9 +38,11 @@ function label(run, task) {
   return parts.join(", ");
 }
 
-/** The date of a run as its column shows it: the day, and the month where it changes. */
+/** The date of a run as its column shows it: the day, and the month where it changes. A run by an event or a request is
+    told by when it was made. */
 function heading(run, before) {
-  const date = /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2}):?(\d{2}))?/.exec(run.run_key);
+  const form = /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2}):?(\d{2}))?/;
+  const date = form.exec(run.run_key) ?? form.exec(run.logical_date);
   if (!date) return [run.run_key.slice(0, 4), ""];
   const [, , month, day, hour, minute] = date;
   const small = hour ? `${hour}:${minute}` : day;
