@@ -17,6 +17,7 @@
 
 pub mod document;
 pub mod elements;
+pub mod folders;
 pub mod ids;
 pub mod machine;
 pub mod pipeline;

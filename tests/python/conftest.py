@@ -11,6 +11,7 @@ import shutil
 
 import pytest
 
+from browser import chromium
 from project import Project
 from sandbox import Sandbox
 
@@ -31,6 +32,12 @@ def no_data_is_left(tmp_path_factory):
     for named in ROOT_HOMES.glob("*/project"):
         if named.read_text().startswith(base) and not (named.parent / "data" / "postmaster.pid").exists():
             shutil.rmtree(named.parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

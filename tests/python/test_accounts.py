@@ -8,7 +8,7 @@ import urllib.parse
 
 import pytest
 
-from browser import CHROMIUM, Reader, chromium
+from browser import CHROMIUM, Reader
 from project import Project
 from test_api import Server
 from test_pages import http
@@ -63,6 +63,13 @@ def token(project, name, scope, *folders):
 def account(project, name, *roles):
     options = [word for role in roles for word in ("--role", role)]
     return project.call("account", "create", name, *options).stdout.strip()
+
+
+def test_a_token_that_says_who_may_do_what_is_of_no_folder(project, server):
+    told = project.call("token", "create", "boss", "--scope", "admin", "--folder", "sales", code=2).stderr
+    assert "a token with the scope `admin` is good everywhere" in told
+    told = project.call("token", "create", "lost", "--folder", "../sales", code=2).stderr
+    assert "`../sales` is no folder of pipelines" in told
 
 
 def sign_in(server, name, password):
@@ -229,41 +236,46 @@ def test_everything_that_people_do_is_in_the_audit(project, server):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_an_admin_makes_an_account_and_it_is_used(project, server):
+def test_an_admin_makes_an_account_and_it_is_used(browser, project, server):
     password = account(project, "dana", "admin")
-    with chromium() as browser:
-        admin = Reader(browser, project)
-        page = admin.page
-        page.goto(server.url + "/accounts")
-        page.fill("#account", "dana")
-        page.fill("#password", password)
-        admin.shot("sign-in-account")
-        admin.assert_accessible()
-        page.click("button.primary")
-        page.wait_for_selector("h1:has-text('Accounts')")
-        page.fill("form[data-ask='/accounts'] input[name=account]", "eve")
-        page.fill("form[data-ask='/accounts'] input[name=roles]", "sales=operator")
-        page.click("text=Make an account")
-        secret = page.wait_for_selector("#shown pre").inner_text()
-        page.wait_for_selector("#accounts tr[data-name=eve]")
-        admin.shot("accounts")
-        admin.assert_accessible()
-        page.click("nav >> text=Audit")
-        page.wait_for_selector("#audit >> text=account.create")
-        admin.shot("audit")
-        admin.assert_accessible()
-        admin.close()
-        eve = Reader(browser, project)
-        page = eve.page
-        page.goto(server.url + "/")
-        page.fill("#account", "eve")
-        page.fill("#password", secret)
-        page.click("button.primary")
-        page.wait_for_selector("h1:has-text('Pipelines')")
-        assert page.locator("#pipelines tbody th").all_inner_texts() == ["leads", "orders"]
-        assert page.locator("nav >> text=Accounts").count() == 0
-        page.click("a.who")
-        page.wait_for_selector("text=You are operator of sales.")
-        eve.shot("me")
-        eve.assert_accessible()
-        eve.close()
+    admin = Reader(browser, project)
+    page = admin.page
+    page.goto(server.url + "/accounts")
+    page.fill("#account", "dana")
+    page.fill("#password", password)
+    admin.shot("sign-in-account")
+    admin.assert_accessible()
+    page.click("button.primary")
+    page.wait_for_selector("h1:has-text('Accounts')")
+    page.fill("form[data-ask='/accounts'] input[name=account]", "eve")
+    page.fill("form[data-ask='/accounts'] input[name=roles]", "sales=operator")
+    page.click("text=Make an account")
+    secret = page.wait_for_selector("#shown pre").inner_text()
+    page.wait_for_selector("#accounts tr[data-name=eve]")
+    # What changes an account is shown first.
+    page.click("#accounts tr[data-name=eve] >> text=New password")
+    page.wait_for_selector("dialog >> text=eve gets a new password, and is signed out everywhere")
+    page.click("dialog >> text=Do it")
+    first, secret = secret, until(lambda: (found := page.inner_text("#shown pre")) != secret and found, 30, "another password")
+    assert sign_in(server, "eve", first)[0] == 401
+    admin.shot("accounts")
+    admin.assert_accessible()
+    page.click("nav >> text=Audit")
+    page.wait_for_selector("#audit >> text=account.create")
+    admin.shot("audit")
+    admin.assert_accessible()
+    admin.close()
+    eve = Reader(browser, project)
+    page = eve.page
+    page.goto(server.url + "/")
+    page.fill("#account", "eve")
+    page.fill("#password", secret)
+    page.click("button.primary")
+    page.wait_for_selector("h1:has-text('Pipelines')")
+    assert page.locator("#pipelines tbody th").all_inner_texts() == ["leads", "orders"]
+    assert page.locator("nav >> text=Accounts").count() == 0
+    page.click("a.who")
+    page.wait_for_selector("text=You are operator of sales.")
+    eve.shot("me")
+    eve.assert_accessible()
+    eve.close()

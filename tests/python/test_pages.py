@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from browser import CHROMIUM, NARROW, WIDE, Reader, chromium, link, served
+from browser import CHROMIUM, NARROW, WIDE, Reader, link, served
 from project import Project
 from waiting import until
 
@@ -64,12 +64,6 @@ def project(binary, environment, tmp_path_factory):
 def server(project):
     with served(project) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

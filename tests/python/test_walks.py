@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from browser import CHROMIUM, Reader, Server, chromium
+from browser import CHROMIUM, Reader, Server
 from project import Project
 from test_remote import Elsewhere
 from waiting import until
@@ -63,12 +63,6 @@ def server(project):
     one.begin()
     yield one
     one.end()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

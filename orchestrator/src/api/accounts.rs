@@ -1,9 +1,8 @@
 //! Accounts: people with a password, their roles by folder; whoever asks, and their own password.
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline_state::store::{AccountChange, AccountRow};
+use trunkline_state::store::AccountChange;
 
 use super::{
     guard::Visitor,
@@ -15,6 +14,7 @@ use crate::service::{
     account::{Roles, check_name, check_roles, told},
     password::Password,
     token::Scope,
+    views::AccountView,
 };
 
 pub(super) fn add(routes: Routes) -> Routes {
@@ -42,25 +42,6 @@ struct AccountPath {
     /// Its name.
     #[schemars(length(min = 1))]
     account: String,
-}
-
-/// Somebody with a password.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct AccountView {
-    /// The name.
-    pub(super) account: String,
-    /// What they may do, by folder of pipelines; `""` is every folder.
-    pub(super) roles: Roles,
-    /// Whether nobody can sign in with it.
-    pub(super) disabled: bool,
-    /// When it was made.
-    created_at: Timestamp,
-    /// By whom.
-    created_by: String,
-    /// When it was changed last.
-    pub(super) changed_at: Timestamp,
-    /// By whom.
-    pub(super) changed_by: String,
 }
 
 /// Who asks.
@@ -129,20 +110,6 @@ struct AccountDone {
 struct PasswordDone {
     /// The account.
     account: String,
-}
-
-impl From<AccountRow> for AccountView {
-    fn from(row: AccountRow) -> Self {
-        Self {
-            account: row.name,
-            roles: row.roles,
-            disabled: row.disabled,
-            created_at: row.created_at,
-            created_by: row.created_by,
-            changed_at: row.changed_at,
-            changed_by: row.changed_by,
-        }
-    }
 }
 
 pub(super) async fn me(call: Call<Nothing, Nothing, Nothing>) -> Result<MeView, Problem> {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline_state::store::{NewToken, TokenRow};
+use trunkline_state::store::NewToken;
 
 use super::{
     pages::Items,
@@ -11,8 +11,8 @@ use super::{
     routes::{Call, Nothing, Routes, outline},
 };
 use crate::service::{
-    rights::{self, FOLDERS_MAX},
-    token::{Scope, Token, check_name, expiry},
+    token::{Scope, Token, check_folders, check_name, expiry},
+    views::TokenView,
 };
 
 /// Tokens that are listed.
@@ -33,29 +33,6 @@ struct TokenPath {
     /// Its name or its id.
     #[schemars(length(min = 1))]
     token: String,
-}
-
-/// A token.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct TokenView {
-    /// Its name: the history says `token:NAME`.
-    pub(super) name: String,
-    /// Its id, part of what its owner sends.
-    pub(super) id: String,
-    /// What it may be used for.
-    pub(super) scopes: Vec<String>,
-    /// In which folders of pipelines; `""` is every folder.
-    pub(super) folders: Vec<String>,
-    /// `good`, `expired` or `revoked`.
-    pub(super) state: &'static str,
-    /// When it was made.
-    created_at: Timestamp,
-    /// By whom.
-    created_by: String,
-    /// Until when it is good.
-    pub(super) expires_at: Timestamp,
-    /// When it was last used, to five minutes.
-    pub(super) last_used_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -105,38 +82,19 @@ struct Revoked {
     changes: Vec<String>,
 }
 
-fn view(row: TokenRow, now: Timestamp) -> TokenView {
-    let state = match (row.revoked_at, row.expires_at <= now) {
-        (Some(_), _) => "revoked",
-        (None, true) => "expired",
-        (None, false) => "good",
-    };
-    TokenView {
-        name: row.name,
-        id: row.id,
-        scopes: row.scopes,
-        folders: row.folders,
-        state,
-        created_at: row.created_at,
-        created_by: row.created_by,
-        expires_at: row.expires_at,
-        last_used_at: row.last_used_at,
-    }
-}
-
 pub(super) async fn list(call: Call<Nothing, Nothing, Nothing>) -> Result<Items<TokenView>, Problem> {
     let now = call.api.clock.now();
     let rows = call.store.tokens(LISTED_MAX).await?;
-    Ok(Items { items: rows.into_iter().map(|row| view(row, now)).collect() })
+    Ok(Items { items: rows.into_iter().map(|row| TokenView::new(row, now)).collect() })
 }
 
 async fn create(call: Call<Nothing, Nothing, CreateBody>) -> Result<TokenMade, Problem> {
     let CreateBody { name, scope, folders, days } = call.body;
     let name = check_name(&name).map_err(Problem::invalid)?;
-    let folders = check_folders(scope, folders)?;
+    let invalid = |error: &dyn std::error::Error| Problem::invalid(error.to_string());
+    let folders = check_folders(scope, &folders).map_err(|error| invalid(&error))?;
     let age = SignedDuration::from_hours(days.map_or(DAYS, i64::from).saturating_mul(24));
-    let expires_at =
-        expiry(call.api.clock.now(), age).map_err(|error| Problem::invalid(error.to_string()))?;
+    let expires_at = expiry(call.api.clock.now(), age).map_err(|error| invalid(&error))?;
     let token = Token::of(call.api.ids.secret());
     let new = NewToken {
         id: token.id().to_owned(),
@@ -151,23 +109,6 @@ async fn create(call: Call<Nothing, Nothing, CreateBody>) -> Result<TokenMade, P
         return Err(Problem::refused(format!("a token `{name}` is in use; name this one otherwise")));
     }
     Ok(TokenMade { name, id: new.id, token: token.reveal(), expires_at })
-}
-
-/// Folders as they are kept.
-fn check_folders(scope: Scope, folders: Vec<String>) -> Result<Vec<String>, Problem> {
-    if folders.is_empty() {
-        return Ok(vec![String::new()]);
-    }
-    if folders.len() > FOLDERS_MAX {
-        return Err(Problem::invalid(format!("a token is good in at most {FOLDERS_MAX} folders")));
-    }
-    if scope == Scope::Admin {
-        return Err(Problem::invalid(
-            "a token with the scope `admin` is good everywhere: leave the folders out",
-        ));
-    }
-    let checked = folders.iter().map(|folder| rights::folder(folder));
-    checked.collect::<Result<_, _>>().map_err(|error| Problem::invalid(error.to_string()))
 }
 
 async fn revoke(call: Call<TokenPath, Nothing, RevokeBody>) -> Result<Revoked, Problem> {

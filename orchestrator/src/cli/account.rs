@@ -4,7 +4,7 @@
 use std::io::Read as _;
 
 use serde_json::json;
-use trunkline_state::store::{AccountChange, AccountRow};
+use trunkline_state::store::AccountChange;
 
 use super::{
     context::Context,
@@ -14,6 +14,7 @@ use super::{
 use crate::service::{
     account::{Roles, check_name, check_roles, told},
     password::Password,
+    views::AccountView,
 };
 
 /// What is read of a password on standard input, more than any may have.
@@ -174,19 +175,14 @@ async fn change_it(cx: &Context, name: &str, change: &AccountChange, done: &str)
 
 async fn list(cx: &Context) -> anyhow::Result<Exit> {
     let rows = cx.open_to_look().await?.store.accounts().await?;
+    let rows: Vec<AccountView> = rows.into_iter().map(AccountView::from).collect();
     if cx.output.json() {
-        let one = |row: &AccountRow| {
-            json!({
-                "account": row.name, "roles": row.roles, "disabled": row.disabled,
-                "created_at": row.created_at, "created_by": row.created_by,
-            })
-        };
-        cx.output.value(&rows.iter().map(one).collect::<Vec<_>>());
+        cx.output.value(&rows);
         return Ok(Exit::Done);
     }
     let table = rows.iter().map(|row| {
         vec![
-            Field::from(row.name.clone()),
+            Field::from(row.account.clone()),
             Field::from(told(&row.roles)),
             Field::from(if row.disabled { "shut" } else { "open" }),
             Field::from(row.created_by.clone()),

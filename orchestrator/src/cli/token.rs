@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jiff::SignedDuration;
 use trunkline_state::{
+    folders,
     schedule::{describe_instant, parse_span},
-    store::{NewToken, TokenRow},
+    store::NewToken,
 };
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
 use crate::{
     definition::suggest::did_you_mean,
     service::{
-        rights,
-        token::{Scope, Token, check_name, expiry},
+        token::{Scope, Token, check_folders, check_name, expiry},
+        views::TokenView,
     },
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "read|operate|deploy|admin", default_value = "read", value_parser = scope)]
     scope: Scope,
     /// Only for pipelines in this folder below the pipelines folder; may be repeated
-    #[arg(long = "folder", value_name = "FOLDER", value_parser = rights::folder)]
+    #[arg(long = "folder", value_name = "FOLDER", value_parser = folder)]
     folders: Vec<String>,
     /// How long it is good, at most 366 days
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = age)]
@@ -60,6 +60,10 @@ pub(crate) struct RevokeArgs {
     name: String,
 }
 
+fn folder(text: &str) -> Result<String, String> {
+    folders::parse(text).map_err(|error| error.to_string())
+}
+
 fn scope(word: &str) -> Result<Scope, String> {
     Scope::from_word(word)
         .ok_or_else(|| did_you_mean(word, Scope::ALL.map(Scope::word), "it is one of").unwrap_or_default())
@@ -67,20 +71,6 @@ fn scope(word: &str) -> Result<Scope, String> {
 
 fn age(text: &str) -> Result<Duration, String> {
     parse_span(text).ok_or_else(|| "write a duration such as 12h or 90d".to_owned())
-}
-
-/// A token as JSON.
-#[derive(Serialize)]
-struct TokenView<'a> {
-    name: &'a str,
-    id: &'a str,
-    scopes: &'a [String],
-    folders: &'a [String],
-    state: &'static str,
-    created_at: Timestamp,
-    created_by: &'a str,
-    expires_at: Timestamp,
-    last_used_at: Option<Timestamp>,
 }
 
 /// Makes, lists and revokes tokens.
@@ -101,7 +91,7 @@ async fn create(cx: &Context, args: &CreateArgs) -> anyhow::Result<Exit> {
         name: args.name.clone(),
         sha256: token.sha256(),
         scopes: vec![args.scope.word().to_owned()],
-        folders: if args.folders.is_empty() { vec![String::new()] } else { args.folders.clone() },
+        folders: check_folders(args.scope, &args.folders)?,
         actor: cx.actor(),
         expires_at,
     };
@@ -129,9 +119,11 @@ async fn create(cx: &Context, args: &CreateArgs) -> anyhow::Result<Exit> {
 
 async fn list(cx: &Context) -> anyhow::Result<Exit> {
     let session = cx.open_to_look().await?;
-    let (rows, now) = (session.store.tokens(LISTED_MAX).await?, cx.now());
+    let now = cx.now();
+    let rows = session.store.tokens(LISTED_MAX).await?;
+    let rows: Vec<TokenView> = rows.into_iter().map(|row| TokenView::new(row, now)).collect();
     if cx.output.json() {
-        cx.output.value(&rows.iter().map(|row| view(row, now)).collect::<Vec<_>>());
+        cx.output.value(&rows);
         return Ok(Exit::Done);
     }
     let clock = |at| describe_instant(&jiff::tz::TimeZone::UTC, at);
@@ -140,8 +132,8 @@ async fn list(cx: &Context) -> anyhow::Result<Exit> {
             Field::from(row.name.clone()),
             Field::from(row.id.clone()),
             Field::from(row.scopes.join(" ")),
-            Field::from(folders(row)),
-            Field::from(state(row, now)),
+            Field::from(row.place()),
+            Field::from(row.state),
             Field::from(clock(row.expires_at)),
             Field::from(row.last_used_at.map(clock).unwrap_or_default()),
             Field::from(row.created_by.clone()),
@@ -150,34 +142,6 @@ async fn list(cx: &Context) -> anyhow::Result<Exit> {
     let header = ["name", "id", "scope", "folders", "state", "expires", "last used", "made by"];
     cx.output.table(&header, table.collect(), "no tokens yet; make one with `trunkline token create NAME`");
     Ok(Exit::Done)
-}
-
-/// Where it is good.
-fn folders(row: &TokenRow) -> String {
-    let all = row.folders.iter().any(String::is_empty);
-    if all { "all".to_owned() } else { row.folders.join(" ") }
-}
-
-fn view(row: &TokenRow, now: Timestamp) -> TokenView<'_> {
-    TokenView {
-        name: &row.name,
-        id: &row.id,
-        scopes: &row.scopes,
-        folders: &row.folders,
-        state: state(row, now),
-        created_at: row.created_at,
-        created_by: &row.created_by,
-        expires_at: row.expires_at,
-        last_used_at: row.last_used_at,
-    }
-}
-
-fn state(row: &TokenRow, now: Timestamp) -> &'static str {
-    match (row.revoked_at, row.expires_at <= now) {
-        (Some(_), _) => "revoked",
-        (None, true) => "expired",
-        (None, false) => "good",
-    }
 }
 
 async fn revoke(cx: &Context, args: &RevokeArgs) -> anyhow::Result<Exit> {

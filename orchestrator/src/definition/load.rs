@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
-use trunkline_state::pipeline::Pipeline;
+use trunkline_state::{folders, pipeline::Pipeline};
 
 use super::{
     calls::{self, Caller},
@@ -78,11 +78,7 @@ impl Loaded {
             for (name, config) in &loaded.pipeline.connections {
                 let Some(folders) = config.get("folders").and_then(Value::as_array) else { continue };
                 let folders: Vec<&str> = folders.iter().filter_map(Value::as_str).collect();
-                let inside = |folder: &&str| {
-                    let rest = loaded.below.strip_prefix(*folder);
-                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                };
-                if folders.iter().any(inside) {
+                if folders.iter().any(|folder| folders::contains(folder, &loaded.below)) {
                     continue;
                 }
                 let message = format!(

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    rights::{FOLDERS_MAX, NoFolder, folder},
-    token::Scope,
-};
+use trunkline_state::folders::{self, NoFolder};
+
+use super::{rights::FOLDERS_MAX, token::Scope};
 
 /// The longest name.
 const NAME_MAX: usize = 64;
@@ -49,7 +48,7 @@ pub fn check_roles(roles: Roles) -> Result<Roles, AccountError> {
         return Err(AccountError::Count);
     }
     let checked = roles.into_iter().map(|(of, role)| {
-        let of = folder(&of)?;
+        let of = folders::parse(&of)?;
         let Some(scope) = Scope::from_role(&role) else {
             return Err(AccountError::Role(role.chars().take(100).collect()));
         };

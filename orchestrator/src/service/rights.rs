@@ -5,23 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use trunkline_state::folders::contains;
+
 use super::token::Scope;
 
-/// The longest name of a folder, as the store keeps it.
-const FOLDER_MAX: usize = 512;
 /// Folders of one account or token.
 pub const FOLDERS_MAX: usize = 200;
 
 /// What somebody may do, by folder; `""` is the pipelines folder itself, with everything in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights(BTreeMap<String, Scope>);
-
-/// A word that is no folder.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no folder of pipelines; write it as below the pipelines folder, such as finance or finance/daily"
-)]
-pub struct NoFolder(String);
 
 impl Rights {
     /// The same everywhere.
@@ -69,23 +62,6 @@ impl Rights {
     }
 }
 
-/// Whether a folder is another one or lies in it. The store's `lies_in` says the same.
-fn contains(outer: &str, inner: &str) -> bool {
-    let rest = inner.strip_prefix(outer);
-    outer.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The name of a folder as it is kept: a slash at its end is nothing. `""` is every folder, and nothing else is.
-pub fn folder(text: &str) -> Result<String, NoFolder> {
-    if text.is_empty() {
-        return Ok(String::new());
-    }
-    let name = text.strip_suffix('/').unwrap_or(text);
-    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
-    let fits = name.len() <= FOLDER_MAX && !name.contains(char::is_control) && name.split('/').all(plain);
-    if fits { Ok(name.to_owned()) } else { Err(NoFolder(text.chars().take(100).collect())) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,15 +92,6 @@ mod tests {
         assert_eq!(rights.most(), Some(Scope::Deploy));
         assert_eq!(Rights::everywhere(Scope::Read).folders(Scope::Read), None);
         assert_eq!(Rights::everywhere(Scope::Read).folders(Scope::Operate), Some(vec![]));
-    }
-
-    #[test]
-    fn folders_are_written_in_one_way() {
-        assert_eq!(folder(""), Ok(String::new()));
-        assert_eq!(folder("finance/daily/"), Ok("finance/daily".to_owned()));
-        for wrong in ["/", "/finance", "a//b", "..", "a/../b", "./a", "a\\b", "a\nb", &"a".repeat(600)] {
-            assert!(folder(wrong).is_err(), "{wrong}");
-        }
     }
 
     proptest! {

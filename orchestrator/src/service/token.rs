@@ -9,6 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use trunkline_state::folders::{self, NoFolder};
+
+use super::rights::FOLDERS_MAX;
 
 /// What every token begins with, so that scanners of leaked secrets know it.
 const PREFIX: &str = "trunkline";
@@ -157,6 +160,33 @@ pub fn check_name(text: &str) -> Result<String, String> {
     Err(format!("a name has 1 to {NAME_MAX} letters, digits, and of _ . -"))
 }
 
+/// Folders that no token can be bound to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFolders {
+    /// More than anybody reads.
+    #[error("a token is good in at most {FOLDERS_MAX} folders")]
+    Count,
+    /// A word that is none.
+    #[error(transparent)]
+    Folder(#[from] NoFolder),
+    /// Who says what others may do is not of one folder.
+    #[error("a token with the scope `admin` is good everywhere: leave the folders out")]
+    AdminOfFolder,
+}
+
+/// The folders that a token is good in, as they are kept; none named means every one.
+pub fn check_folders(scope: Scope, named: &[String]) -> Result<Vec<String>, BadFolders> {
+    let folders = named.iter().map(|folder| folders::parse(folder)).collect::<Result<Vec<_>, _>>()?;
+    match folders.len() {
+        0 => Ok(vec![String::new()]),
+        _ if scope == Scope::Admin && folders.iter().any(|folder| !folder.is_empty()) => {
+            Err(BadFolders::AdminOfFolder)
+        }
+        1..=FOLDERS_MAX => Ok(folders),
+        _ => Err(BadFolders::Count),
+    }
+}
+
 /// When a token ends that is good for a duration from now on.
 pub fn expiry(now: Timestamp, age: SignedDuration) -> Result<Timestamp, BadExpiry> {
     if age < SignedDuration::from_mins(1) || age > AGE_MAX {
@@ -179,6 +209,18 @@ mod tests {
         for wrong in ["", "trunkline", "trunkline_1_2", &token.reveal().to_uppercase(), "x_y_z_w"] {
             assert_eq!(Token::read(wrong), Err(NoToken), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_token_is_good_in_folders_or_everywhere() {
+        let of = |scope, folders: &[&str]| {
+            check_folders(scope, &folders.iter().map(|folder| (*folder).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(of(Scope::Read, &[]), Ok(vec![String::new()]));
+        assert_eq!(of(Scope::Read, &["a/", "b"]), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(of(Scope::Admin, &["a"]), Err(BadFolders::AdminOfFolder));
+        assert_eq!(of(Scope::Read, &["a"; 201]), Err(BadFolders::Count));
+        assert!(matches!(of(Scope::Read, &["../a"]), Err(BadFolders::Folder(_))));
     }
 
     #[test]

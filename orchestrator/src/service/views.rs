@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 mod backfills;
 mod diagnostics;
+mod people;
 mod pools;
 mod replicas;
 mod triggers;
@@ -25,6 +26,7 @@ mod triggers;
 pub use self::{
     backfills::{BackfillDateView, BackfillView},
     diagnostics::DiagnosticView,
+    people::{AccountView, TokenView},
     pools::{PoolView, TurnView},
     replicas::ReplicaView,
     triggers::{PoisonView, QueueView, TriggeredView, TriggersView, WaitingEventView},

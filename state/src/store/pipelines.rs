@@ -178,13 +178,13 @@ impl Store {
             return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
         };
         let versions: BTreeMap<String, i32> = serde_json::from_value(earlier.clone()).unwrap_or_default();
+        let rows = self.pipelines().await?;
         let mut pipelines = Vec::new();
         for (name, version) in &versions {
             let stored = self.version(name, Some(*version)).await?;
             let (pipeline, source) = (stored.pipeline, stored.source);
-            let folder = sqlx::query_scalar!("select folder from pipeline where name = $1", name)
-                .fetch_one(&self.link)
-                .await?;
+            let folder =
+                rows.iter().find(|row| row.name == *name).map(|row| row.folder.clone()).unwrap_or_default();
             pipelines.push(NewVersion { pipeline, source, folder });
         }
         self.deploy(pipelines, true, &format!("{actor} (rollback)"), now).await
@@ -246,7 +246,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select d.deployment_id, d.actor, d.at as "at: jiff_sqlx::Timestamp",
                       coalesce((select jsonb_object_agg(v.key, v.value) from jsonb_each(d.versions) v
-                                 where is_seen(v.key, $3)), '{}') as "versions!"
+                                 where $3::text[] is null or is_seen(v.key, $3)), '{}') as "versions!"
                  from deployment d where d.deployment_id < $1 order by d.deployment_id desc limit $2"#,
             below.unwrap_or(i64::MAX),
             limit,
@@ -409,10 +409,12 @@ async fn put_version(
     let NewVersion { pipeline, source, folder } = new;
     let name = pipeline.name.to_string();
     let sha256 = pipeline.content_hash();
-    let before =
-        sqlx::query!("select current_version, removed from pipeline where name = $1 for update", name)
-            .fetch_optional(&mut **tx)
-            .await?;
+    let before = sqlx::query!(
+        "select current_version, removed, folder from pipeline where name = $1 for update",
+        name
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
     let known = sqlx::query_scalar!(
         "select version from pipeline_version where pipeline = $1 and sha256 = $2",
         name,
@@ -440,13 +442,16 @@ async fn put_version(
     if known.is_none() {
         datasets::put_outlets(tx, pipeline, version).await?;
     }
+    let moved = before.as_ref().is_none_or(|row| row.folder != *folder);
     let before = before.map(|row| (row.current_version, row.removed));
     if before != Some((version, false)) {
         make_current(tx, pipeline, version, now).await?;
     }
-    sqlx::query!("update pipeline set folder = $2 where name = $1 and folder <> $2", name, folder)
-        .execute(&mut **tx)
-        .await?;
+    if moved {
+        sqlx::query!("update pipeline set folder = $2 where name = $1", name, folder)
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(Deployed {
         name,
         before: before.filter(|(_, removed)| !removed).map(|(number, _)| number),

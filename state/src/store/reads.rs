@@ -281,7 +281,8 @@ impl Store {
     pub async fn live_counts(&self) -> Result<Vec<(RunState, i64)>, StoreError> {
         let rows = sqlx::query!(
             r#"select state, count(*) as "runs!" from run
-                where state in ('queued','running','paused','cancelling') and is_seen(pipeline, $1) group by state"#,
+                where state in ('queued','running','paused','cancelling') and ($1::text[] is null or is_seen(pipeline, $1))
+                group by state"#,
             self.seen()
         )
         .fetch_all(&self.link)

@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        accounts::{self, AccountView},
+        accounts,
         problem::{Kind, Problem},
         routes::Nothing,
-        tokens::{self, TokenView},
+        tokens,
     },
     Visit, assets,
     shell::{self, Nav},
@@ -19,6 +19,7 @@ use super::{
 use crate::service::{
     account::{Roles, told},
     token::Scope,
+    views::{AccountView, TokenView},
 };
 
 #[derive(Deserialize)]
@@ -65,7 +66,7 @@ fn people_table(people: &[AccountView]) -> Markup {
                 tr data-name=(one.account) {
                     th scope="row" { (one.account) }
                     td {
-                        form.inline data-ask=(format!("/accounts/{}", one.account)) {
+                        form.inline data-ask=(format!("/accounts/{}", one.account)) data-title=(format!("Set the roles of {}", one.account)) {
                             label { span.unseen { "Roles of " (one.account) } input name="roles" value=(typed(&one.roles)) autocomplete="off" spellcheck="false"; }
                             button type="submit" { "Set" }
                         }
@@ -73,7 +74,7 @@ fn people_table(people: &[AccountView]) -> Markup {
                     td { @if one.disabled { "shut" } @else { "open" } }
                     td { (words::moment_or_none(Some(one.changed_at), &TimeZone::UTC)) span.none { " · " (one.changed_by) } }
                     td { div.actions {
-                        button type="button" data-ask=(format!("/accounts/{}", one.account)) data-body="{\"reset_password\":true}" { "New password" }
+                        button type="button" data-ask=(format!("/accounts/{}", one.account)) data-body="{\"reset_password\":true}" data-title=(format!("Give {} a new password", one.account)) { "New password" }
                         (shutter(one))
                     } }
                 }
@@ -103,13 +104,6 @@ fn new_account() -> Markup {
 }
 
 fn token_table(tokens: &[TokenView]) -> Markup {
-    let folders = |token: &TokenView| {
-        if token.folders.iter().any(String::is_empty) {
-            "all folders".to_owned()
-        } else {
-            token.folders.join(", ")
-        }
-    };
     html! {
         div.wide tabindex="0" role="region" aria-label="Tokens" { table #tokens data-live="" {
             thead { tr {
@@ -118,7 +112,7 @@ fn token_table(tokens: &[TokenView]) -> Markup {
             } }
             tbody { @for token in tokens { tr {
                 th scope="row" { (token.name) }
-                td { (token.scopes.join(" ")) span.none { " · " (folders(token)) } }
+                td { (token.scopes.join(" ")) span.none { " · " (token.place()) } }
                 td { (token.state) }
                 td { (words::moment_or_none(Some(token.expires_at), &TimeZone::UTC)) }
                 td { (words::moment_or_none(token.last_used_at, &TimeZone::UTC)) }

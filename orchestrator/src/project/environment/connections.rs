@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
+use trunkline_state::folders;
 use trunkline_tasks::ConnectionConfig;
 
 use super::Values;
@@ -111,13 +112,13 @@ impl Values<'_, '_> {
     /// Folders are named one by one; none at all would keep everybody out, and nobody means that.
     fn check_folders(&mut self, mapping: &Mapping, config: Option<&Value>) {
         let Some(entry) = mapping.get(FOLDERS) else { return };
-        let folders = config.and_then(|config| config.get(FOLDERS)?.as_array());
+        let named = config.and_then(|config| config.get(FOLDERS)?.as_array());
         let plain = |folder: &Value| {
             folder
                 .as_str()
-                .is_some_and(|name| !name.is_empty() && !name.starts_with('/') && !name.ends_with('/'))
+                .is_some_and(|name| !name.is_empty() && folders::parse(name).as_deref() == Ok(name))
         };
-        if folders.is_some_and(|folders| !folders.is_empty() && folders.iter().all(plain)) {
+        if named.is_some_and(|named| !named.is_empty() && named.iter().all(plain)) {
             return;
         }
         let diagnostic = self

@@ -135,14 +135,15 @@ if (events) {
 
 // --- doing --------------------------------------------------------------------------------------------------
 
-/** Shows what would change, asks why, does it. `steps` are requests; each is previewed and then sent. */
+/** Shows what would change, asks why, does it. `steps` are requests; each is previewed and then sent. Gives their answers,
+    or nothing where it was left as it is. */
 export async function confirmed(title, steps, reasoned = true) {
   let previews;
   try {
     previews = await Promise.all(steps.map(({ path, body }) => ask(path, { ...body, dry_run: true })));
   } catch (error) {
     tell(error.message, true);
-    return false;
+    return null;
   }
   const lines = previews.flatMap((preview) => {
     const switched = preview.changed ? [`${preview.pipeline}: ${preview.paused ? "starts nothing more" : "goes on"}`] : [];
@@ -163,7 +164,7 @@ export async function confirmed(title, steps, reasoned = true) {
       make("div", { class: "actions" }, yes, make("button", { type: "button", onclick: () => dialog.close() }, "Keep as it is"))));
   document.body.append(dialog);
   return new Promise((resolve) => {
-    let done = false;
+    let done = null;
     dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(done);
@@ -172,10 +173,11 @@ export async function confirmed(title, steps, reasoned = true) {
       event.preventDefault();
       yes.disabled = true;
       try {
+        const answers = [];
         for (const { path, body } of steps) {
-          await ask(path, { ...body, dry_run: false, ...(reason.value ? { reason: reason.value } : {}) });
+          answers.push(await ask(path, { ...body, dry_run: false, ...(reason.value ? { reason: reason.value } : {}) }));
         }
-        done = true;
+        done = answers;
         tell(`Done: ${title}`);
         soon();
         dialog.close();

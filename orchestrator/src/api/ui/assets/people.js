@@ -1,5 +1,5 @@
 // Forms about accounts and tokens: what they give is sent, and what is shown only once is shown.
-import { ask, make, soon, tell } from "./page.js";
+import { ask, confirmed, make, soon, tell } from "./page.js";
 
 const shown = document.getElementById("shown");
 
@@ -27,9 +27,12 @@ function body(form) {
   return given;
 }
 
-async function send(path, given, form) {
+/** Does it, and shows what is shown only once. What changes an account is shown before, as everywhere. */
+async function send(path, given, title, form) {
   try {
-    const done = await ask(`/api/v1${path}`, given);
+    const steps = [{ path: `/api/v1${path}`, body: given }];
+    const [done] = title ? (await confirmed(title, steps, false)) ?? [] : [await ask(steps[0].path, given)];
+    if (!done) return;
     const secret = done.password ?? done.token;
     if (secret) {
       const whose = done.account ? `The password of ${done.account}` : `The token ${done.name}`;
@@ -37,7 +40,7 @@ async function send(path, given, form) {
     } else {
       shown.replaceChildren();
     }
-    tell(done.changes?.length === 0 ? "Nothing changes." : "Done.");
+    if (!title) tell("Done.");
     form?.reset();
     soon();
   } catch (error) {
@@ -46,13 +49,13 @@ async function send(path, given, form) {
 }
 
 document.addEventListener("submit", (event) => {
-  const path = event.target.dataset.ask;
+  const { ask: path, title } = event.target.dataset;
   if (!path) return;
   event.preventDefault();
-  send(path, body(event.target), event.target);
+  send(path, body(event.target), title, event.target);
 });
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-ask]");
-  if (button) send(button.dataset.ask, JSON.parse(button.dataset.body));
+  if (button) send(button.dataset.ask, JSON.parse(button.dataset.body), button.dataset.title);
 });
