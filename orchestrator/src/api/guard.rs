@@ -37,6 +37,8 @@ pub(super) struct Guard {
     pub(super) local: Option<Token>,
     /// Browsers reach this server through TLS.
     pub(super) secure: bool,
+    /// Whether requests from one address are from different people.
+    pub(super) hides_addresses: bool,
     /// The cookie's name. Servers of one machine share a cookie jar, whatever their ports.
     pub(super) cookie: String,
     /// Links that were used, until when they would have been good.
@@ -201,8 +203,7 @@ impl Guard {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<bool, Problem> {
-        // A proxy's address is everybody's.
-        let key = if self.secure { name.to_owned() } else { format!("{from} {name}") };
+        let key = if self.hides_addresses { name.to_owned() } else { format!("{from} {name}") };
         let wait = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).wait(&key, now);
         if let Some(wait) = wait {
             let seconds = wait.as_secs().saturating_add(1);
@@ -314,6 +315,7 @@ mod tests {
             hosts: vec!["trunkline.example.com".to_owned()],
             local,
             secure: false,
+            hides_addresses: false,
             cookie: "trunkline-8377".to_owned(),
             used_links: Mutex::default(),
             throttle: Mutex::default(),

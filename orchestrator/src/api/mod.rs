@@ -12,7 +12,7 @@
 //! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview`, `accounts`, `tokens`, `audit` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
-//! | `server` | the accept loop and its limits |
+//! | `server`, `way`, `tls` | the accept loop and its limits, how clients come to it |
 //! | `ui/` | pages for people: what the operations answer, as HTML |
 //!
 //! Nothing here decides what may happen to a run, knows SQL, or asks the store without a client.
@@ -36,14 +36,13 @@ mod problem;
 mod routes;
 mod runs;
 mod server;
+mod tls;
 mod tokens;
 mod triggers;
 mod ui;
+mod way;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
@@ -79,6 +78,10 @@ use self::{
     problem::{Kind, Problem},
     routes::Routes,
 };
+pub use self::{
+    tls::{Tls, TlsFiles},
+    way::Way,
+};
 use crate::{
     clock::{SharedClock, SharedIds},
     engine::EngineHandle,
@@ -104,8 +107,8 @@ pub struct ApiOptions {
     pub hosts: Vec<String>,
     /// The token of this project's folder; none where others than this machine can connect.
     pub local_token: Option<Token>,
-    /// Browsers reach this server through a proxy that speaks TLS.
-    pub secure: bool,
+    /// How clients come here.
+    pub way: Way,
 }
 
 /// What all operations use.
@@ -131,7 +134,7 @@ struct Api {
 /// A running API.
 #[derive(Debug)]
 pub struct ApiServer {
-    address: SocketAddr,
+    url: String,
     ending: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -141,16 +144,15 @@ impl ApiServer {
     pub fn start(listener: TcpListener, options: ApiOptions) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let ending = CancellationToken::new();
-        // A proxy's address is everybody's: it has limits of its own for them.
-        let places = server::Places::new(!options.secure);
+        let (url, way) = (server::url_of(address, &options.way), options.way.clone());
         let router = router(options, address.port(), ending.clone());
-        let serving = tokio::spawn(server::serve(listener, router, places, ending.clone()));
-        Ok(Self { address, ending, serving })
+        let serving = tokio::spawn(server::serve(listener, router, way, ending.clone()));
+        Ok(Self { url, ending, serving })
     }
 
     /// Where it is reached.
-    pub fn url(&self) -> String {
-        server::url_of(self.address)
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Ends streams, waits a few seconds for answers that are under way.
@@ -178,7 +180,8 @@ fn operations() -> Routes {
 }
 
 fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
-    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, secure } = options;
+    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, way } = options;
+    let secure = way.is_secure();
     let mut routes = operations();
     let document = openapi::document(&mut routes);
     let api = Arc::new(Api {
@@ -195,6 +198,7 @@ fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
             hosts,
             local: local_token,
             secure,
+            hides_addresses: way.hides_addresses(),
             // The prefix has browsers refuse one that another site or a plain connection set.
             cookie: if secure { "__Host-trunkline".to_owned() } else { format!("trunkline-{port}") },
             used_links: Mutex::default(),

@@ -10,19 +10,25 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{Request, Response},
+    http::{HeaderValue, Request, Response, Version, header},
 };
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
+
+use super::{tls::HTTP_2, way::Way};
 
 /// Connections at once: people, probes, and clients that follow along.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -34,12 +40,16 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 64;
 /// Bytes of a request's head.
 const HEAD_MAX: usize = 16 * 1024;
+/// Requests at once on one connection of HTTP/2: a page asks for a dozen things.
+const STREAMS_MAX: u32 = 32;
+/// Bytes of answers that wait in memory for one stream of HTTP/2 whose client reads slowly.
+const UNSENT_MAX: usize = 64 * 1024;
 /// How long a graceful end waits for answers that are under way.
 const END_WAIT: Duration = Duration::from_secs(5);
 /// How long accepting rests after it failed: no file descriptors, most likely.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Where a request came from; with a proxy in front, the proxy's address.
+/// Where a request came from; of a proxy that is not known, the proxy's address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
@@ -48,7 +58,7 @@ type Counts = Arc<Mutex<HashMap<IpAddr, u32>>>;
 
 /// The connections that there may be at once.
 #[derive(Debug)]
-pub(super) struct Places {
+struct Places {
     all: Arc<Semaphore>,
     /// How many each address has; none where addresses are not told apart.
     of_each: Option<Counts>,
@@ -62,13 +72,12 @@ struct OwnPlace {
 }
 
 impl Places {
-    pub(super) fn new(tell_apart: bool) -> Self {
+    fn new(tell_apart: bool) -> Self {
         Self { all: Arc::new(Semaphore::new(CONNECTIONS_MAX)), of_each: tell_apart.then(Counts::default) }
     }
 
     /// A place for a connection from this address, unless it has too many already.
     fn take(&self, one_of_all: OwnedSemaphorePermit, address: IpAddr) -> Option<OwnPlace> {
-        let address = address.to_canonical();
         if let Some(of_each) = &self.of_each {
             let mut counts = of_each.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(address).or_default();
@@ -96,8 +105,11 @@ impl Drop for OwnPlace {
 }
 
 /// Serves until told to end; streams end at once, answers that are under way are waited for.
-pub(super) async fn serve(listener: TcpListener, router: Router, places: Places, ending: CancellationToken) {
-    let graceful = GracefulShutdown::new();
+pub(super) async fn serve(listener: TcpListener, router: Router, way: Way, ending: CancellationToken) {
+    let (graceful, places) = (GracefulShutdown::new(), Places::new(!way.is_proxied()));
+    if let Way::Tls(tls) = &way {
+        tokio::spawn(Arc::clone(tls).follow(ending.clone()));
+    }
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places.all) => accepted,
@@ -111,24 +123,15 @@ pub(super) async fn serve(listener: TcpListener, router: Router, places: Places,
                 continue;
             }
         };
+        let from = from.ip().to_canonical();
         // Closed without a word: an answer would cost what is being saved.
-        let Some(place) = places.take(one_of_all, from.ip()) else { continue };
-        let (router, peer) = (router.clone(), Peer(from.ip().to_canonical()));
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            answer(router.clone(), peer, request)
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WAIT)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_MAX);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let watched = graceful.watch(connection);
+        if !way.is_open_to(from) {
+            continue;
+        }
+        let Some(place) = places.take(one_of_all, from) else { continue };
+        let visit = Visit { router: router.clone(), way: way.clone(), from, watcher: graceful.watcher() };
         tokio::spawn(async move {
-            // Clients go away in all sorts of ways: nothing to be told.
-            let _ = watched.await;
+            visit.converse(stream).await;
             drop(place);
         });
     }
@@ -145,6 +148,61 @@ async fn accept(
     Ok((stream, from, one_of_all))
 }
 
+/// One connection.
+struct Visit {
+    router: Router,
+    way: Way,
+    from: IpAddr,
+    watcher: Watcher,
+}
+
+impl Visit {
+    async fn converse(self, stream: TcpStream) {
+        let Way::Tls(tls) = &self.way else { return self.speak(stream, false).await };
+        // Clients go away in all sorts of ways, and some never meant to speak TLS: nothing to be told.
+        let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WAIT, tls.acceptor().accept(stream)).await else {
+            return;
+        };
+        let http_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        self.speak(stream, http_2).await;
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http_2: bool) {
+        let Self { router, way, from, watcher } = self;
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            answer(router.clone(), way.peer(from, request.headers()), request)
+        });
+        let connection = if http_2 { http_2_builder() } else { http_1_builder() };
+        let connection = connection.serve_connection(TokioIo::new(stream), service).into_owned();
+        let _ = watcher.watch(connection).await;
+    }
+}
+
+fn http_1_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_MAX);
+    builder
+}
+
+/// A client that takes requests back faster than they can be turned away is cut off by `h2` itself.
+fn http_2_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX))
+        .max_send_buf_size(UNSENT_MAX)
+        .keep_alive_interval(HEAD_WAIT)
+        .keep_alive_timeout(HEAD_WAIT);
+    builder
+}
+
 async fn answer(
     router: Router,
     peer: Peer,
@@ -152,12 +210,20 @@ async fn answer(
 ) -> Result<Response<Body>, std::convert::Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
+    // HTTP/2 has the name in the request line (RFC 9113, section 8.3.1); whatever looks for it does so here.
+    let name = request.uri().authority().map(|name| HeaderValue::from_str(name.as_str()));
+    if let (true, Some(Ok(name))) = (request.version() == Version::HTTP_2, name)
+        && !request.headers().contains_key(header::HOST)
+    {
+        request.headers_mut().insert(header::HOST, name);
+    }
     TowerToHyperService::new(router).call(request).await
 }
 
 /// The address that was bound, for people.
-pub(super) fn url_of(address: SocketAddr) -> String {
-    format!("http://{address}")
+pub(super) fn url_of(address: SocketAddr, way: &Way) -> String {
+    let scheme = if matches!(way, Way::Tls(_)) { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }
 
 #[cfg(test)]
@@ -173,7 +239,7 @@ mod tests {
         let places = Places::new(true);
         let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX).map(|_| take(&places, "127.0.0.1")).collect();
         assert!(held.iter().all(Option::is_some));
-        assert!(take(&places, "127.0.0.1").is_none() && take(&places, "::ffff:127.0.0.1").is_none());
+        assert!(take(&places, "127.0.0.1").is_none() && take(&places, "127.0.0.1").is_none());
         assert!(take(&places, "127.0.0.2").is_some());
         held.pop();
         assert!(take(&places, "127.0.0.1").is_some(), "a place was given back");

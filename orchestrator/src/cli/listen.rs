@@ -5,10 +5,12 @@ use std::{
     io::{ErrorKind, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
     output::bold,
 };
 use crate::{
-    api::{ApiOptions, ApiServer},
+    api::{ApiOptions, ApiServer, Tls, TlsFiles, Way},
     config::variable,
     engine::EngineHandle,
     project::Project,
@@ -40,9 +42,35 @@ pub(crate) struct ListenArgs {
     /// A name under which clients reach the API, as their Host header has it; may be repeated
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
-    /// A proxy in front speaks TLS: needed to listen where other machines can connect
-    #[arg(long)]
-    behind_proxy: bool,
+    /// Speak TLS with the certificate (and what leads to its root) in this PEM file; it is read anew when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "behind_proxy")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// A proxy in front speaks TLS; with its networks, such as 10.0.0.0/16, only it can connect, and it is
+    /// believed for whom it asks
+    #[arg(long, value_name = "NETWORK,…", num_args = 0.., require_equals = true, value_delimiter = ',', value_parser = network)]
+    behind_proxy: Option<Vec<IpNet>>,
+}
+
+impl ListenArgs {
+    /// How clients come to the API.
+    fn way(&self) -> anyhow::Result<Way> {
+        Ok(match (&self.tls_certificate, &self.tls_key, &self.behind_proxy) {
+            (Some(certificate), Some(key), _) => {
+                let files = TlsFiles { certificate: certificate.clone(), key: key.clone() };
+                Way::Tls(Arc::new(Tls::read(files)?))
+            }
+            (_, _, Some(networks)) => Way::Proxied { networks: networks.as_slice().into() },
+            _ => Way::Plain,
+        })
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "write an address or a network such as 10.0.0.0/16".to_owned())
 }
 
 /// Where to listen.
@@ -60,28 +88,37 @@ fn bind(text: &str) -> Result<Bind, String> {
     address.map(Bind::Address).map_err(|_| format!("write an address such as 127.0.0.1:{PORT}, or off"))
 }
 
-/// Takes the address of the API, if it is wanted: before anything is begun that a refusal would leave.
-pub(crate) async fn take_address(args: &ListenArgs) -> anyhow::Result<Option<TcpListener>> {
-    match args.bind {
-        Some(Bind::Off) => Ok(None),
-        Some(Bind::Address(address)) => {
-            check(address, args.behind_proxy)?;
-            let listener = TcpListener::bind(address).await;
-            Ok(Some(listener.with_context(|| {
-                format!("the API cannot listen on {address}; name another address with --bind")
-            })?))
-        }
-        None => Ok(Some(anywhere().await?)),
-    }
+/// The address that was taken, and how clients come to it.
+pub(crate) struct Entrance {
+    listener: TcpListener,
+    way: Way,
 }
 
-/// Where people find the pages: behind a proxy by the server's name, else on this machine.
-pub(crate) fn pages(listener: &TcpListener, args: &ListenArgs) -> Option<String> {
-    if args.behind_proxy {
-        return args.hosts.first().map(|host| format!("https://{host}"));
+/// Takes the address of the API, if it is wanted: before anything is begun that a refusal would leave.
+pub(crate) async fn take_address(args: &ListenArgs) -> anyhow::Result<Option<Entrance>> {
+    let listener = match args.bind {
+        Some(Bind::Off) => return Ok(None),
+        Some(Bind::Address(address)) => {
+            check(address, args.tls_certificate.is_some() || args.behind_proxy.is_some())?;
+            let listener = TcpListener::bind(address).await;
+            listener.with_context(|| {
+                format!("the API cannot listen on {address}; name another address with --bind")
+            })?
+        }
+        None => anywhere().await?,
+    };
+    Ok(Some(Entrance { listener, way: args.way()? }))
+}
+
+/// Where people find the pages: by the server's name where there is TLS, else on this machine.
+pub(crate) fn pages(entrance: &Entrance, args: &ListenArgs) -> Option<String> {
+    let address = entrance.listener.local_addr().ok()?;
+    match (&entrance.way, args.hosts.first()) {
+        (Way::Proxied { .. }, host) => host.map(|host| format!("https://{host}")),
+        (Way::Tls(_), Some(host)) => Some(format!("https://{host}:{}", address.port())),
+        (Way::Tls(_), None) => address.ip().is_loopback().then(|| format!("https://{address}")),
+        (Way::Plain, _) => address.ip().is_loopback().then(|| format!("http://{address}")),
     }
-    let address = listener.local_addr().ok().filter(|address| address.ip().is_loopback())?;
-    Some(format!("http://{address}"))
 }
 
 /// Begins to serve the API, and says where.
@@ -89,7 +126,7 @@ pub(crate) fn serve_api(
     cx: &Context,
     (project, session): (&Project, &Session),
     engine: EngineHandle,
-    listener: TcpListener,
+    Entrance { listener, way }: Entrance,
     args: &ListenArgs,
 ) -> anyhow::Result<ApiServer> {
     let address = listener.local_addr()?;
@@ -98,9 +135,9 @@ pub(crate) fn serve_api(
     let options = ApiOptions {
         store: session.store.apart(),
         engine,
-        registry: std::sync::Arc::clone(&session.registry),
-        clock: std::sync::Arc::clone(&cx.clock),
-        ids: std::sync::Arc::clone(&cx.ids),
+        registry: Arc::clone(&session.registry),
+        clock: Arc::clone(&cx.clock),
+        ids: Arc::clone(&cx.ids),
         project: OwnProject {
             root: project.root.clone(),
             environment: project.environment.name.clone(),
@@ -109,7 +146,7 @@ pub(crate) fn serve_api(
         },
         hosts: args.hosts.clone(),
         local_token,
-        secure: args.behind_proxy,
+        way,
     };
     let local = options.local_token.is_some();
     let server = ApiServer::start(listener, options)?;
@@ -118,7 +155,7 @@ pub(crate) fn serve_api(
     } else {
         "tokens: `trunkline token create`".to_owned()
     };
-    cx.output.note(&format!("API {}, {token}", bold(&server.url())));
+    cx.output.note(&format!("API {}, {token}", bold(server.url())));
     if local && let Err(error) = std::fs::write(folder.join(URL_FILE), server.url()) {
         cx.output.warn(&format!("`trunkline open` will not find this server: {error}"));
     }
@@ -135,13 +172,14 @@ pub(crate) fn forget_address(cx: &Context, server: &ApiServer) {
 }
 
 /// Refuses an address where secrets would travel in the clear.
-fn check(address: SocketAddr, behind_proxy: bool) -> anyhow::Result<()> {
-    if address.ip().is_loopback() || behind_proxy {
+fn check(address: SocketAddr, has_tls: bool) -> anyhow::Result<()> {
+    if address.ip().is_loopback() || has_tls {
         return Ok(());
     }
     refuse(format!(
-        "--bind {address} lets other machines connect, and this server speaks no TLS: tokens would travel in \
-         the clear; put a proxy that speaks TLS in front and say --behind-proxy, or bind to 127.0.0.1:{PORT}"
+        "--bind {address} lets other machines connect, and tokens would travel in the clear: give the server \
+         --tls-certificate and --tls-key, or put a proxy that speaks TLS in front and say --behind-proxy, or bind \
+         to 127.0.0.1:{PORT}"
     ))
 }
 
@@ -230,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn other_machines_need_a_proxy_in_front() {
+    fn other_machines_need_tls() {
         let open: SocketAddr = "0.0.0.0:8377".parse().unwrap();
         assert!(check(open, false).unwrap_err().to_string().contains("--behind-proxy"));
         assert!(check(open, true).is_ok());

@@ -59,7 +59,7 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit> {
     let project = cx.project()?;
     let session = cx.open(&project).await?;
-    let listener = take_address(&args.listen).await?;
+    let entrance = take_address(&args.listen).await?;
     let mut deployed = None;
     if args.watch {
         // Looked at before they are read: what changes from now on is seen, however long the
@@ -67,7 +67,7 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
         deployed = Some(stamps(&cx.root()?, &cx.config.environment));
         redeploy(cx, &session).await?;
     }
-    let pages = listener.as_ref().and_then(|listener| pages(listener, &args.listen));
+    let pages = entrance.as_ref().and_then(|entrance| pages(entrance, &args.listen));
     let engine = session.engine(cx, Role::Serve, pages).await?;
     let replica = session.store.replica();
     cx.output.note(&format!(
@@ -80,8 +80,8 @@ pub(crate) async fn serve(cx: &Context, args: &ServeArgs) -> anyhow::Result<Exit
     }
     say_traces(cx);
     list_schedules(cx, &session).await?;
-    let api = match listener {
-        Some(listener) => Some(serve_api(cx, (&project, &session), engine.handle(), listener, &args.listen)?),
+    let api = match entrance {
+        Some(entrance) => Some(serve_api(cx, (&project, &session), engine.handle(), entrance, &args.listen)?),
         None => None,
     };
     let guard = async {
