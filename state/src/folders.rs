@@ -1,6 +1,10 @@
 //! Folders of pipelines: how their names are written, and what lies in them. Rights and connections are given by
 //! folder; the store's function `lies_in` says the same as [`contains`].
 
+use serde_json::Value;
+
+/// Of a connection: the folders whose pipelines may use it.
+pub const FOLDERS: &str = "folders";
 /// The longest name, as the store keeps it.
 const NAME_MAX: usize = 512;
 
@@ -28,8 +32,16 @@ pub fn contains(outer: &str, inner: &str) -> bool {
     outer.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The folders that a connection is for, if it is not for all, where a pipeline of this folder may not use it.
+pub fn closed_to<'a>(connection: &'a Value, folder: &str) -> Option<Vec<&'a str>> {
+    let folders: Vec<&str> = connection.get(FOLDERS)?.as_array()?.iter().filter_map(Value::as_str).collect();
+    (!folders.iter().any(|of| contains(of, folder))).then_some(folders)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -39,6 +51,17 @@ mod tests {
         for wrong in ["/", "/finance", "a//b", "..", "a/../b", "./a", "a\\b", "a\nb", &"a".repeat(600)] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn connections_are_for_everybody_or_for_folders() {
+        let some = json!({ "sandbox": true, "folders": ["finance/eu", "sales"] });
+        assert_eq!(closed_to(&some, "finance/eu/daily"), None);
+        assert_eq!(closed_to(&some, "finance"), Some(vec!["finance/eu", "sales"]));
+        assert_eq!(closed_to(&some, ""), Some(vec!["finance/eu", "sales"]));
+        assert_eq!(closed_to(&json!({ "sandbox": true }), ""), None);
+        // Nobody can mean that, and nobody gets in by it.
+        assert_eq!(closed_to(&json!({ "folders": [7] }), "finance"), Some(vec![]));
     }
 
     #[test]

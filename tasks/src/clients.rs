@@ -38,7 +38,7 @@ use crate::{
     aws::error::causes,
     operator::{ErrorClass, Failure},
     pipelines::Pipelines,
-    secrets::{Secrets, Variables, source::SecretSource},
+    secrets::{Secrets, Variables, mark::Mark, source::SecretSource},
 };
 pub use config::{AwsConnection, ConnectionConfig};
 use credentials::{Kept, Noticing};
@@ -180,6 +180,11 @@ impl Clients {
     /// request is stored; a request without secrets stays as it is.
     pub async fn pin_secrets(&self, request: &mut crate::operator::Request) -> Result<(), Failure> {
         self.secrets.pin(self, request).await
+    }
+
+    /// The value that a secret has now, for what is no task. It is masked like all others from then on.
+    pub async fn secret(&self, name: &str) -> Result<Arc<str>, Failure> {
+        self.secrets.value(self, &Mark::of(name)).await
     }
 
     /// The region that a connection's calls go to.
@@ -368,7 +373,8 @@ impl Clients {
             Failure::new(
                 ErrorClass::Config,
                 format!(
-                    "no connection `{name}` in this environment (there is {known}): add it to trunkline.yaml"
+                    "no connection `{name}` that this pipeline may use (there is {known}): add it to trunkline.yaml, or \
+                     the pipeline's folder to its `folders`"
                 ),
             )
         })

@@ -147,7 +147,8 @@ impl Secrets {
         values
     }
 
-    async fn value(&self, clients: &Clients, mark: &Mark) -> Result<Arc<str>, Failure> {
+    /// The value of a secret in the version that is named, or in the newest.
+    pub(crate) async fn value(&self, clients: &Clients, mark: &Mark) -> Result<Arc<str>, Failure> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(mark).cloned();
         match known {
             // What keeps no versions is read for every call.

@@ -39,9 +39,11 @@ PAGES = {
     "/backfills/{backfill}": "read", "/triggers": "read", "/pools": "read", "/audit": "read", "/deployments": "read", "/me": "read", "/accounts": "admin", "/runs": "read", "/runs/{run}": "read",
     "/runs/{run}/timeline": "read", "/runs/{run}/history": "read", "/runs/{run}/tasks/{task}": "read",
 }
+# Where nobody is led who signs in here: this server has no provider (test_provider.py has one).
+PROVIDER = {"/sign-in/provider", "/sign-in/return"}
 # What is there for everybody, and what is neither operation nor page.
 OPEN = {"/healthz", "/readyz", "/sign-in", "/assets/{version}/{name}", "{PREFIX}/openapi.json"}
-OTHERS = {"/metrics", "/sign-out"}
+OTHERS = {"/metrics", "/sign-out", *PROVIDER}
 # Who asks: the scope of what they show; none where it is good for nothing.
 VISITORS = {
     "nobody": None, "garbage": None, "another scheme": None, "unknown": None, "revoked": None, "expired": None,
@@ -176,6 +178,10 @@ def test_what_everybody_may_see_says_nothing_of_the_project(target):
         path = path.replace("{PREFIX}", "/api/v1").replace("{version}", "x").replace("{name}", "page.js")
         answer = ask(target.address, "GET", path)
         assert answer.status == 200, path
+        told.append(answer.text)
+    for path in sorted(PROVIDER):
+        answer = ask(target.address, "GET", path)
+        assert answer.status == 404, path
         told.append(answer.text)
     # Names of pipelines, the folder, tokens: nothing that is this project's alone.
     for word in (str(target.project.folder), target.server.token, target.names["backfill"], "by_hand"):

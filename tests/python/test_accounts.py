@@ -4,13 +4,14 @@ import json
 import random
 import re
 import subprocess
+import types
 import urllib.parse
 
 import pytest
 
 from browser import CHROMIUM, Reader
 from project import Project
-from test_api import Server
+from test_api import Server, Stream
 from test_pages import http
 from waiting import until
 
@@ -279,3 +280,38 @@ def test_an_admin_makes_an_account_and_it_is_used(browser, project, server):
     eve.shot("me")
     eve.assert_accessible()
     eve.close()
+
+
+def test_a_version_that_comes_back_in_another_folder_has_no_connection_of_the_first(binary, environment, tmp_path):
+    """Deployed in `sales`, moved to `notes`, rolled back: still in `notes`, where the connection is for nobody."""
+    text = "name: mover\ntasks: {{ look: {{ type: s3_wait, connection: {connection}, uri: 's3://nothing/here', timeout: 1s }} }}\n"
+    (tmp_path / "trunkline.yaml").write_text(
+        "environments: { local: { connections: { aws: { sandbox: true }, ledgers: { sandbox: true, folders: [sales] } } } }\n")
+
+    def lies_in(folder, connection):
+        home = tmp_path / "pipelines" / folder / "mover"
+        home.mkdir(parents=True)
+        (home / "pipeline.yaml").write_text(text.format(connection=connection))
+
+    lies_in("sales", "ledgers")
+    project = Project(binary, environment, tmp_path)
+    project.call("deploy")
+    (tmp_path / "pipelines" / "sales" / "mover" / "pipeline.yaml").unlink()
+    lies_in("notes", "aws")
+    project.call("deploy")
+    told = project.call("deploy", "--rollback", code=2).stderr
+    assert "`mover` lies in `notes/mover`, and the connection `ledgers` is for sales only" in told
+    # Nor does a version that is there already: somebody wrote to the store by hand.
+    project.psql("update pipeline set current_version = 1 where name = 'mover'")
+    run = project.call("run", "mover", code=1)
+    assert "no connection `ledgers` that this pipeline may use" in run.stdout + run.stderr
+    project.stop()
+
+
+def test_a_stream_ends_when_whoever_listens_may_no_longer(project, server):
+    sent = token(project, "listener", "read")
+    mine = Server.__new__(Server)
+    stream = Stream(types.SimpleNamespace(url=server.url, token=sent), "/events")
+    project.call("token", "revoke", "listener")
+    # At its next sign of life.
+    stream.ends()

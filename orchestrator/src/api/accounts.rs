@@ -11,7 +11,7 @@ use super::{
     routes::{Call, Nothing, Routes, outline},
 };
 use crate::service::{
-    account::{Roles, check_name, check_roles, told},
+    account::{Roles, check_change, check_name, check_roles, told},
     password::Password,
     token::Scope,
     views::AccountView,
@@ -25,7 +25,7 @@ pub(super) fn add(routes: Routes) -> Routes {
             outline(Scope::Read, "/me/password", "change_password", "Change one's own password"),
             own_password,
         )
-        .get(admin("/accounts", "list_accounts", "People with a password, by name"), list)
+        .get(admin("/accounts", "list_accounts", "People who can sign in, by name"), list)
         .post(
             admin("/accounts", "create_account", "Make one, with a password that is shown this once"),
             create,
@@ -58,7 +58,7 @@ pub(super) struct MeView {
 #[serde(deny_unknown_fields)]
 struct CreateBody {
     /// Its name.
-    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]{0,63}$"))]
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9@+._-]{0,127}$"))]
     account: String,
     /// `viewer`, `operator`, `editor` or `admin` by folder of pipelines; `""` is every folder.
     roles: Roles,
@@ -149,6 +149,13 @@ async fn change(call: Call<AccountPath, Nothing, ChangeBody>) -> Result<AccountD
         return Err(Problem::not_found(format!("there is no account `{}`", account.escape_debug())));
     };
     let roles = body.roles.map(check_roles).transpose().map_err(invalid)?;
+    let wanted = AccountChange {
+        roles: roles.clone(),
+        password: body.reset_password.then(String::new),
+        ..AccountChange::default()
+    };
+    check_change(&account, row.issuer.as_deref(), &wanted)
+        .map_err(|error| Problem::refused(error.to_string()))?;
     let mut changes = Vec::new();
     if let Some(roles) = roles.as_ref().filter(|roles| **roles != row.roles) {
         changes.push(format!("{account}: {} → {}", told(&row.roles), told(roles)));
@@ -179,6 +186,9 @@ async fn own_password(call: Call<Nothing, Nothing, PasswordBody>) -> Result<Pass
         let detail = format!("`{}` has no password: it is no account", call.visitor.actor);
         return Err(Problem::refused(detail));
     };
+    if call.store.password_of(&account).await?.is_none() {
+        return Err(Problem::refused(format!("`{account}` has no password: it signs in at a provider")));
+    }
     let new = Password::chosen(call.body.new).map_err(invalid)?;
     let (old, now) = (Password::typed(call.body.old), call.api.clock.now());
     // Guesses with a session count together, from wherever they come.

@@ -20,7 +20,10 @@ use axum::{
 };
 use futures::{Stream, stream};
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::{
+    sync::broadcast,
+    time::{Instant, Interval},
+};
 use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     ids::RunId,
@@ -28,11 +31,13 @@ use trunkline_state::{
 };
 
 use super::{
+    Api,
+    guard::Visitor,
     problem::{Kind, Problem},
     routes::{Call, Nothing, Routes, outline},
     runs::RunPath,
 };
-use crate::service::{find, rights::Rights, token::Scope, views::ChangeView};
+use crate::service::{find, token::Scope, views::ChangeView};
 
 /// Clients that follow along at once; each holds a connection.
 const CLIENTS_MAX: usize = 200;
@@ -42,8 +47,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const ROWS_MAX: i64 = 200;
 /// News that a slow client may be behind; then it reads them from the store itself.
 const BEHIND_MAX: usize = 1_000;
-/// A sign of life for proxies and clients, where nothing happens.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// A sign of life for proxies and clients, and how soon somebody hears nothing more who may not any longer.
+const BEAT_EVERY: Duration = Duration::from_secs(15);
 
 pub(super) fn add(routes: Routes) -> Routes {
     routes.stream(outline(Scope::Read, "/events", "follow", "What happens to all runs"), follow_all).stream(
@@ -222,12 +227,13 @@ async fn begin<P>(call: &Call<P, Nothing, Nothing>, run: Option<RunId>) -> Resul
     let client = Client {
         seat,
         run,
-        rights: call.visitor.rights.clone(),
+        api: Arc::clone(api),
+        visitor: call.visitor.clone(),
         seen: seen.unwrap_or(here),
         // Whatever lies between what the client saw and what the reader sends next.
         behind: true,
         ready: VecDeque::from([Bytes::from_static(b"retry: 2000\n\n")]),
-        ending: api.ending.clone(),
+        beats: tokio::time::interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY),
     };
     let mut response = Response::new(Body::from_stream(events(client)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -239,14 +245,15 @@ struct Client {
     seat: Seat,
     /// Only of this run.
     run: Option<RunId>,
-    /// Only of pipelines that whoever asks may look at: one reader reads for all of them.
-    rights: Rights,
+    api: Arc<Api>,
+    /// Whoever listens. One reader reads for all, and each is told only of pipelines that they may look at.
+    visitor: Visitor,
     /// Everything up to here was sent, or was not wanted.
     seen: FollowPlace,
     /// Whether there may be older events in the store than those that the reader sends next.
     behind: bool,
     ready: VecDeque<Bytes>,
-    ending: CancellationToken,
+    beats: Interval,
 }
 
 impl Client {
@@ -256,9 +263,19 @@ impl Client {
         }
         self.seen = news.place;
         let wanted = self.run.is_none_or(|run| run.0 == news.place.run);
-        if wanted && self.rights.hold_in(&news.folder, Scope::Read) {
+        if wanted && self.visitor.rights.hold_in(&news.folder, Scope::Read) {
             self.ready.push_back(format!("id: {}\ndata: {}\n\n", news.place, news.data).into());
         }
+    }
+
+    /// Says that there is still somebody, and looks whether whoever listens still may: their token or account may
+    /// be gone, or their roles be others.
+    async fn beat(&mut self) -> Result<bool, Problem> {
+        let still = self.api.guard.still(&self.api.whole, &self.visitor).await?;
+        let Some(visitor) = still.filter(|visitor| visitor.rights.most().is_some()) else { return Ok(false) };
+        self.visitor = visitor;
+        self.ready.push_back(Bytes::from_static(b": still here\n\n"));
+        Ok(true)
     }
 
     /// Reads a portion of what the client has not seen; the rest follows, or the reader has it.
@@ -286,16 +303,19 @@ fn events(client: Client) -> impl Stream<Item = Result<Bytes, Infallible>> {
                 }
                 continue;
             }
-            let ending = client.ending.clone();
+            let api = Arc::clone(&client.api);
             let heard = tokio::select! {
-                heard = tokio::time::timeout(HEARTBEAT_EVERY, client.seat.news.recv()) => heard,
-                () = ending.cancelled() => return None,
+                heard = client.seat.news.recv() => heard,
+                _ = client.beats.tick() => match client.beat().await {
+                    Ok(true) => continue,
+                    Ok(false) | Err(_) => return None,
+                },
+                () = api.ending.cancelled() => return None,
             };
             match heard {
-                Err(_) => client.ready.push_back(Bytes::from_static(b": still here\n\n")),
-                Ok(Ok(news)) => client.take(&news),
-                Ok(Err(broadcast::error::RecvError::Lagged(_))) => client.behind = true,
-                Ok(Err(broadcast::error::RecvError::Closed)) => return None,
+                Ok(news) => client.take(&news),
+                Err(broadcast::error::RecvError::Lagged(_)) => client.behind = true,
+                Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     })

@@ -67,6 +67,8 @@ pub(super) struct Visitor {
     pub(super) rights: Rights,
     /// The session, of a browser.
     pub(super) session: Option<SessionSecret>,
+    /// The token, of a program.
+    pub(super) token: Option<Token>,
     /// The account, of somebody with a password.
     pub(super) account: Option<String>,
 }
@@ -146,14 +148,28 @@ impl Guard {
 
     /// Whoever has a token.
     pub(super) async fn of_token(&self, store: &Store, token: &Token) -> Result<Visitor, Problem> {
+        let shown = Some(token.clone());
         if self.is_local(token) {
-            return Ok(local());
+            return Ok(Visitor { token: shown, ..local() });
         }
         let known = store.good_token(token.id()).await?.filter(|known| token.is(&known.sha256));
         let known = known.ok_or_else(|| {
             unknown("this token is unknown, revoked or expired; make one with `trunkline token create`")
         })?;
-        named(&known.name, &known.scopes, known.folders, None)
+        let visitor = named(&known.name, &known.scopes, known.folders, None)?;
+        Ok(Visitor { token: shown, ..visitor })
+    }
+
+    /// Whoever asked a while ago and still listens, as they may now; none if they may nothing any more.
+    pub(super) async fn still(&self, store: &Store, visitor: &Visitor) -> Result<Option<Visitor>, Problem> {
+        match (&visitor.token, &visitor.session) {
+            (Some(token), _) => match self.of_token(store, token).await {
+                Err(problem) if problem.kind() == Kind::Unauthenticated => Ok(None),
+                known => known.map(Some),
+            },
+            (None, Some(session)) => self.of_session(store, session.clone()).await,
+            (None, None) => Ok(None),
+        }
     }
 
     /// Whether it is the token of this project's folder.
@@ -167,7 +183,13 @@ impl Guard {
         store: &Store,
         headers: &HeaderMap,
     ) -> Result<Option<Visitor>, Problem> {
-        let Some(secret) = self.cookie_of(headers) else { return Ok(None) };
+        match self.cookie_of(headers) {
+            Some(secret) => self.of_session(store, secret).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn of_session(&self, store: &Store, secret: SessionSecret) -> Result<Option<Visitor>, Problem> {
         match store.good_session(&secret.sha256()).await? {
             Some(GoodSession::Token { name, scopes, folders }) => {
                 named(&name, &scopes, folders, Some(secret)).map(Some)
@@ -176,6 +198,7 @@ impl Guard {
                 actor: format!("account:{name}"),
                 rights: Rights::of_roles(&roles),
                 session: Some(secret),
+                token: None,
                 account: Some(name),
             })),
             Some(GoodSession::Local { sha256 }) if self.local.as_ref().is_some_and(|own| own.is(&sha256)) => {
@@ -187,11 +210,15 @@ impl Guard {
 
     /// What the browser's cookie holds.
     pub(super) fn cookie_of(&self, headers: &HeaderMap) -> Option<SessionSecret> {
+        SessionSecret::read(&Self::cookie_named(headers, &self.cookie)?)
+    }
+
+    /// What a cookie of the browser holds.
+    pub(super) fn cookie_named(headers: &HeaderMap, wanted: &str) -> Option<String> {
         let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         let mut pairs =
             cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, value) = pairs.find(|(name, _)| *name == self.cookie)?;
-        SessionSecret::read(value)
+        pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
     }
 
     /// Whether somebody knows the password of an account. The same is said, after the same time, of a wrong
@@ -248,7 +275,7 @@ fn unknown(detail: &str) -> Problem {
 
 fn local() -> Visitor {
     let rights = Rights::everywhere(Scope::Admin);
-    Visitor { actor: LOCAL_ACTOR.to_owned(), rights, session: None, account: None }
+    Visitor { actor: LOCAL_ACTOR.to_owned(), rights, session: None, token: None, account: None }
 }
 
 fn named(
@@ -262,7 +289,7 @@ fn named(
         Problem::new(Kind::Forbidden, format!("token `{name}` has no scope that this program knows"))
     })?;
     let rights = Rights::in_folders(scope, folders);
-    Ok(Visitor { actor: format!("token:{name}"), rights, session, account: None })
+    Ok(Visitor { actor: format!("token:{name}"), rights, session, token: None, account: None })
 }
 
 /// Refuses a change that another site's page had the browser send: such a page can make the cookie go along,

@@ -85,7 +85,7 @@ pub use self::{
 use crate::{
     clock::{SharedClock, SharedIds},
     engine::EngineHandle,
-    service::{receive::OwnProject, token::Token},
+    service::{provider::Provider, receive::OwnProject, token::Token},
 };
 
 /// What the API needs.
@@ -109,6 +109,8 @@ pub struct ApiOptions {
     pub local_token: Option<Token>,
     /// How clients come here.
     pub way: Way,
+    /// Who says that somebody is who they say, beside passwords.
+    pub provider: Option<Provider>,
 }
 
 /// What all operations use.
@@ -125,6 +127,7 @@ struct Api {
     /// Held by the deployment that is being made.
     deploying: tokio::sync::Mutex<()>,
     guard: Guard,
+    provider: Option<Provider>,
     tail: Arc<Tail>,
     http: HttpCounts,
     document: Value,
@@ -180,7 +183,8 @@ fn operations() -> Routes {
 }
 
 fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
-    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, way } = options;
+    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, way, provider } =
+        options;
     let secure = way.is_secure();
     let mut routes = operations();
     let document = openapi::document(&mut routes);
@@ -205,6 +209,7 @@ fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
             throttle: Mutex::default(),
             hashing: tokio::sync::Semaphore::new(guard::HASHES_AT_ONCE),
         },
+        provider,
         http: HttpCounts::default(),
         document,
         ending,

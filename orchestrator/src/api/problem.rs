@@ -201,7 +201,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::NotFound { .. } => Self::not_found(error.to_string()),
-            StoreError::NamesTaken { .. } => Self::refused(error.to_string()),
+            StoreError::NamesTaken { .. } | StoreError::ConnectionClosed { .. } => {
+                Self::refused(error.to_string())
+            }
             unreachable if unreachable.is_unreachable() => {
                 Self::new(Kind::Unavailable, format!("{error}; send the request again in a moment"))
             }

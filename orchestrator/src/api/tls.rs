@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at: whoever renews certificates does so weeks before they end.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of either file; a chain of four certificates has under ten thousand.
 const FILE_MAX: u64 = 1024 * 1024;
 /// What is offered, the preferred one first (RFC 7301).

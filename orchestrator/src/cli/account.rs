@@ -12,7 +12,7 @@ use super::{
     output::Field,
 };
 use crate::service::{
-    account::{Roles, check_name, check_roles, told},
+    account::{Roles, check_change, check_name, check_roles, told},
     password::Password,
     views::AccountView,
 };
@@ -166,6 +166,10 @@ async fn reset(cx: &Context, args: &PasswordArgs) -> anyhow::Result<Exit> {
 
 async fn change_it(cx: &Context, name: &str, change: &AccountChange, done: &str) -> anyhow::Result<Exit> {
     let session = cx.open_to_look().await?;
+    let rows = session.store.accounts().await?;
+    if let Some(row) = rows.iter().find(|row| row.name == name) {
+        check_change(name, row.issuer.as_deref(), change)?;
+    }
     if !session.store.change_account(name, change, &cx.actor(), None).await? {
         return refuse(format!("there is no account `{name}`; `trunkline account list` has them"));
     }
@@ -185,10 +189,11 @@ async fn list(cx: &Context) -> anyhow::Result<Exit> {
             Field::from(row.account.clone()),
             Field::from(told(&row.roles)),
             Field::from(if row.disabled { "shut" } else { "open" }),
+            Field::from(row.provider.clone().unwrap_or_else(|| "password".to_owned())),
             Field::from(row.created_by.clone()),
         ]
     });
     let empty = "no accounts yet; make one with `trunkline account create NAME --role admin`";
-    cx.output.table(&["name", "roles", "state", "made by"], table.collect(), empty);
+    cx.output.table(&["name", "roles", "state", "signs in with", "made by"], table.collect(), empty);
     Ok(Exit::Done)
 }

@@ -21,9 +21,9 @@ use super::{
 use crate::{
     api::{ApiOptions, ApiServer, Tls, TlsFiles, Way},
     config::variable,
-    engine::EngineHandle,
-    project::Project,
-    service::{receive::OwnProject, token::Token},
+    engine::{self, EngineHandle},
+    project::{Environment, Project},
+    service::{provider::Provider, receive::OwnProject, token::Token},
 };
 
 /// Where it listens where nobody says where.
@@ -147,6 +147,7 @@ pub(crate) fn serve_api(
         hosts: args.hosts.clone(),
         local_token,
         way,
+        provider: provider(project, session),
     };
     let local = options.local_token.is_some();
     let server = ApiServer::start(listener, options)?;
@@ -160,6 +161,13 @@ pub(crate) fn serve_api(
         cx.output.warn(&format!("`trunkline open` will not find this server: {error}"));
     }
     Ok(server)
+}
+
+/// Who signs people in, beside passwords.
+fn provider(project: &Project, session: &Session) -> Option<Provider> {
+    let Environment { sign_in, connections, secrets, .. } = &project.environment;
+    let clients = engine::clients_with(connections, secrets, session.sandbox_endpoint().as_deref());
+    sign_in.clone().map(|sign_in| Provider::new(sign_in, clients))
 }
 
 /// Forgets where a server was reached, unless another one has come since.

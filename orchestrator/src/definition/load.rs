@@ -76,11 +76,7 @@ impl Loaded {
     fn check_connections(&mut self) {
         for loaded in &self.pipelines {
             for (name, config) in &loaded.pipeline.connections {
-                let Some(folders) = config.get("folders").and_then(Value::as_array) else { continue };
-                let folders: Vec<&str> = folders.iter().filter_map(Value::as_str).collect();
-                if folders.iter().any(|folder| folders::contains(folder, &loaded.below)) {
-                    continue;
-                }
+                let Some(folders) = folders::closed_to(config, &loaded.below) else { continue };
                 let message = format!(
                     "`{}` lies in `{}`, and the connection `{name}` is for {} only",
                     loaded.pipeline.name,

@@ -78,7 +78,7 @@ pub use self::{
 };
 pub(crate) use self::{
     retention::RUNS_AT_ONCE as RUNS_PURGED_AT_ONCE,
-    shared::{Shared, clients_of},
+    shared::{Shared, clients_of, clients_with},
 };
 use crate::{
     clock::{SharedClock, SharedIds},

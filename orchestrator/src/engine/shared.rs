@@ -391,22 +391,23 @@ impl Shared {
 
 /// The connections and secrets of a version, for the operators.
 pub(crate) fn clients_of(pipeline: &Pipeline, sandbox: Option<&str>) -> Clients {
-    let sources = pipeline
-        .secrets
-        .iter()
-        .filter_map(|(name, source)| Some((name.clone(), serde_json::from_value(source.clone()).ok()?)))
-        .collect();
-    Clients::new(connections(pipeline, sandbox)).with_secrets(sources, crate::config::variable)
+    clients_with(&pipeline.connections, &pipeline.secrets, sandbox)
 }
 
-/// The connections of a version as the operators take them: `sandbox: true` becomes the
-/// sandbox's endpoint; what cannot be read is left out, and tasks that name it say so.
-fn connections(pipeline: &Pipeline, sandbox: Option<&str>) -> IndexMap<String, AwsConnection> {
-    pipeline
-        .connections
+/// Connections and secrets as the operators take them: `sandbox: true` becomes the sandbox's endpoint; what cannot
+/// be read is left out, and whatever names it says so.
+pub(crate) fn clients_with(
+    connections: &IndexMap<String, Value>,
+    secrets: &IndexMap<String, Value>,
+    sandbox: Option<&str>,
+) -> Clients {
+    let connections = connections
         .iter()
-        .filter_map(|(name, settings)| Some((name.clone(), connection(settings, sandbox)?)))
-        .collect()
+        .filter_map(|(name, settings)| Some((name.clone(), connection(settings, sandbox)?)));
+    let secrets = secrets
+        .iter()
+        .filter_map(|(name, source)| Some((name.clone(), serde_json::from_value(source.clone()).ok()?)));
+    Clients::new(connections.collect()).with_secrets(secrets.collect(), crate::config::variable)
 }
 
 fn connection(settings: &Value, sandbox: Option<&str>) -> Option<AwsConnection> {

@@ -2,6 +2,7 @@
 
 mod connections;
 mod secrets;
+mod sign_in;
 
 use std::{fmt, ops::Range};
 
@@ -20,9 +21,11 @@ use crate::definition::{
 };
 
 pub use connections::account_of_role;
+pub use sign_in::SignIn;
 
 /// The keys of an environment.
-pub const ENVIRONMENT_KEYS: [&str; 6] = ["store", "connections", "vars", "secrets", "parameters", "pools"];
+pub const ENVIRONMENT_KEYS: [&str; 7] =
+    ["store", "connections", "vars", "secrets", "parameters", "pools", "sign_in"];
 /// Keys that are planned.
 const LATER_KEYS: [&str; 2] = ["retention", "url"];
 
@@ -43,6 +46,8 @@ pub struct Environment {
     pub parameters: IndexMap<String, Value>,
     /// The project's pools, with their slots here.
     pub pools: IndexMap<String, u32>,
+    /// Who says that somebody is who they say, beside passwords.
+    pub sign_in: Option<SignIn>,
 }
 
 /// Without the store's URL.
@@ -188,6 +193,10 @@ fn environment(
     }
     if let Some(secrets) = mapping.get("secrets") {
         environment.secrets = values.secrets(secrets);
+    }
+    if let Some(sign_in) = mapping.get("sign_in") {
+        let secrets: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
+        environment.sign_in = values.sign_in(sign_in, &secrets);
     }
     if environment.name == LOCAL && !environment.connections.contains_key(CONNECTION) {
         environment.connections.insert(CONNECTION.to_owned(), json!({ "sandbox": true }));

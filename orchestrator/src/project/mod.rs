@@ -16,7 +16,7 @@ use std::{
 use trunkline_state::pipeline::Notice;
 use trunkline_tasks::Registry;
 
-pub use environment::{ENVIRONMENT_KEYS, Environment, account_of_role, is_sandbox};
+pub use environment::{ENVIRONMENT_KEYS, Environment, SignIn, account_of_role, is_sandbox};
 
 use crate::definition::{
     Diagnostic, Diagnostics, EnvironmentNames, Loaded, Operators, Scope,

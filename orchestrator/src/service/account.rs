@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use trunkline_state::folders::{self, NoFolder};
+use trunkline_state::{
+    folders::{self, NoFolder},
+    store::AccountChange,
+};
 
 use super::{rights::FOLDERS_MAX, token::Scope};
 
 /// The longest name.
-const NAME_MAX: usize = 64;
+const NAME_MAX: usize = 128;
 
 /// Roles by folder of pipelines; `""` is every folder.
 pub type Roles = BTreeMap<String, String>;
@@ -17,7 +20,7 @@ pub type Roles = BTreeMap<String, String>;
 pub enum AccountError {
     /// Its name.
     #[error(
-        "an account's name has 1 to {NAME_MAX} small letters, digits, and of . _ -, and begins with a letter or a digit"
+        "an account's name has 1 to {NAME_MAX} small letters, digits, and of . _ - + @, and begins with a letter or a digit"
     )]
     Name,
     /// None, or too many.
@@ -32,11 +35,16 @@ pub enum AccountError {
     /// Who says what others may do is not of one folder.
     #[error("an admin is one everywhere: leave the folder out")]
     AdminOfFolder,
+    /// Somebody whom a provider vouches for.
+    #[error(
+        "{0} signs in at {1}, which says what they may do and who they are; shut the account, or change their groups there"
+    )]
+    Vouched(String, String),
 }
 
 /// A name.
 pub fn check_name(name: &str) -> Result<String, AccountError> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-+@".contains(&byte);
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let good = begins && name.len() <= NAME_MAX && name.bytes().all(fits);
     if good { Ok(name.to_owned()) } else { Err(AccountError::Name) }
@@ -59,6 +67,16 @@ pub fn check_roles(roles: Roles) -> Result<Roles, AccountError> {
         }
     });
     checked.collect()
+}
+
+/// Refuses what does not follow from here for somebody whom a provider vouches for.
+pub fn check_change(name: &str, issuer: Option<&str>, change: &AccountChange) -> Result<(), AccountError> {
+    match issuer {
+        Some(issuer) if change.roles.is_some() || change.password.is_some() => {
+            Err(AccountError::Vouched(name.to_owned(), issuer.to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Roles in one line.
@@ -89,10 +107,10 @@ mod tests {
 
     #[test]
     fn names_are_plain() {
-        for good in ["ana", "a.b-c_9", "9"] {
+        for good in ["ana", "a.b-c_9", "9", "ana+x@example.com"] {
             assert_eq!(check_name(good), Ok(good.to_owned()));
         }
-        for wrong in ["", "Ana", ".ana", "a b", "a/b", "ä", &"a".repeat(65)] {
+        for wrong in ["", "Ana", ".ana", "a b", "a/b", "ä", "@a", &"a".repeat(129)] {
             assert_eq!(check_name(wrong), Err(AccountError::Name), "{wrong}");
         }
     }

@@ -16,6 +16,7 @@
 //! | `token.rs` | tokens of the API: made, read, compared |
 //! | `rights.rs`, `account.rs` | what somebody may do, and where; what accounts may be |
 //! | `sign_in.rs` | what a browser's cookie and the link that signs it in hold |
+//! | `provider.rs` | an OpenID provider: whom it says that somebody is |
 //! | `password.rs`, `throttle.rs` | passwords and their hashes; how often one may be tried |
 //! | `grid.rs` | tasks by runs: the states of many runs at a glance |
 //! | `snapshot.rs` | everything about one run at one moment |
@@ -53,6 +54,7 @@ pub mod mark;
 pub mod newest;
 pub mod password;
 pub mod plan;
+pub mod provider;
 pub mod provision;
 pub mod receive;
 pub mod request;

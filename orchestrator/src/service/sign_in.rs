@@ -1,5 +1,6 @@
 //! How a browser comes to be signed in: what its cookie holds, the token that its pages send with every
-//! change, and the link that opens the pages on the machine of the project's folder.
+//! change, the link that opens the pages on the machine of the project's folder, and the way to a provider and
+//! back.
 //!
 //! Pure: the caller draws, and knows what time it is. What is stored is a hash.
 
@@ -106,6 +107,61 @@ impl SignInLink {
 }
 
 /// A signature for one purpose.
+/// A sign-in at a provider that a browser began: what its cookie holds, until it comes back. Everything that must be
+/// drawn follows from one secret, and no server has to remember it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Errand {
+    secret: [u8; SECRET_BYTES],
+    /// Where it wanted to go.
+    pub back: String,
+}
+
+impl fmt::Debug for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Errand").field("back", &self.back).finish_non_exhaustive()
+    }
+}
+
+impl Errand {
+    /// Of bytes that were just drawn.
+    pub fn new(drawn: [u8; SECRET_BYTES], back: &str) -> Self {
+        Self { secret: drawn, back: back.to_owned() }
+    }
+
+    /// Reads a cookie; `None` where it cannot be one of ours.
+    pub fn read(text: &str) -> Option<Self> {
+        let (secret, back) = text.split_once('.')?;
+        let mut bytes = [0; SECRET_BYTES];
+        hex::decode_to_slice(secret, &mut bytes).ok()?;
+        Some(Self { secret: bytes, back: String::from_utf8(hex::decode(back).ok()?).ok()? })
+    }
+
+    /// The cookie's value.
+    pub fn reveal(&self) -> String {
+        format!("{}.{}", hex::encode(self.secret), hex::encode(&self.back))
+    }
+
+    /// What the provider sends back with the browser: nobody else can have it come here (RFC 6749, section 10.12).
+    pub fn state(&self) -> String {
+        hex::encode(signed(&self.secret, b"state", &[]))
+    }
+
+    /// Whether a browser came back with it.
+    pub fn is_state(&self, sent: &str) -> bool {
+        self.state().as_bytes().ct_eq(sent.as_bytes()).into()
+    }
+
+    /// What the provider signs: a statement that was made for somebody else has another one.
+    pub fn nonce(&self) -> String {
+        hex::encode(signed(&self.secret, b"nonce", &[]))
+    }
+
+    /// What whoever shows the code must know (RFC 7636).
+    pub fn verifier(&self) -> String {
+        hex::encode(signed(&self.secret, b"verifier", &[]))
+    }
+}
+
 fn signed(key: &[u8], purpose: &[u8], said: &[u8]) -> [u8; 32] {
     // A key of any length is taken.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
@@ -118,6 +174,21 @@ fn signed(key: &[u8], purpose: &[u8], said: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_errand_comes_back_as_it_left() {
+        let errand = Errand::new([7; SECRET_BYTES], "/runs?state=failed");
+        assert_eq!(Errand::read(&errand.reveal()), Some(errand.clone()));
+        assert!(
+            errand.is_state(&errand.state()) && !errand.is_state(&errand.nonce()) && !errand.is_state("")
+        );
+        assert!(!Errand::new([8; SECRET_BYTES], "/").is_state(&errand.state()));
+        // RFC 7636, section 4.1: 43 to 128 characters.
+        assert!((43..=128).contains(&errand.verifier().len()));
+        for wrong in ["", ".", "00.2f", &"0".repeat(80), &format!("{}.zz", "0".repeat(80))] {
+            assert_eq!(Errand::read(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_cookie_reads_back_and_its_change_token_is_its_own() {

@@ -1,4 +1,5 @@
-//! People with a password: who they are, what they may do where. Passwords are never here, only their hashes.
+//! People: who they are, what they may do where, whether a password of theirs or a provider says that it is
+//! them. Passwords are never here, only their hashes.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ pub struct AccountRow {
     pub name: String,
     /// What it may do, by folder.
     pub roles: BTreeMap<String, String>,
+    /// The provider that vouches for it, if it has no password.
+    pub issuer: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// By whom.
@@ -26,6 +29,33 @@ pub struct AccountRow {
     pub changed_by: String,
     /// Whether nobody can sign in with it.
     pub disabled: bool,
+}
+
+/// Somebody whom a provider vouches for.
+#[derive(Clone, Debug)]
+pub struct Vouched<'a> {
+    /// The provider, by its name for itself.
+    pub issuer: &'a str,
+    /// Who it is, by the provider's name for them that never changes.
+    pub subject: &'a str,
+    /// What they are called here when they come for the first time.
+    pub name: &'a str,
+    /// What they may do from now on, by folder.
+    pub roles: &'a BTreeMap<String, String>,
+}
+
+/// What became of somebody whom a provider vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// They are this account.
+    Known {
+        /// Its name.
+        name: String,
+        /// Whether nobody can sign in with it.
+        disabled: bool,
+    },
+    /// Another account is called so already.
+    NameTaken,
 }
 
 /// What changes of an account; `None` stays as it is.
@@ -92,17 +122,53 @@ impl Store {
         Ok(done.changed == 1)
     }
 
+    /// The account of somebody whom a provider vouches for, made when they come for the first time, with the roles
+    /// that they have now.
+    pub async fn welcome(&self, who: &Vouched<'_>) -> Result<Welcome, StoreError> {
+        let actor = format!("provider:{}", who.issuer);
+        let kept = sqlx::query!(
+            "insert into account (name, issuer, subject, roles, created_by, changed_by) values ($1, $2, $3, $4, $5, $5)
+             on conflict (issuer, subject) do update
+                set roles = excluded.roles, changed_at = clock_timestamp(), changed_by = excluded.changed_by
+              where account.roles <> excluded.roles and not account.disabled",
+            who.name,
+            who.issuer,
+            who.subject,
+            serde_json::json!(who.roles),
+            actor
+        )
+        .execute(&self.link)
+        .await;
+        match kept {
+            Err(sqlx::Error::Database(error)) if error.constraint() == Some("account_pkey") => {
+                return Ok(Welcome::NameTaken);
+            }
+            kept => kept?,
+        };
+        let row = sqlx::query!(
+            "select name, disabled from account where issuer = $1 and subject = $2",
+            who.issuer,
+            who.subject
+        )
+        .fetch_one(&self.link)
+        .await?;
+        Ok(Welcome::Known { name: row.name, disabled: row.disabled })
+    }
+
     /// The hash of an account's password, if somebody may sign in with it.
     pub async fn password_of(&self, name: &str) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar!("select password from account where name = $1 and not disabled", name)
-            .fetch_optional(&self.link)
-            .await?)
+        Ok(sqlx::query_scalar!(
+            r#"select password as "password!" from account where name = $1 and not disabled and password is not null"#,
+            name
+        )
+        .fetch_optional(&self.link)
+        .await?)
     }
 
     /// All accounts by name.
     pub async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
         let rows = sqlx::query!(
-            r#"select name, roles, created_by, created_at as "created_at: jiff_sqlx::Timestamp", changed_by,
+            r#"select name, roles, issuer, created_by, created_at as "created_at: jiff_sqlx::Timestamp", changed_by,
                       changed_at as "changed_at: jiff_sqlx::Timestamp", disabled
                  from account order by name limit $1"#,
             ACCOUNTS_MAX
@@ -114,6 +180,7 @@ impl Store {
             .map(|row| AccountRow {
                 name: row.name,
                 roles: serde_json::from_value(row.roles).unwrap_or_default(),
+                issuer: row.issuer,
                 created_at: row.created_at.to_jiff(),
                 created_by: row.created_by,
                 changed_at: row.changed_at.to_jiff(),

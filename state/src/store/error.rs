@@ -39,6 +39,20 @@ pub enum StoreError {
         /// The settings.
         settings: String,
     },
+    /// A connection is for pipelines of other folders.
+    #[error(
+        "`{pipeline}` lies in `{folder}`, and the connection `{connection}` is for {folders} only; nothing was deployed"
+    )]
+    ConnectionClosed {
+        /// The pipeline.
+        pipeline: String,
+        /// Where its file lies.
+        folder: String,
+        /// The connection.
+        connection: String,
+        /// Whom it is for.
+        folders: String,
+    },
     /// Migrations are missing.
     #[error("the store's schema is version {found}, this binary needs {wanted}; run `trunkline db migrate`")]
     SchemaTooOld {

@@ -23,7 +23,7 @@
 //! | `follow` | what was committed of all runs, in order |
 //! | `grid` | the marks of many runs' task runs |
 //! | `tokens` | tokens of the API, requests that may come twice |
-//! | `accounts`, `sessions` | people with a password, browsers that are signed in |
+//! | `accounts`, `sessions` | people, browsers that are signed in |
 //! | `audit` | what people and programs asked for |
 //! | `purge` | what is forgotten |
 
@@ -68,7 +68,7 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 pub use self::{
-    accounts::{AccountChange, AccountRow},
+    accounts::{AccountChange, AccountRow, Vouched, Welcome},
     audit::AuditRow,
     backfills::{BackfillDate, BackfillRow, NewBackfill, Reprocess},
     create::{Births, Created, NewRun},

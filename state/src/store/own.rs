@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     document::Document,
+    folders,
     ids::RunId,
     pipeline::Pipeline,
     run::{Definition, Run, Trigger},
@@ -450,15 +451,19 @@ impl Store {
 
     /// A version of a pipeline, with what is derived from it.
     pub async fn definition(&self, pipeline: &str, version: i32) -> Result<Arc<Definition>, StoreError> {
-        let spec = sqlx::query_scalar!(
-            r#"select spec as "spec: Json<Pipeline>" from pipeline_version where pipeline = $1 and version = $2"#,
+        let row = sqlx::query!(
+            r#"select v.spec as "spec: Json<Pipeline>", p.folder
+                 from pipeline_version v join pipeline p on p.name = v.pipeline where v.pipeline = $1 and v.version = $2"#,
             pipeline,
             version
         )
         .fetch_optional(&self.link)
         .await?
         .ok_or_else(|| StoreError::NotFound { what: format!("version {version} of pipeline {pipeline}") })?;
-        Ok(Arc::new(Definition::new(spec.0, version)))
+        let mut pipeline = row.spec.0;
+        // Looked at when it is deployed, and here again: the folder may be another one since.
+        pipeline.connections.retain(|_, config| folders::closed_to(config, &row.folder).is_none());
+        Ok(Arc::new(Definition::new(pipeline, version)))
     }
 
     async fn task_records(&self, ids: &[Uuid]) -> Result<Vec<TaskRecord>, StoreError> {

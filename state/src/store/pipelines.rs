@@ -10,7 +10,7 @@ use super::{
     rows::{at, at_option, read_option, signed, to_json},
     uncancelled,
 };
-use crate::{pipeline::Pipeline, triggers::EventTrigger};
+use crate::{folders, pipeline::Pipeline, triggers::EventTrigger};
 
 /// A version as it was stored.
 #[derive(Clone, Debug)]
@@ -137,6 +137,7 @@ impl Store {
                 .await?;
             let names: Vec<String> = pipelines.iter().map(|new| new.pipeline.name.to_string()).collect();
             refuse_taken(&mut tx, &names, seen.as_deref()).await?;
+            refuse_closed(&pipelines)?;
             put_pools(&mut tx, &pipelines).await?;
             let mut changes = Vec::new();
             for new in &pipelines {
@@ -379,6 +380,20 @@ async fn refuse_taken(
     .fetch_all(&mut **tx)
     .await?;
     if taken.is_empty() { Ok(()) } else { Err(StoreError::NamesTaken { names: taken.join(", ") }) }
+}
+
+/// A version that was deployed where its connections may be used may come back where they may not.
+fn refuse_closed(pipelines: &[NewVersion]) -> Result<(), StoreError> {
+    for NewVersion { pipeline, folder, .. } in pipelines {
+        for (connection, config) in &pipeline.connections {
+            if let Some(folders) = folders::closed_to(config, folder) {
+                let (pipeline, connection) = (pipeline.name.to_string(), connection.clone());
+                let (folder, folders) = (folder.clone(), folders.join(", "));
+                return Err(StoreError::ConnectionClosed { pipeline, folder, connection, folders });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Gives the pools their slots, by name: whoever grants slots locks pools in that order too.

@@ -154,6 +154,11 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
+    /// One of its headers.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
+    }
+
     /// The body as JSON, if it is.
     pub(crate) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()

@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `shell` | what is around every page; refusals |
-//! | `sign_in` | who is somebody |
+//! | `sign_in`, `provider` | who is somebody: here, and as a provider says |
 //! | `assets` | scripts and styles |
 //! | `words` | states, times and durations |
 //! | `pipelines` | all of them at a glance |
@@ -29,6 +29,7 @@ mod deployments;
 mod people;
 mod pipeline;
 mod pipelines;
+mod provider;
 mod run;
 mod runs;
 mod shell;
@@ -100,6 +101,8 @@ impl<P, Q> Visit<P, Q> {
 pub(super) fn routes() -> Router<Arc<Api>> {
     let router = Router::new()
         .route("/sign-in", get(sign_in::ask).post(sign_in::enter))
+        .route("/sign-in/provider", get(provider::go))
+        .route("/sign-in/return", get(provider::come_back))
         .route("/sign-out", post(sign_in::leave))
         .route("/assets/{version}/{name}", get(assets::serve));
     let router = page(router, "/", pipelines::show);

@@ -65,16 +65,18 @@ fn people_table(people: &[AccountView]) -> Markup {
             tbody { @for one in people {
                 tr data-name=(one.account) {
                     th scope="row" { (one.account) }
-                    td {
+                    td { @if let Some(provider) = &one.provider {
+                        (told(&one.roles)) div.none { "signs in at " (provider) }
+                    } @else {
                         form.inline data-ask=(format!("/accounts/{}", one.account)) data-title=(format!("Set the roles of {}", one.account)) {
                             label { span.unseen { "Roles of " (one.account) } input name="roles" value=(typed(&one.roles)) autocomplete="off" spellcheck="false"; }
                             button type="submit" { "Set" }
                         }
-                    }
+                    } }
                     td { @if one.disabled { "shut" } @else { "open" } }
                     td { (words::moment_or_none(Some(one.changed_at), &TimeZone::UTC)) span.none { " · " (one.changed_by) } }
                     td { div.actions {
-                        button type="button" data-ask=(format!("/accounts/{}", one.account)) data-body="{\"reset_password\":true}" data-title=(format!("Give {} a new password", one.account)) { "New password" }
+                        @if one.provider.is_none() { button type="button" data-ask=(format!("/accounts/{}", one.account)) data-body="{\"reset_password\":true}" data-title=(format!("Give {} a new password", one.account)) { "New password" } }
                         (shutter(one))
                     } }
                 }
@@ -95,7 +97,7 @@ fn shutter(of: &AccountView) -> Markup {
 fn new_account() -> Markup {
     html! {
         form.row-form data-ask="/accounts" {
-            label { "Account" input name="account" required pattern="[a-z0-9][a-z0-9._\\-]{0,63}" autocomplete="off" spellcheck="false" placeholder="ana"; }
+            label { "Account" input name="account" required pattern="[a-z0-9][a-z0-9@+._\\-]{0,127}" autocomplete="off" spellcheck="false" placeholder="ana"; }
             label { "Roles" input name="roles" required autocomplete="off" spellcheck="false" placeholder="viewer finance=operator"; }
             button.primary type="submit" { "Make an account" }
         }
@@ -140,17 +142,23 @@ fn new_token() -> Markup {
 /// Whoever is signed in.
 pub(super) async fn me(visit: Visit<(), NoQuery>) -> Result<Response, Problem> {
     let me = accounts::me(visit.ask(Nothing {}, Nothing {})).await?;
+    let has_password = match &visit.visitor.account {
+        Some(account) => visit.store.password_of(account).await?.is_some(),
+        None => false,
+    };
     let body = html! {
         div.head { h1 { (me.actor) } }
         p { "You are " (told(&me.roles)) "." }
         div.shown #shown aria-live="polite" {}
-        @if visit.visitor.account.is_some() {
+        @if has_password {
             h2 { "Password" }
             form.start data-ask="/me/password" {
                 div.field { label for="old" { "Present password" } input #old name="old" type="password" autocomplete="current-password" required; }
                 div.field { label for="new" { "New password" } input #new name="new" type="password" autocomplete="new-password" minlength="12" required; }
                 div.actions { button.primary type="submit" { "Change it" } }
             }
+        } @else if visit.visitor.account.is_some() {
+            p.muted { "You sign in at a provider: there is no password here." }
         } @else {
             p.muted { "You came with a token: there is no password to change." }
         }

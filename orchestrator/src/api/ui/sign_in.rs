@@ -104,12 +104,12 @@ pub(super) async fn leave(State(api): State<Arc<Api>>, parts: Parts) -> Response
         return Problem::from(error).into_response();
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    set_cookie(&api, response.headers_mut(), "", 0);
+    set_cookie(&api, response.headers_mut(), (&api.guard.cookie, ""), 0);
     response
 }
 
 /// A path of this site, where somebody wanted to go before they signed in; never another site.
-fn own_path(back: Option<&str>) -> &str {
+pub(super) fn own_path(back: Option<&str>) -> &str {
     let fits = |path: &&str| {
         path.len() <= BACK_MAX
             && path.starts_with('/')
@@ -119,7 +119,7 @@ fn own_path(back: Option<&str>) -> &str {
     back.filter(fits).unwrap_or("/")
 }
 
-async fn begin(api: &Api, owner: SessionOwner, back: Option<&str>) -> Response {
+pub(super) async fn begin(api: &Api, owner: SessionOwner, back: Option<&str>) -> Response {
     let secret = SessionSecret::of(api.ids.secret());
     if let Err(error) = api.whole.begin_session(&secret.sha256(), &owner).await {
         return refused(api, None, &error.into());
@@ -129,16 +129,15 @@ async fn begin(api: &Api, owner: SessionOwner, back: Option<&str>) -> Response {
     if let Ok(to) = HeaderValue::from_str(own_path(back)) {
         headers.insert(header::LOCATION, to);
     }
-    set_cookie(api, headers, &secret.reveal(), SESSION_AGE.as_secs());
+    set_cookie(api, headers, (&api.guard.cookie, &secret.reveal()), SESSION_AGE.as_secs());
     response
 }
 
-fn set_cookie(api: &Api, headers: &mut HeaderMap, value: &str, seconds: u64) {
+pub(super) fn set_cookie(api: &Api, headers: &mut HeaderMap, (name, value): (&str, &str), seconds: u64) {
     let secure = if api.guard.secure { "; Secure" } else { "" };
-    let name = &api.guard.cookie;
     let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        headers.insert(header::SET_COOKIE, cookie);
+        headers.append(header::SET_COOKIE, cookie);
     }
 }
 
@@ -147,18 +146,22 @@ async fn form(body: axum::body::Body) -> Result<Vec<(String, String)>, Problem> 
     Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
 }
 
-fn query_field(parts: &Parts, wanted: &str) -> Option<String> {
+pub(super) fn query_field(parts: &Parts, wanted: &str) -> Option<String> {
     let query = parts.uri.query().unwrap_or_default();
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
     pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
 }
 
-fn page(api: &Api, back: Option<&str>, wrong: Option<&str>) -> Response {
+pub(super) fn page(api: &Api, back: Option<&str>, wrong: Option<&str>) -> Response {
     let body = html! {
         section.sign-in {
             h1 { "Sign in" }
             p.muted { "Environment " strong { (api.environment) } }
             @if let Some(wrong) = wrong { p.wrong role="alert" { (wrong) } }
+            @if let Some(provider) = &api.provider {
+                // A link: a form may send nobody to another site.
+                p { a.button.primary href=(there(back)) { "Sign in with " (provider.label()) } }
+            }
             form method="post" action="/sign-in" {
                 label for="account" { "Account" }
                 input #account name="account" autocomplete="username" required autofocus autocapitalize="none" spellcheck="false";
@@ -184,6 +187,13 @@ fn page(api: &Api, back: Option<&str>, wrong: Option<&str>) -> Response {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
     }
     response
+}
+
+/// The way to the provider, and from there to where somebody wanted to go.
+fn there(back: Option<&str>) -> String {
+    let query =
+        url::form_urlencoded::Serializer::new(String::new()).append_pair("to", own_path(back)).finish();
+    format!("/sign-in/provider?{query}")
 }
 
 /// Where a token comes from.

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
-use trunkline_state::folders;
+use trunkline_state::folders::{self, FOLDERS};
 use trunkline_tasks::ConnectionConfig;
 
 use super::Values;
@@ -16,9 +16,6 @@ use crate::definition::{
 
 /// Connection types that are planned.
 const LATER_TYPES: [&str; 2] = ["postgres", "http"];
-
-/// Of any connection: the folders below the pipelines folder whose pipelines may use it.
-pub const FOLDERS: &str = "folders";
 
 /// The keys of a connection to the sandbox. They mean what they mean on AWS, so that two
 /// accounts can be tried on one machine, and a warehouse that tasks say nothing about.

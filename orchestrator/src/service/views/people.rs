@@ -7,13 +7,15 @@ use trunkline_state::store::{AccountRow, TokenRow};
 
 use crate::service::account::Roles;
 
-/// Somebody with a password.
+/// Somebody who can sign in.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AccountView {
     /// The name.
     pub account: String,
     /// What they may do, by folder of pipelines; `""` is every folder.
     pub roles: Roles,
+    /// The provider where they sign in, which says what they may do; none has a password here.
+    pub provider: Option<String>,
     /// Whether nobody can sign in with it.
     pub disabled: bool,
     /// When it was made.
@@ -28,8 +30,18 @@ pub struct AccountView {
 
 impl From<AccountRow> for AccountView {
     fn from(row: AccountRow) -> Self {
-        let AccountRow { name, roles, created_at, created_by, changed_at, changed_by, disabled } = row;
-        Self { account: name, roles, disabled, created_at, created_by, changed_at, changed_by }
+        let AccountRow { name, roles, issuer, created_at, created_by, changed_at, changed_by, disabled } =
+            row;
+        Self {
+            account: name,
+            roles,
+            provider: issuer,
+            disabled,
+            created_at,
+            created_by,
+            changed_at,
+            changed_by,
+        }
     }
 }
 
