@@ -9,7 +9,7 @@
 //! | `guard` | the Host header, who asks and what they may do, sessions of browsers |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
-//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview`, `accounts`, `tokens`, `audit` | the operations |
+//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `mails`, `overview`, `accounts`, `tokens`, `audit` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server` | the accept loop and its limits |
@@ -25,6 +25,7 @@ mod changes;
 mod deployments;
 mod events;
 mod guard;
+mod mails;
 mod many;
 mod metrics;
 mod openapi;
@@ -82,7 +83,7 @@ use self::{
 use crate::{
     clock::{SharedClock, SharedIds},
     engine::EngineHandle,
-    service::{receive::OwnProject, token::Token},
+    service::{mails::Mailbox, receive::OwnProject, token::Token, zones::Zones},
 };
 
 /// What the API needs.
@@ -106,6 +107,8 @@ pub struct ApiOptions {
     pub local_token: Option<Token>,
     /// Browsers reach this server through a proxy that speaks TLS.
     pub secure: bool,
+    /// Where mails lie that the sandbox delivers; none where there is no sandbox.
+    pub mailbox: Option<Mailbox>,
 }
 
 /// What all operations use.
@@ -119,6 +122,8 @@ struct Api {
     /// The environment, for people.
     environment: String,
     project: OwnProject,
+    mailbox: Option<Mailbox>,
+    zones: Zones,
     /// Held by the deployment that is being made.
     deploying: tokio::sync::Mutex<()>,
     guard: Guard,
@@ -170,6 +175,7 @@ fn operations() -> Routes {
     let routes = backfills::add(routes);
     let routes = pools::add(routes);
     let routes = triggers::add(routes);
+    let routes = mails::add(routes);
     let routes = overview::add(routes);
     let routes = accounts::add(routes);
     let routes = tokens::add(routes);
@@ -178,7 +184,8 @@ fn operations() -> Routes {
 }
 
 fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
-    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, secure } = options;
+    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, secure, mailbox } =
+        options;
     let mut routes = operations();
     let document = openapi::document(&mut routes);
     let api = Arc::new(Api {
@@ -190,6 +197,8 @@ fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
         ids,
         environment: project.environment.clone(),
         project,
+        mailbox,
+        zones: Zones::default(),
         deploying: tokio::sync::Mutex::new(()),
         guard: Guard {
             hosts,

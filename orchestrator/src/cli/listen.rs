@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::{
-    context::{Context, LOCAL_FOLDER, Session},
+    context::{Context, LOCAL_FOLDER, Session, mailbox},
     exit::refuse,
     output::bold,
 };
@@ -110,6 +110,7 @@ pub(crate) fn serve_api(
         hosts: args.hosts.clone(),
         local_token,
         secure: args.behind_proxy,
+        mailbox: mailbox(project),
     };
     let local = options.local_token.is_some();
     let server = ApiServer::start(listener, options)?;
