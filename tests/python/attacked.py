@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+from delivered import deliver
 from project import Project
 from test_api import serving
 from waiting import until
@@ -42,7 +43,8 @@ class Attacked:
         self.address = address_of(server.url)
         self.owner = {"Authorization": f"Bearer {server.token}"}
         self.names = {"pipeline": "daily", "run": RUN, "task": "extract", "attempt": 1, "version": 1,
-                      "backfill": backfill, "pool": "small", "account": "ana", "token": "robot"}
+                      "backfill": backfill, "pool": "small", "account": "ana", "token": "robot",
+                      "mail": deliver(project, "by_hand", "a secret of by_hand")}
 
     def ask(self, method, target, body=None, **headers):
         """A request with the rights of the project's owner."""

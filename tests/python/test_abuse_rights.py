@@ -36,7 +36,8 @@ PAGES = {
     "/": "read", "/pipelines": "read", "/pipelines/{pipeline}": "read", "/pipelines/{pipeline}/graph": "read",
     "/pipelines/{pipeline}/source": "read", "/pipelines/{pipeline}/schedule": "read",
     "/pipelines/{pipeline}/start": "operate", "/pipelines/{pipeline}/backfill": "operate", "/backfills": "read",
-    "/backfills/{backfill}": "read", "/triggers": "read", "/pools": "read", "/audit": "read", "/deployments": "read", "/me": "read", "/accounts": "admin", "/runs": "read", "/runs/{run}": "read",
+    "/backfills/{backfill}": "read", "/triggers": "read", "/pools": "read", "/mails": "read", "/mails/{mail}": "read",
+    "/audit": "read", "/deployments": "read", "/me": "read", "/accounts": "admin", "/runs": "read", "/runs/{run}": "read",
     "/runs/{run}/timeline": "read", "/runs/{run}/history": "read", "/runs/{run}/tasks/{task}": "read",
 }
 # Where nobody is led who signs in here: this server has no provider (test_provider.py has one).

@@ -10,6 +10,7 @@ import urllib.parse
 import pytest
 
 from browser import CHROMIUM, Reader
+from delivered import deliver
 from project import Project
 from test_api import Server, Stream
 from test_pages import http
@@ -189,6 +190,22 @@ def test_people_sign_in_with_a_password(project, server):
     assert sign_in(server, "ana", "a sentence is a good one")[0] == 401
     hashed = project.psql("select password from account where name = 'ana'")
     assert hashed.strip().startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_mails_of_all_pipelines_are_for_who_sees_all(project, server):
+    mail = deliver(project, "ledger failed", "numbers of the ledger")
+    sent = token(project, "reads-finance", "read", "finance")
+    for path in ("/mails", f"/mails/{mail}", "/mails/gone", "/mails?run=ledger@2026-11-19"):
+        assert "in some only" in server.get(path, 403, token=sent)["detail"]
+    _, some = sign_in(server, "dan", account(project, "dan", "finance=viewer"))
+    _, everything = sign_in(server, "fay", account(project, "fay", "viewer"))
+    for cookie, sees in ((some, False), (everything, True)):
+        for path in ("/mails", f"/mails/{mail}"):
+            status, _, text = http(server.url + path, cookie=cookie)
+            assert (status, "ledger failed" in text) == ((200, True) if sees else (403, False))
+        for path in ("/pipelines", "/runs/ledger@2026-11-19/history"):
+            status, _, text = http(server.url + path, cookie=cookie)
+            assert status == 200 and ('href="/mails"' in text) is sees
 
 
 def test_guessing_is_slowed_down(project, server):

@@ -445,3 +445,18 @@ def test_the_api_is_what_its_document_says(project, known):
         assert done.returncode == 0, done.stdout[-20_000:]
         assert not server.died()
         server.get("/status")
+
+
+def test_without_a_sandbox_there_are_no_mails(binary, environment, tmp_path):
+    made = Project.deployed(binary, environment, tmp_path, {"by_hand": BY_HAND})
+    said = "this environment has no sandbox, and its mails go to their receivers"
+    try:
+        (tmp_path / "trunkline.yaml").write_text(
+            "environments: { local: { connections: { aws: { type: aws, region: us-east-1 } } } }\n")
+        with serving(made) as server:
+            for path in ("/mails", "/mails/20261120T094800.000Z-1-a"):
+                assert said in server.get(path, 404)["detail"]
+        for words in (["mails"], ["mails", "20261120T094800.000Z-1-a"]):
+            assert said in made.call(*words, code=2).stderr
+    finally:
+        made.stop()

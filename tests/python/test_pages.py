@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from browser import CHROMIUM, NARROW, WIDE, Reader, link, served
+from delivered import deliver
 from project import Project
 from waiting import until
 
@@ -40,6 +41,23 @@ EXTRACT = """
 echo "rows of $DAY <b>bold</b> <script>window.hacked=3</script>"
 test ! -e "$ROOT/bad-$DAY" || { cat "$ROOT/evil" >&2; exit 3; }
 """
+# What its YAML says too often, and a value that a task upstream does not leave.
+MARKED = """
+name: marked
+schedule: "0 */6 * * *"
+data_interval: day
+catchup: none
+tasks:
+  first: { type: noop }
+  second:
+    type: command
+    depends_on: first
+    retries: 0
+    env:
+      DAY: "{{ ds }}"
+      ROWS: "{{ tasks.first.outputs.rows }}"
+    command: [sh, -c, 'echo "$ROWS"']
+"""
 LARGE = "name: large\ndata_interval: day\nschedule: '0 3 * * *'\ncatchup: none\ntasks:\n" + "".join(
     f"  task_{index:04}: {{ type: noop{f', depends_on: task_{index - 1:04}' if index % 40 else ''} }}\n" for index in range(400)
 )
@@ -48,13 +66,18 @@ LARGE = "name: large\ndata_interval: day\nschedule: '0 3 * * *'\ncatchup: none\n
 @pytest.fixture(scope="module")
 def project(binary, environment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    made = Project.deployed(binary, environment, folder, {"daily": DAILY, "large": LARGE})
+    made = Project.deployed(binary, environment, folder, {"daily": DAILY, "large": LARGE, "marked": MARKED})
     (folder / "extract.sh").write_text(EXTRACT)
     (folder / "evil").write_text(EVIL)
     (folder / "bad-2026-11-19").touch()
     for day in ("2026-11-17", "2026-11-18"):
         made.call("run", "daily", "--date", day)
     made.call("run", "daily", "--date", "2026-11-19", code=1)
+    made.call("run", "marked", "--date", "2026-11-19", code=1)
+    made.call("clear", "daily@2026-11-17", "--task", "extract", "--yes")
+    deliver(made, f"EVIL {EVIL}", f"Dear {EVIL}\nit failed.")
+    deliver(made, "[local] FAILED daily: extract", "line one\n\nline three – ü", at="2026-11-20T10:48:00", number=2)
+    (made.folder / ".trunkline" / "sandbox" / "mailbox" / "note <b>.txt").write_text("no mail")
     made.call("backfill", "large", "--from", "2026-11-01", "--to", "2026-11-05", "--yes")
     yield made
     made.stop()
@@ -319,7 +342,117 @@ def test_a_backfill_is_shown_before_it_begins(reader, project, server):
     reader.complaints.clear()
 
 
-PAGES = ["/deployments", "/accounts", "/audit", "/me", "/backfills", "/pipelines/daily/backfill", "/triggers", "/pools", "/pipelines", "/pipelines/daily", "/pipelines/daily/graph", "/pipelines/daily/schedule", "/pipelines/daily/source",
+def test_attempts_of_all_generations_are_tabs_with_addresses(reader, project, server):
+    page = reader.sign_in().page
+    here = f"{server}/runs/daily@2026-11-17/tasks/extract"
+    page.goto(here)
+    generations = page.get_by_role("navigation", name="Generations")
+    attempts = page.get_by_role("navigation", name="Attempts")
+
+    def chosen(of):
+        return [link.get_attribute("href").rsplit("?")[1] for link in of.locator("[aria-current]").all()]
+
+    assert (chosen(generations), chosen(attempts)) == (["generation=2"], ["attempt=2"])
+    page.locator(".log pre code").get_by_text("rows of 2026-11-17").wait_for()
+    # By keys, and again after a reload: what is looked at stands in the address.
+    generations.get_by_role("link", name="Generation 1").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{here}?generation=1")
+    assert (chosen(generations), chosen(attempts)) == (["generation=1"], ["attempt=1"])
+    attempts.get_by_role("link", name="Attempt 1").click()
+    page.reload()
+    assert (page.url, chosen(generations), chosen(attempts)) == (f"{here}?attempt=1", ["generation=1"], ["attempt=1"])
+    reader.shot("task-generations")
+    page.evaluate("window.loaded = 'once'")
+    with page.context.new_page() as newest:
+        newest.goto(here)
+        newest.locator(".log pre code").get_by_text("rows of 2026-11-17").wait_for()
+        newest.get_by_text("Request", exact=True).click()
+        asked = newest.locator("#attempt").get_attribute("data-key")
+        project.call("clear", "daily@2026-11-17", "--task", "extract", "--yes")
+        # Who looks at what is newest sees the next attempt begin, with its own output.
+        newest.locator("nav[aria-label=Attempts] [aria-current]").get_by_text("Attempt 3").wait_for()
+        newest.locator(f"#attempt:not([data-key='{asked}'])").wait_for()
+        newest.locator(".log pre code").get_by_text("rows of 2026-11-17").wait_for()
+        assert newest.locator(".log").get_attribute("data-log").endswith("/attempts/3/log")
+    # Who looks at another one stays there, and learns of the new one.
+    generations.get_by_role("link", name="Generation 3").wait_for()
+    assert (chosen(generations), chosen(attempts)) == (["generation=1"], ["attempt=1"])
+    assert page.locator(".log").get_attribute("data-log").endswith("/attempts/1/log") and page.evaluate("window.loaded") == "once"
+    for wrong in ("attempt=9", "generation=9", "attempt=0"):
+        page.goto(f"{here}?{wrong}")
+        page.locator(".refused .code").get_by_text("404").wait_for()
+    reader.complaints[:] = [text for text in reader.complaints if "404" not in text]
+    # One generation needs no tabs for it; without attempts there are none at all.
+    page.goto(f"{server}/runs/daily@2026-11-18/tasks/extract")
+    assert generations.count() == 0 and attempts.get_by_role("link").count() == 1
+
+
+def test_from_a_failed_task_to_the_line_that_is_to_blame(reader, project, server):
+    page = reader.sign_in().page
+    page.goto(f"{server}/runs/marked@2026-11-19/tasks/second")
+    lines = MARKED.splitlines()
+    blamed = lines.index('      ROWS: "{{ tasks.first.outputs.rows }}"') + 1
+    page.locator("#facts").get_by_role("link", name=f"v1, line {blamed}").click()
+    page.wait_for_url(f"**/pipelines/marked/source?version=1&run=marked%402026-11-19&task=second#L{blamed}")
+    line = page.locator(f"#L{blamed}")
+    assert line.get_attribute("data-said") == "error" and line.inner_text().strip() == lines[blamed - 1].strip()
+    said = page.locator(f"#L{blamed} + .note")
+    assert said.inner_text().startswith("✕ error setting `env.ROWS`: ")
+    first = lines.index("  second:") + 1
+    marked = [int(one.get_attribute("id")[1:]) for one in page.locator(".source code[data-task]").all()]
+    assert marked == list(range(first, len(lines) + 1))
+    page.locator(".marked-lines").get_by_text(f"lines {first} to {len(lines)}").wait_for()
+    shown = page.evaluate(f"document.getElementById('L{blamed}').getBoundingClientRect().top")
+    assert 0 <= shown < 900
+    # What deserves a look stands beside its line, whoever looks.
+    page.goto(f"{server}/pipelines/marked/source")
+    warned = lines.index("data_interval: day") + 1
+    assert page.locator(f"#L{warned} + .note").inner_text().startswith("! warning the schedule fires more than once")
+    assert page.locator("[data-task], [data-said=error]").count() == 0
+    version = json.loads(http(f"{server}/api/v1/pipelines/marked/versions/1", cookie=cookie_of(project))[2])
+    assert [(one["line"], one["severity"]) for one in version["warnings"]] == [(warned, "warning")]
+    # A task that the service failed is marked as a whole, in the service's words.
+    page.goto(f"{server}/pipelines/daily/source?run=daily@2026-11-19&task=extract")
+    note = page.locator(f"#L{DAILY.splitlines().index('  extract:') + 1} + .note")
+    assert EVIL in note.inner_text() if note.count() else page.locator(".note").count() == 0
+    assert page.evaluate("window.hacked") is None
+    # Lines of another version would be other lines.
+    page.goto(f"{server}/pipelines/daily/source?run=marked@2026-11-19&task=second")
+    assert page.locator("[data-task], .note").count() == 0
+
+
+def test_mails_are_read_as_their_receivers_see_them(reader, project, server):
+    page = reader.sign_in().page
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Mails").click()
+    rows = page.locator("#mails tbody tr")
+    assert rows.locator("a").all_inner_texts() == ["[local] FAILED daily: extract", f"EVIL {EVIL}"]
+    page.get_by_text("note <b>.txt in the mailbox is no mail: its name does not end in .eml.").wait_for()
+    rows.last.get_by_role("link").click()
+    page.get_by_role("heading", name="EVIL").wait_for()
+    assert page.locator("pre.mail").inner_text() == f"Dear {EVIL}\nit failed.\n"
+    assert page.evaluate("window.hacked") is None
+    for name in ("gone", "..%2Fmailbox%2Fgone", "..%2F..%2Fapi-token", "%2Fetc%2Fpasswd", "note%20%3Cb%3E"):
+        page.goto(f"{server}/mails/{name}")
+        page.get_by_text("in the mailbox").wait_for()
+    assert len(reader.complaints) == 5 and all("404" in text for text in reader.complaints)
+    reader.complaints.clear()
+
+
+def test_runs_and_their_lists_show_one_clock(reader, project, server):
+    page = reader.sign_in().page
+    page.goto(f"{server}/runs?pipeline=daily")
+    listed = page.locator("#runs tbody tr").first.locator("time").inner_text()
+    assert listed.endswith(" CET"), listed
+    page.goto(f"{server}/pipelines/daily/schedule")
+    page.get_by_text("Fires at 02:30: 30 2 * * * (Europe/Berlin).").wait_for()
+    widths = page.evaluate("[...document.querySelectorAll('table.fires')].map((one) => [...one.querySelectorAll('th')].map((th) => th.offsetWidth).join())")
+    assert len(set(widths)) == 1 and len(widths) == 2, widths
+
+
+PAGES = ["/deployments", "/mails", "/mails/20261120T104800.000Z-2-ops-example-com", "/runs/daily@2026-11-17/tasks/extract",
+         "/runs/daily@2026-11-17/tasks/extract?generation=1", "/runs/marked@2026-11-19/tasks/second",
+         "/pipelines/marked/source?run=marked@2026-11-19&task=second", "/pipelines/marked/source", "/accounts", "/audit", "/me", "/backfills", "/pipelines/daily/backfill", "/triggers", "/pools", "/pipelines", "/pipelines/daily", "/pipelines/daily/graph", "/pipelines/daily/schedule", "/pipelines/daily/source",
          "/pipelines/daily/start", "/runs", "/runs?state=failed", "/runs/daily@2026-11-18", "/runs/daily@2026-11-18/timeline",
          "/runs/daily@2026-11-18/history", "/runs/daily@2026-11-18/tasks/extract", "/pipelines/large", "/runs/nothing@1"]
 
@@ -333,7 +466,7 @@ def test_every_page_is_for_everybody(browser, project, server, scheme, size):
         reader.page.goto(server + path)
         if path in ("/pipelines/daily", "/pipelines/large"):
             reader.page.locator(".grid-cell").first.wait_for()
-        reader.shot(f"{path.strip('/').replace('/', '-').replace('?', '-')}-{scheme}-{size['width']}")
+        reader.shot(f"{path.strip('/').replace('/', '-').replace('?', '-')[:60]}-{scheme}-{size['width']}")
         reader.assert_accessible()
         over = reader.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over <= 0, f"{path} is {over} px too wide"

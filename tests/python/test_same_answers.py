@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from browser import CHROMIUM, Reader, Server, chromium
+from delivered import deliver
 from project import Project
 from test_remote import Elsewhere
 from waiting import until
@@ -45,6 +46,7 @@ on_failure: [{ webhook: "http://127.0.0.1:@PORT@/" }]
 }
 DAYS = ["2026-11-16", "2026-11-17", "2026-11-18"]
 FAILED = "daily@2026-11-18"
+MAIL = "20261120T094800.000Z-7-oncall-example-com"
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
@@ -85,6 +87,10 @@ def project(binary, environment, receiver, tmp_path_factory):
     made.edit("pipelines/daily/pipeline.yaml", "Reads a day", "Reads one day")
     made.call("deploy")
     made.call("run", "daily", "--date", DAYS[2], code=1)
+    failed = json.loads(made.call("show", FAILED, "--json").stdout)
+    deliver(made, "another day", "nothing of yours")
+    assert MAIL == deliver(made, "[local] FAILED daily", "it failed\n\n<b>– ü", "oncall@example.com", number=7,
+                           notice=f"{failed['id']}:g1:failure:1")
     made.call("clear", "daily@2026-11-17", "--task", "load", "--yes", "--reason", "it was <early>")
     made.call("backfill", "daily", "--from", "2026-11-10", "--to", "2026-11-11", "--yes", "--reason", "forgotten")
     yield made
@@ -222,6 +228,14 @@ VIEWS = {
     "triggers": View(["triggers"], None, "/triggers", "/triggers", "rows('#triggered').map((row) => row.slice(0, 5))",
                      lambda said: [[f"{one['pipeline']} paused", *one["on"], str(one["waiting"]), one["waiting_since"],
                                     one["last_received_at"]] for one in said["pipelines"]]),
+    "mails": View(["mails"], None, "/mails", "/mails", "rows('#mails')",
+                  lambda said: [[one["subject"], one["to"], one["at"]] for one in said]),
+    "mails about a run": View(["mails", "--run", FAILED], None, f"/mails?run={FAILED}", f"/mails?run={FAILED}", "rows('#mails')",
+                              lambda said: [[one["subject"], one["to"], one["at"]] for one in said]),
+    "mail": View(["mails", MAIL], None, f"/mails/{MAIL}", f"/mails/{MAIL}",
+                 "[text(document.querySelector('h1')), facts('#facts'), document.querySelector('pre.mail').textContent]",
+                 lambda said: [said["subject"], {"From": said["from"], "To": said["to"], "Published": said["at"], "Topic": said["topic"],
+                                                 "About": "its run"}, said["text"]]),
     "trigger": View(["triggers", "after"], None, "/triggers/after"),
 }
 
@@ -280,6 +294,7 @@ def test_the_source_of_each_version_is_what_was_deployed(ways, project):
 def test_the_graph_has_the_same_edges_everywhere(ways, project):
     said = ways.rest("/pipelines/daily/graph")["tasks"]
     edges = {(upstream, one["task"]) for one in said for upstream in one["depends_on"]}
+    assert json.loads(project.call("graph", "daily", "--json").stdout) == {"pipeline": "daily", "tasks": said}
     drawn = project.call("graph", "daily", "--format", "dot").stdout
     assert set(re.findall(r'"(\w+)" -> "(\w+)"', drawn)) == edges
     names, paths = ways.seen("/pipelines/daily/graph", "[all('svg.graph a title').map(text), all('svg.graph .edge').length]")
@@ -307,6 +322,7 @@ def test_the_grid_says_of_each_run_what_the_run_says(ways):
 def test_what_a_task_printed_is_the_same_everywhere(ways):
     printed = ways.command("logs", FAILED, "extract", "--attempt", "1")
     said = ways.rest(f"/runs/{FAILED}/tasks/extract/attempts/1/log")
+    assert json.loads(ways.command("logs", FAILED, "extract", "--attempt", "1", "--json")) == said
     assert said["complete"] and said["text"] == printed == "rows of 2026-11-18\nbad <file> of 2026-11-18\n"
     ways.page.goto(f"{ways.elsewhere.url}/runs/{FAILED}/tasks/extract?attempt=1")
     ways.page.locator(".log pre code").nth(1).wait_for()

@@ -232,6 +232,26 @@ def test_4_a_mail_says_what_failed_and_how_to_run_it_again(reader, project, serv
     end(reader, "4", clicks=1)
 
 
+def test_8_a_mail_leads_to_its_run_and_back(reader, project):
+    """They read what went out."""
+    page, hand = reader.page, reader.hand
+    subject = f"[local] FAILED {CDR} 2026-11-18: convert"
+    sent = until(lambda: dict(project.mails()).get(subject), 30, "the mail")
+    hand.click(page.get_by_role("navigation", name="Main").get_by_role("link", name="Mails"))
+    reader.shot("walk-8-mails")
+    hand.click(page.locator("#mails").get_by_role("link", name=subject).first)
+    assert page.locator("pre.mail").inner_text().split() == sent.split()
+    at = page.url
+    reader.shot("walk-8-mail")
+    hand.click(page.get_by_role("link", name="its run"))
+    page.get_by_role("heading", name="2026-11-18").wait_for()
+    hand.click(page.get_by_role("link", name="History"))
+    hand.click(page.get_by_role("link", name="mail to").first)
+    page.get_by_role("heading", name=subject).wait_for()
+    assert page.url == at and page.locator("pre.mail").inner_text().split() == sent.split()
+    end(reader, "8", clicks=5)
+
+
 def test_5_the_failed_task_is_found_in_the_grid_and_cleared_with_what_follows(reader, project):
     """They open the grid, look for the run, clear the failed task and what follows it."""
     page, hand = reader.page, reader.hand

@@ -9,7 +9,7 @@
 //! | `guard` | the Host header, who asks and what they may do, sessions of browsers |
 //! | `problem` | refusals as `application/problem+json` |
 //! | `pages` | cursors |
-//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `overview`, `accounts`, `tokens`, `audit` | the operations |
+//! | `pipelines`, `deployments`, `runs`, `changes`, `many`, `backfills`, `pools`, `triggers`, `mails`, `overview`, `accounts`, `tokens`, `audit` | the operations |
 //! | `events` | what happens, as it happens |
 //! | `metrics` | health, readiness, Prometheus |
 //! | `server`, `way`, `tls` | the accept loop and its limits, how clients come to it |
@@ -25,6 +25,7 @@ mod changes;
 mod deployments;
 mod events;
 mod guard;
+mod mails;
 mod many;
 mod metrics;
 mod openapi;
@@ -85,7 +86,7 @@ pub use self::{
 use crate::{
     clock::{SharedClock, SharedIds},
     engine::EngineHandle,
-    service::{provider::Provider, receive::OwnProject, token::Token},
+    service::{mails::Mailbox, provider::Provider, receive::OwnProject, token::Token, zones::Zones},
 };
 
 /// What the API needs.
@@ -111,6 +112,8 @@ pub struct ApiOptions {
     pub way: Way,
     /// Who says that somebody is who they say, beside passwords.
     pub provider: Option<Provider>,
+    /// Where mails lie that the sandbox delivers; none where there is no sandbox.
+    pub mailbox: Option<Mailbox>,
 }
 
 /// What all operations use.
@@ -124,6 +127,8 @@ struct Api {
     /// The environment, for people.
     environment: String,
     project: OwnProject,
+    mailbox: Option<Mailbox>,
+    zones: Zones,
     /// Held by the deployment that is being made.
     deploying: tokio::sync::Mutex<()>,
     guard: Guard,
@@ -175,6 +180,7 @@ fn operations() -> Routes {
     let routes = backfills::add(routes);
     let routes = pools::add(routes);
     let routes = triggers::add(routes);
+    let routes = mails::add(routes);
     let routes = overview::add(routes);
     let routes = accounts::add(routes);
     let routes = tokens::add(routes);
@@ -183,8 +189,19 @@ fn operations() -> Routes {
 }
 
 fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
-    let ApiOptions { store, engine, registry, clock, ids, project, hosts, local_token, way, provider } =
-        options;
+    let ApiOptions {
+        store,
+        engine,
+        registry,
+        clock,
+        ids,
+        project,
+        hosts,
+        local_token,
+        way,
+        provider,
+        mailbox,
+    } = options;
     let secure = way.is_secure();
     let mut routes = operations();
     let document = openapi::document(&mut routes);
@@ -197,6 +214,8 @@ fn router(options: ApiOptions, port: u16, ending: CancellationToken) -> Router {
         ids,
         environment: project.environment.clone(),
         project,
+        mailbox,
+        zones: Zones::default(),
         deploying: tokio::sync::Mutex::new(()),
         guard: Guard {
             hosts,

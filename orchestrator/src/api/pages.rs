@@ -71,7 +71,7 @@ pub(super) fn read_number<T: std::str::FromStr>(text: Option<&str>) -> Result<Op
     text.map(|text| text.parse().map_err(|_| bad_cursor())).transpose()
 }
 
-fn bad_cursor() -> Problem {
+pub(super) fn bad_cursor() -> Problem {
     Problem::new(Kind::Invalid, "the cursor is not one of this list; take `next` of the page before")
 }
 

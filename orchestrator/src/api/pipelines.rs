@@ -18,15 +18,16 @@ use super::{
     routes::{Call, Nothing, Routes, outline},
 };
 use crate::{
-    definition::{common::trigger_word, params::Given},
+    definition::params::Given,
     service::{
         find,
         grid::GridView,
         plan::{self, Plan},
         request::wanted_with,
+        source,
         token::Scope,
         trigger::{Repeatable, Triggered, trigger},
-        views::RunView,
+        views::{DiagnosticView, GraphTask, RunView},
     },
 };
 
@@ -206,6 +207,8 @@ pub(super) struct VersionDetail {
     pub(super) created_by: String,
     /// The YAML as it was read.
     pub(super) source: String,
+    /// What deserves a look in it, as far as the YAML alone tells this program.
+    pub(super) warnings: Vec<DiagnosticView>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -216,19 +219,6 @@ struct GraphView {
     version: i32,
     /// Its tasks, upstream before downstream.
     tasks: Vec<GraphTask>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct GraphTask {
-    /// Its name.
-    task: String,
-    /// Its type.
-    #[serde(rename = "type")]
-    operator: String,
-    /// The tasks that it follows.
-    depends_on: Vec<String>,
-    /// When it starts, given those.
-    trigger_rule: String,
 }
 
 /// Which run is wanted.
@@ -376,6 +366,7 @@ pub(super) async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result
         other => other.into(),
     })?;
     Ok(VersionDetail {
+        warnings: source::warnings(&stored, &call.api.registry),
         version: stored.version,
         created_at: stored.created_at,
         created_by: stored.created_by,
@@ -386,14 +377,7 @@ pub(super) async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result
 async fn graph(call: Call<PipelinePath, Nothing, Nothing>) -> Result<GraphView, Problem> {
     let row = find::pipeline(&call.store, &call.path.pipeline).await?;
     let definition = call.store.definition(&row.name, row.version).await?;
-    let tasks = &definition.pipeline.tasks;
-    let task = |task: &trunkline_state::pipeline::Task| GraphTask {
-        task: task.name.to_string(),
-        operator: task.operator.clone(),
-        depends_on: task.depends_on.iter().map(|&upstream| tasks[upstream].name.to_string()).collect(),
-        trigger_rule: trigger_word(task.trigger_rule).to_owned(),
-    };
-    Ok(GraphView { pipeline: row.name, version: row.version, tasks: tasks.iter().map(task).collect() })
+    Ok(GraphView { pipeline: row.name, version: row.version, tasks: GraphTask::all(&definition.pipeline) })
 }
 
 pub(super) async fn grid(call: Call<PipelinePath, PageQuery, Nothing>) -> Result<GridView, Problem> {

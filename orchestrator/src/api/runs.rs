@@ -12,11 +12,11 @@ use super::{
     routes::{Call, Nothing, Routes, outline},
 };
 use crate::service::{
-    Snapshot, find,
+    Snapshot, find, source,
     token::Scope,
     views::{
-        AttemptView, HistoryView, LogView, NoticeView, RunView, RunWithTasks, WhyView, attempt_view,
-        history_view,
+        AttemptView, HistoryView, LogView, NoticeView, RunView, RunWithTasks, TaskSourceView, WhyView,
+        attempt_view, history_view,
     },
     why::Situation,
 };
@@ -35,6 +35,15 @@ pub(super) fn add(routes: Routes) -> Routes {
             notices,
         )
         .get(outline(Scope::Read, "/runs/{run}/why", "why", "Why it is not further, in a sentence"), why)
+        .get(
+            outline(
+                Scope::Read,
+                "/runs/{run}/tasks/{task}/source",
+                "show_task_source",
+                "Where a task stands in its version's YAML, and what was said of it",
+            ),
+            task_source,
+        )
         .get(
             outline(
                 Scope::Read,
@@ -162,7 +171,9 @@ pub(super) async fn list(call: Call<Nothing, RunsQuery, Nothing>) -> Result<Page
     };
     let rows = call.store.run_page(&page).await?;
     let cursor = |row: &trunkline_state::store::RunRow| pages::moment_cursor(row.logical_date, row.id.0);
-    Ok(pages::page(rows, limit, cursor, |row| RunView::from(&row)))
+    let mut page = pages::page(rows, limit, cursor, |row| RunView::from(&row));
+    call.api.zones.say(&call.store, &mut page.items).await?;
+    Ok(page)
 }
 
 async fn snapshot<Q>(call: &Call<RunPath, Q, Nothing>) -> Result<Snapshot, Problem> {
@@ -213,6 +224,19 @@ pub(super) async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyVie
     let situation = Situation::read(&call.store, snapshot, call.api.clock.now()).await?;
     let why = task.map_or_else(|| situation.run(), |task| situation.task(task));
     Ok(WhyView { run, task: call.query.task, why })
+}
+
+pub(super) async fn task_source(call: Call<TaskPath, Nothing, Nothing>) -> Result<TaskSourceView, Problem> {
+    let store = &call.store;
+    let run = find::run(store, &call.path.run).await?;
+    let snapshot = Snapshot::read(store, run).await?;
+    let task = find::task(&snapshot.as_run(), &call.path.task)?;
+    let Some(row) = snapshot.tasks.get(task) else {
+        let (task, label) = (&call.path.task, snapshot.label());
+        return Err(Problem::not_found(format!("{label} has no task {task} in this generation")));
+    };
+    let stored = store.version(&snapshot.run.pipeline, Some(snapshot.run.version)).await?;
+    Ok(source::task_source(&snapshot, row, &stored))
 }
 
 pub(super) async fn log(call: Call<LogPath, LogQuery, Nothing>) -> Result<LogView, Problem> {

@@ -34,6 +34,7 @@ use crate::{
     project::{Project, account_of_role, find_root, is_sandbox, load_pipelines},
     service::{
         find::unknown_pipeline,
+        mails::Mailbox,
         provision::{Provisioned, Template, provision},
     },
     trace::Settings,
@@ -283,6 +284,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The sandbox's mailbox, where the environment has a sandbox; whether that runs or not.
+pub(crate) fn mailbox(project: &Project) -> Option<Mailbox> {
+    let has_sandbox = cfg!(feature = "sandbox") && project.environment.uses_sandbox();
+    has_sandbox.then(|| Mailbox::new(project.root.join(LOCAL_FOLDER).join("sandbox").join("mailbox")))
 }
 
 /// The templates that a pipeline may have: its own, and one for each connection to the sandbox.

@@ -1,7 +1,12 @@
-//! `graph`: a pipeline as a picture or as text.
+//! `graph`: a pipeline as a picture or as text; as JSON what the API says of it, without a version.
+
+use serde_json::json;
 
 use super::{context::Context, exit::Exit};
-use crate::graph::{GraphFormat, render};
+use crate::{
+    graph::{GraphFormat, render},
+    service::views::GraphTask,
+};
 
 /// What `graph` takes.
 #[derive(Debug, clap::Args)]
@@ -30,6 +35,11 @@ pub(crate) enum Format {
 pub(crate) fn graph(cx: &Context, args: &GraphArgs) -> anyhow::Result<Exit> {
     let (_, loaded, _) = cx.pipelines()?;
     let pipeline = &cx.pipeline(&loaded, &args.pipeline)?.pipeline;
+    if cx.output.json() {
+        let (name, tasks) = (pipeline.name.as_str(), GraphTask::all(pipeline));
+        cx.output.value(&json!({ "pipeline": name, "tasks": tasks }));
+        return Ok(Exit::Done);
+    }
     let format = match args.format {
         Format::Text => GraphFormat::Text,
         Format::Svg => GraphFormat::Svg,

@@ -1,6 +1,6 @@
 //! `init`: a project that validates and runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -9,8 +9,12 @@ use super::{
     context::Context,
     exit::{Exit, refuse},
     scaffold,
+    validate::counted,
 };
-use crate::project::PROJECT_FILE;
+use crate::{definition::load::PIPELINE_FILE, project::PROJECT_FILE};
+
+/// Files that are named one by one; `--json` names all in any case.
+const LISTED_MAX: usize = 20;
 
 /// What `init` takes.
 #[derive(Debug, clap::Args)]
@@ -55,8 +59,12 @@ pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         cx.output.value(&json!({ "folder": folder, "files": written }));
         return Ok(Exit::Done);
     }
-    for name in &written {
-        cx.output.data(&folder.join(name).display().to_string());
+    if written.len() > LISTED_MAX {
+        cx.output.data(&summary(&folder, &written));
+    } else {
+        for name in &written {
+            cx.output.data(&folder.join(name).display().to_string());
+        }
     }
     let enter = if here { String::new() } else { format!("  cd {}\n", args.folder.display()) };
     let mut next = format!("next:\n{enter}  trunkline validate\n  trunkline plan {pipeline}\n");
@@ -71,6 +79,22 @@ pub(crate) fn init(cx: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
     });
     cx.output.note(&next);
     Ok(Exit::Done)
+}
+
+/// What a long list of files says to a person.
+fn summary(folder: &Path, written: &[&str]) -> String {
+    let of_pipeline = |name: &&str| {
+        let (path, file) = name.rsplit_once('/')?;
+        (file == PIPELINE_FILE).then(|| path.rsplit_once('/').map_or(path, |(_, last)| last).to_owned())
+    };
+    let pipelines: Vec<String> = written.iter().filter_map(of_pipeline).collect();
+    format!(
+        "{} files in {}, with {}: {}",
+        written.len(),
+        folder.display(),
+        counted(pipelines.len(), "pipeline"),
+        pipelines.join(", ")
+    )
 }
 
 /// A project with one shipped pipeline.

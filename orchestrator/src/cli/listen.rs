@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use super::{
-    context::{Context, LOCAL_FOLDER, Session},
+    context::{Context, LOCAL_FOLDER, Session, mailbox},
     exit::refuse,
     output::bold,
 };
@@ -148,6 +148,7 @@ pub(crate) fn serve_api(
         local_token,
         way,
         provider: provider(project, session),
+        mailbox: mailbox(project),
     };
     let local = options.local_token.is_some();
     let server = ApiServer::start(listener, options)?;

@@ -9,7 +9,7 @@ use super::{
     exit::{Exit, refuse},
     output::dim,
 };
-use crate::service::{Snapshot, find};
+use crate::service::{Snapshot, find, views::LogView};
 
 /// Pieces that are read at once.
 const PIECES_AT_ONCE: i64 = 100;
@@ -43,6 +43,7 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
     };
     let key = AttemptKey { task, number: attempt.number };
     head(cx, attempt.number, &attempt.state, attempt.external_id.as_deref());
+    let mut printed = Printed::new(cx);
     let mut next = 0;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -50,14 +51,52 @@ pub(crate) async fn logs(cx: &Context, args: &LogsArgs) -> anyhow::Result<Exit> 
         snapshot.refresh(&session.store).await?;
         let ended =
             chosen(&snapshot, task, Some(key.number)).is_none_or(|attempt| attempt.ended_at.is_some());
-        next = print_from(cx, &session, &snapshot, key, next).await?;
+        next = print_from(&mut printed, &session, &snapshot, key, next).await?;
         if ended || !args.follow {
             break;
         }
     }
     let ended = chosen(&snapshot, task, Some(key.number));
+    printed.end(LogView {
+        run: snapshot.label(),
+        task: args.task.clone(),
+        attempt: key.number,
+        state: ended.as_ref().map(|attempt| attempt.state.clone()).unwrap_or_default(),
+        text: String::new(),
+        next,
+        complete: ended.as_ref().is_some_and(|attempt| attempt.ended_at.is_some()),
+    });
     tail(cx, ended.as_ref().and_then(|attempt| attempt.failure.as_ref()), next == 0);
     Ok(Exit::Done)
+}
+
+/// Output on its way: to a terminal as it comes, into one JSON value when all of it is there.
+pub(crate) struct Printed<'a> {
+    cx: &'a Context,
+    kept: String,
+}
+
+impl<'a> Printed<'a> {
+    /// Nothing so far.
+    pub(crate) fn new(cx: &'a Context) -> Self {
+        Self { cx, kept: String::new() }
+    }
+
+    /// More of it.
+    pub(crate) fn more(&mut self, text: &str) {
+        if self.cx.output.json() {
+            self.kept.push_str(text);
+        } else {
+            self.cx.output.raw(text);
+        }
+    }
+
+    /// The end: `about` says what it is the output of.
+    pub(crate) fn end(self, about: LogView) {
+        if self.cx.output.json() {
+            self.cx.output.value(&LogView { text: self.kept, ..about });
+        }
+    }
 }
 
 /// Why there is no output to print.
@@ -84,14 +123,14 @@ pub(crate) fn tail(cx: &Context, failure: Option<&Failure>, silent: bool) {
     let Some(failure) = failure else { return };
     cx.output.note(&format!("failed ({}): {first}", failure.class));
     // What was captured has been printed; without it the failure holds the end of the service's own log.
-    if silent && !rest.trim().is_empty() {
+    if silent && !rest.trim().is_empty() && !cx.output.json() {
         cx.output.raw(rest.trim_start_matches('\n'));
         cx.output.raw("\n");
     }
 }
 
 async fn print_from(
-    cx: &Context,
+    printed: &mut Printed<'_>,
     session: &Session,
     snapshot: &Snapshot,
     key: AttemptKey,
@@ -102,7 +141,7 @@ async fn print_from(
         let Some(last) = pieces.last() else { return Ok(next) };
         next = last.chunk.saturating_add(1);
         for piece in &pieces {
-            cx.output.raw(&piece.body);
+            printed.more(&piece.body);
         }
     }
 }

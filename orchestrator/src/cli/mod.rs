@@ -24,6 +24,7 @@ mod hidden;
 mod init;
 mod listen;
 mod logs;
+mod mails;
 mod many;
 mod mark;
 mod open;
@@ -168,6 +169,8 @@ enum Command {
     Pools(pools::PoolsArgs),
     /// Show which pipelines events make runs of, what waits, and the queues that tell of it
     Triggers(triggers::TriggersArgs),
+    /// List the mails that the sandbox delivered; show one
+    Mails(mails::MailsArgs),
     /// Show store, sandbox, mailbox and live replicas
     Status,
     /// Stop the project's private Postgres and sandbox
@@ -300,6 +303,7 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::HiddenSandbox(args) => hidden::sandbox(cx, &args).await,
         Command::Pools(args) => pools::pools(cx, &args).await,
         Command::Triggers(args) => triggers::triggers(cx, &args).await,
+        Command::Mails(args) => mails::mails(cx, &args).await,
         Command::Status => status::status(cx).await,
         Command::Stop(args) => status::stop(cx, &args).await,
         Command::Schema(args) => validate::schema(cx, &args),

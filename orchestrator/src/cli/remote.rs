@@ -21,6 +21,7 @@ use super::{
     Command,
     context::Context,
     exit::{Exit, refuse},
+    mails,
     output::Field,
     pools, runs, show, triggers, why,
 };
@@ -58,6 +59,7 @@ impl Reach {
             | Command::Backfills(_)
             | Command::Pools(_)
             | Command::Triggers(_)
+            | Command::Mails(_)
             | Command::Deploy(_)
             | Command::Status => Self::Server,
             Command::Init(_)
@@ -126,6 +128,7 @@ pub(crate) async fn execute(cx: &Context, command: Command) -> anyhow::Result<Ex
         Command::Deploy(args) => deploy::deploy(cx, server, &args).await,
         Command::Pools(args) => pools::pools(cx, &args).await,
         Command::Triggers(args) => triggers::triggers(cx, &args).await,
+        Command::Mails(args) => mails::mails(cx, &args).await,
         Command::Status => status(cx, server).await,
         _ => refuse_here(named),
     }

@@ -7,6 +7,7 @@ use crate::service::{
     find,
     snapshot::duration_text,
     views::{RunView, TaskCounts},
+    zones::Zones,
 };
 
 /// Rows where nobody says how many.
@@ -43,11 +44,12 @@ pub(crate) async fn runs(cx: &Context, args: &RunsArgs) -> anyhow::Result<Exit> 
     let now = cx.now();
     let table = runs.into_iter().map(|run| {
         let took = run.elapsed(now).map(duration_text);
+        let started = run.started_at.map(|at| describe_instant(&run.zone(), at));
         vec![
             Field::from(run.run),
             Field::State(run.state),
             Field::from(tasks_text(run.task_counts)),
-            Field::from(run.started_at.map(clock).unwrap_or_default()),
+            Field::from(started.unwrap_or_default()),
             Field::from(took.unwrap_or_default()),
             Field::from(format!("{} {}", run.trigger, run.created_by)),
             Field::from(run.id),
@@ -67,11 +69,9 @@ async fn here(cx: &Context, filter: &RunFilter) -> anyhow::Result<Vec<RunView>> 
     if let Some(pipeline) = &filter.pipeline {
         find::pipeline(&session.store, pipeline).await?;
     }
-    Ok(session.store.runs(filter).await?.iter().map(RunView::from).collect())
-}
-
-fn clock(at: jiff::Timestamp) -> String {
-    describe_instant(&jiff::tz::TimeZone::UTC, at)
+    let mut runs: Vec<RunView> = session.store.runs(filter).await?.iter().map(RunView::from).collect();
+    Zones::default().say(&session.store, &mut runs).await?;
+    Ok(runs)
 }
 
 /// `3/5`, with what failed.

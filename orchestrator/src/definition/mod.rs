@@ -16,6 +16,7 @@
 //! | `cases/` | `tests.yaml`: cases of a pipeline |
 //! | `schema.rs` | JSON Schema of the pipeline file |
 //! | `diagnostic.rs`, `reader.rs`, `place.rs`, `suggest.rs` | saying what is wrong, and where |
+//! | `locate.rs` | from a task of a run back to its lines |
 //!
 //! Every mistake of every file is reported at once. Environments and connections come from
 //! [`crate::project`]; runs, stores and AWS are never known here.
@@ -30,6 +31,7 @@ mod files;
 pub mod gather;
 mod graph;
 pub mod load;
+pub mod locate;
 pub mod lower;
 mod mapped;
 pub(crate) mod notices;

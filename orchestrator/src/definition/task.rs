@@ -15,6 +15,7 @@ use super::{
     datasets::{OUTLETS, ReadDatasets, outlets},
     diagnostic::Sources,
     files,
+    locate::blamed,
     mapped::{MAPPED_KEYS, for_each},
     operators::{OperatorInfo, Operators},
     pooled::{POOLED_KEYS, pool},
@@ -263,7 +264,8 @@ fn settings(
         && !holds_template(&value)
         && let Some(objection) = scope.operators.objection(word, &value, timeout)
     {
-        let span = blamed(mapping, &objection).unwrap_or(entry.key_span.clone());
+        let blamed = blamed(mapping, &objection).map(|blamed| blamed.value.span.clone());
+        let span = blamed.unwrap_or(entry.key_span.clone());
         let diagnostic = reader.error(&span, objection).label("refused by the operator");
         reader.report(diagnostic);
     }
@@ -279,15 +281,6 @@ fn said_by_connection(
     let left = operator.from_connection.iter().filter(|keys| keys.iter().all(|key| task.get(key).is_none()));
     let said = |key: &&str| Some(((*key).to_owned(), connection?.get(key)?.clone()));
     left.copied().flatten().filter_map(said).collect()
-}
-
-/// The value of the setting that the operator's words name, if they name one.
-fn blamed(mapping: &Mapping, objection: &str) -> Option<Range<usize>> {
-    mapping
-        .entries
-        .iter()
-        .find(|entry| objection.contains(&format!("`{}`", entry.key)))
-        .map(|entry| entry.value.span.clone())
 }
 
 /// Keys within a setting whose text may be in a file; on top of a task every text may.

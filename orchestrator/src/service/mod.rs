@@ -10,6 +10,7 @@
 //! | `clear.rs`, `mark.rs` | what a clear would run again, what a mark would change |
 //! | `newest.rs` | a run on the newest version instead of its own |
 //! | `many.rs` | one command for many runs |
+//! | `mails.rs` | the sandbox's mailbox as people read it |
 //! | `foresee.rs` | what a command would change, without doing it |
 //! | `trigger.rs` | a run of what is deployed, asked for once however often it is sent |
 //! | `triggers.rs` | what waits for pipelines that events make runs of |
@@ -21,7 +22,9 @@
 //! | `grid.rs` | tasks by runs: the states of many runs at a glance |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
+//! | `source.rs` | the YAML of a version: its warnings, the lines of a task |
 //! | `console.rs`, `cost.rs` | a service's own page of an attempt; what attempts cost |
+//! | `zones.rs` | the zones of the runs of a list |
 //! | `why.rs` | one sentence: why is it not further |
 //! | `cases/` | what came of a case of `tests.yaml`, against what must come of it |
 //! | `plan.rs` | the exact requests that a run would make |
@@ -49,6 +52,7 @@ pub mod find;
 pub mod foresee;
 pub mod grid;
 pub mod ledger;
+pub mod mails;
 pub mod many;
 pub mod mark;
 pub mod newest;
@@ -63,11 +67,13 @@ pub mod rights;
 pub mod sandbox;
 pub mod sign_in;
 pub mod snapshot;
+pub mod source;
 pub mod throttle;
 pub mod token;
 pub mod trigger;
 pub mod triggers;
 pub mod views;
 pub mod why;
+pub mod zones;
 
 pub use self::{find::FindError, sandbox::SandboxCallError, snapshot::Snapshot};

@@ -18,17 +18,21 @@ use uuid::Uuid;
 
 mod backfills;
 mod diagnostics;
+mod graph;
 mod people;
 mod pools;
 mod replicas;
+mod source;
 mod triggers;
 
 pub use self::{
     backfills::{BackfillDateView, BackfillView},
     diagnostics::DiagnosticView,
+    graph::GraphTask,
     people::{AccountView, TokenView},
     pools::{PoolView, TurnView},
     replicas::ReplicaView,
+    source::TaskSourceView,
     triggers::{PoisonView, QueueView, TriggeredView, TriggersView, WaitingEventView},
 };
 use super::{
@@ -79,6 +83,9 @@ pub struct RunView {
     /// How many task runs it has, and how many of them succeeded and failed.
     #[serde(default)]
     pub task_counts: TaskCounts,
+    /// Its pipeline's zone; in lists, a run alone says it in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
 }
 
 /// Task runs of a run, elements of mapped tasks among them.
@@ -313,6 +320,7 @@ impl From<&RunRow> for RunView {
             ended_at: row.ended_at,
             owner: row.owner.filter(|_| row.owner_lives),
             task_counts: TaskCounts::of(&row.task_states),
+            timezone: None,
         }
     }
 }
@@ -373,6 +381,11 @@ impl RunWithTasks {
 }
 
 impl RunView {
+    /// Its pipeline's zone; UTC where it is not said, or not known on this machine.
+    pub fn zone(&self) -> TimeZone {
+        self.timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
+    }
+
     /// How long the run has taken in this generation, so far.
     pub fn elapsed(&self, now: Timestamp) -> Option<Duration> {
         between(self.started_at, self.ended_at.unwrap_or(now))
@@ -421,6 +434,9 @@ impl RunDetail {
 /// What became of a notice about a run.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NoticeView {
+    /// Which one it is, as its mail says too.
+    #[serde(default)]
+    pub id: String,
     /// Its list and its place there: `failure 1`.
     pub notice: String,
     /// The generation of the run that it is about.
@@ -441,7 +457,7 @@ impl NoticeView {
         let (list, index) =
             (parts.next().unwrap_or_default(), parts.next().and_then(|part| part.parse::<u32>().ok()));
         let notice = format!("{list} {}", index.unwrap_or_default() + 1);
-        Self { notice, generation: generation.unwrap_or(1), state, tries, error }
+        Self { notice, generation: generation.unwrap_or(1), state, tries, error, id: key }
     }
 }
 

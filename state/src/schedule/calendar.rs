@@ -188,6 +188,15 @@ impl Calendar {
             Rule::Cron(_) => format!("{} ({})", self.text.expression, self.text.timezone),
         }
     }
+
+    /// The times of a cron expression in English: `at 09:00, on Monday`. None where [`Calendar::describe`] says
+    /// it in words already.
+    pub fn in_words(&self) -> Option<String> {
+        match &self.rule {
+            Rule::Every { .. } => None,
+            Rule::Cron(rule) => Some(rule.in_words()),
+        }
+    }
 }
 
 fn every(seconds: i64) -> String {
@@ -266,6 +275,29 @@ mod tests {
         );
         assert_eq!(refusal("berlin"), "time zone `berlin` is not known; did you mean Europe/Berlin?");
         assert!(refusal("Mars/Olympus").ends_with("write an IANA name such as UTC or Europe/Berlin"));
+    }
+
+    #[test]
+    fn a_schedule_is_told_in_words() {
+        let words = [
+            "0 9 * * *",
+            "30 2 * * 1-5",
+            "*/15 * * * *",
+            "0 */6 * * *",
+            "5 4 1 * *",
+            "0 12 L * *",
+            "@monthly",
+            "0 9,17 * * MON",
+            "0 9 1,15 1-3 *",
+            "cron(0 9 ? * 2#1 *)",
+            "cron(0 9 ? * MON-FRI 2026)",
+            "rate(2 hours)",
+        ]
+        .map(|text| {
+            let calendar = Calendar::parse(text, "UTC", DstRule::default()).unwrap();
+            format!("{text}: {}", calendar.in_words().unwrap_or_else(|| calendar.describe()))
+        });
+        insta::assert_snapshot!(words.join("\n"));
     }
 
     #[test]

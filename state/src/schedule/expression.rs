@@ -51,6 +51,13 @@ impl CivilRule {
         self.cron.find_previous_occurrence(&carrier, true).ok().map(|found: Zoned| found.datetime())
     }
 
+    /// In English, in the middle of a sentence.
+    pub(super) fn in_words(&self) -> String {
+        let sentence = self.cron.describe();
+        let (first, rest) = sentence.split_at(usize::from(sentence.is_char_boundary(1)));
+        (first.to_lowercase() + rest).trim_end_matches('.').to_owned()
+    }
+
     fn compile(fields: &[String; 6]) -> Result<Self, CalendarError> {
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
         let text = format!("0 {}", fields.join(" "));

@@ -9,23 +9,27 @@
 //! | `assets` | scripts and styles |
 //! | `words` | states, times and durations |
 //! | `pipelines` | all of them at a glance |
-//! | `pipeline` | one: grid, graph, source, schedule |
+//! | `pipeline` | one: grid, graph, schedule |
+//! | `source` | its YAML by versions, with what was said of its lines |
 //! | `start` | the form for a run |
 //! | `backfills` | lists of backfills, one with its dates, the form for one |
 //! | `waiting` | what waits: events for runs, tasks for slots of pools |
 //! | `deployments` | what was deployed when, and what it changed |
+//! | `mails` | the sandbox's mailbox |
 //! | `people` | accounts and tokens, whoever is signed in |
 //! | `audit` | what people and programs asked for |
 //! | `runs` | lists of runs |
 //! | `run` | one run: tasks, timeline, history |
-//! | `task` | one task run: attempts, output |
+//! | `task`, `attempts` | one task run: its attempts by generation, output |
 //!
 //! No SQL, no decision about runs, no HTML outside.
 
 mod assets;
+mod attempts;
 mod audit;
 mod backfills;
 mod deployments;
+mod mails;
 mod people;
 mod pipeline;
 mod pipelines;
@@ -34,6 +38,7 @@ mod run;
 mod runs;
 mod shell;
 mod sign_in;
+mod source;
 mod start;
 mod task;
 mod waiting;
@@ -109,7 +114,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     let router = page(router, "/pipelines", pipelines::show);
     let router = page(router, "/pipelines/{pipeline}", pipeline::grid);
     let router = page(router, "/pipelines/{pipeline}/graph", pipeline::graph);
-    let router = page(router, "/pipelines/{pipeline}/source", pipeline::source);
+    let router = page(router, "/pipelines/{pipeline}/source", source::show);
     let router = page(router, "/pipelines/{pipeline}/schedule", pipeline::schedule);
     let router = page(router, "/pipelines/{pipeline}/start", start::show);
     let router = page(router, "/pipelines/{pipeline}/backfill", backfills::form);
@@ -118,6 +123,8 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     let router = page(router, "/deployments", deployments::show);
     let router = page(router, "/triggers", waiting::triggers);
     let router = page(router, "/pools", waiting::pools);
+    let router = page(router, "/mails", mails::list);
+    let router = page(router, "/mails/{mail}", mails::show);
     let router = page(router, "/accounts", people::accounts);
     let router = page(router, "/audit", audit::show);
     let router = page(router, "/me", people::me);

@@ -1,7 +1,7 @@
-//! One pipeline: its grid, its graph, its source by versions, and when it fires.
+//! One pipeline: its grid, its graph, and when it fires.
 
 use axum::response::Response;
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
 use trunkline_state::{
@@ -11,7 +11,7 @@ use trunkline_state::{
 
 use super::{
     super::{
-        pipelines::{self, PageQuery, PipelineDetail, PipelinePath, VersionPath},
+        pipelines::{self, PipelineDetail, PipelinePath},
         problem::Problem,
         routes::Nothing,
     },
@@ -32,7 +32,7 @@ const AROUND: usize = 2;
 
 /// The pages of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tab {
+pub(super) enum Tab {
     Grid,
     Graph,
     Source,
@@ -41,23 +41,25 @@ enum Tab {
 
 #[derive(Clone, Deserialize)]
 pub(super) struct NamePath {
-    pipeline: String,
+    pub(super) pipeline: String,
 }
 
 #[derive(Deserialize)]
 pub(super) struct NoQuery {}
 
-#[derive(Deserialize)]
-pub(super) struct SourceQuery {
-    version: Option<i32>,
-}
-
-async fn detail<Q>(visit: &Visit<NamePath, Q>) -> Result<PipelineDetail, Problem> {
+/// What the pipeline's operation answers.
+pub(super) async fn detail<Q>(visit: &Visit<NamePath, Q>) -> Result<PipelineDetail, Problem> {
     let path = PipelinePath { pipeline: visit.path.pipeline.clone() };
     pipelines::show(visit.ask(path, Nothing {})).await
 }
 
-fn page<Q>(visit: &Visit<NamePath, Q>, of: &PipelineDetail, tab: Tab, content: &Markup) -> Response {
+/// What is around each of its pages.
+pub(super) fn page<Q>(
+    visit: &Visit<NamePath, Q>,
+    of: &PipelineDetail,
+    tab: Tab,
+    content: &Markup,
+) -> Response {
     let name = &of.pipeline.pipeline;
     let tabs = [
         (Tab::Grid, String::new(), "Grid"),
@@ -149,28 +151,6 @@ pub(super) fn picture(pipeline: &Pipeline, mark: impl Fn(usize) -> Mark) -> Mark
     }
 }
 
-/// The YAML of a version.
-pub(super) async fn source(visit: Visit<NamePath, SourceQuery>) -> Result<Response, Problem> {
-    let of = detail(&visit).await?;
-    let name = of.pipeline.pipeline.clone();
-    let version = visit.query.version.unwrap_or(of.pipeline.version);
-    let query = PageQuery { cursor: None, limit: None };
-    let versions = pipelines::versions(visit.ask(PipelinePath { pipeline: name.clone() }, query)).await?;
-    let path = VersionPath { pipeline: name.clone(), version };
-    let shown = pipelines::version(visit.ask(path, Nothing {})).await?;
-    let content = html! {
-        nav.choices aria-label="Version" {
-            @for one in &versions.items {
-                a href=(format!("/pipelines/{name}/source?version={}", one.version))
-                    aria-current=[(one.version == version).then_some("true")] title=(one.created_by) { "v" (one.version) }
-            }
-        }
-        p.muted { "Version " (version) ", deployed " (words::moment(shown.created_at, &TimeZone::UTC)) " by " (shown.created_by) }
-        pre.source tabindex="0" { @for line in shown.source.lines() { code { (line) "\n" } } }
-    };
-    Ok(page(&visit, &of, Tab::Source, &content))
-}
-
 /// When it fires next, and how the next change of the clock bears on that.
 pub(super) async fn schedule(visit: Visit<NamePath, NoQuery>) -> Result<Response, Problem> {
     let of = detail(&visit).await?;
@@ -181,7 +161,10 @@ pub(super) async fn schedule(visit: Visit<NamePath, NoQuery>) -> Result<Response
         Some(calendar) => {
             let around = changes(pipeline, now);
             html! {
-                p { "Fires " strong { (calendar.describe()) } @if of.pipeline.paused { ", and is paused: nothing fires before it is resumed" } "." }
+                p { "Fires " @match calendar.in_words() {
+                    Some(words) => { strong { (words) } ": " code { (calendar.describe()) } },
+                    None => strong { (calendar.describe()) },
+                } @if of.pipeline.paused { ", and is paused: nothing fires before it is resumed" } "." }
                 (fires(pipeline, &following(pipeline, now, FIRES), now))
                 @if !around.is_empty() {
                     h2 { "Around the next change of the clock" }
@@ -215,7 +198,7 @@ fn changes(pipeline: &Pipeline, now: Timestamp) -> Vec<Timestamp> {
 fn fires(pipeline: &Pipeline, fires: &[Timestamp], now: Timestamp) -> Markup {
     let zone = zone_of(pipeline);
     html! {
-        div.wide tabindex="0" { table {
+        div.wide tabindex="0" { table.fires {
             thead { tr { th scope="col" { "Fires" } th scope="col" { "UTC" } th scope="col" { "When" } th scope="col" { "Covers" } } }
             tbody { @for at in fires {
                 @let interval = interval_of_fire(pipeline.data_interval, &zone, *at);

@@ -14,7 +14,7 @@ use super::{
         routes::Nothing,
         runs::{self, RunPath, WhyQuery},
     },
-    Visit, pipeline,
+    Visit, mails, pipeline,
     shell::{self, Nav},
     words,
 };
@@ -171,6 +171,7 @@ pub(super) async fn history(visit: Visit<NamePath, HistoryQuery>) -> Result<Resp
     let query = PageQuery { cursor: visit.query.cursor.clone(), limit: None };
     let page_of = runs::history(visit.ask(path, query)).await?;
     let notices = runs::notices(visit.ask(RunPath { run: visit.path.run.clone() }, Nothing {})).await?;
+    let sent = mails::of_run(&visit, &run.run.id).await?;
     let zone = run.zone();
     let content = html! {
         div.wide { table #history data-live="" {
@@ -194,7 +195,10 @@ pub(super) async fn history(visit: Visit<NamePath, HistoryQuery>) -> Result<Resp
             div.wide tabindex="0" { table {
                 thead { tr { th scope="col" { "Notice" } th scope="col" { "State" } th.number scope="col" { "Tries" } th scope="col" { "Error" } } }
                 tbody { @for notice in &notices.items { tr {
-                    td { (notice.notice) } td { (notice.state) } td.number { (notice.tries) } td.said { (notice.error.clone().unwrap_or_default()) }
+                    td { (notice.notice) @for mail in sent.iter().filter(|mail| mail.notice.as_ref() == Some(&notice.id)) {
+                        " " a href=(mails::mail_page(&mail.mail)) { "mail to " (mail.to) }
+                    } }
+                    td { (notice.state) } td.number { (notice.tries) } td.said { (notice.error.clone().unwrap_or_default()) }
                 } } }
             } }
         }

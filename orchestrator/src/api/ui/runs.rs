@@ -1,7 +1,6 @@
 //! Lists of runs.
 
 use axum::response::Response;
-use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -80,7 +79,7 @@ fn table(visit: &Visit<(), ListQuery>, runs: &[RunView]) -> Markup {
                         (run.task_counts.succeeded) span.none { " / " (run.task_counts.total) }
                         @if run.task_counts.failed > 0 { span.none { " · " } span.bad { (run.task_counts.failed) " failed" } }
                     }
-                    td { (words::moment_or_none(run.started_at, &TimeZone::UTC)) }
+                    td { (words::moment_or_none(run.started_at, &run.zone())) }
                     td { (words::took(run.started_at, run.ended_at, now)) }
                     td { (words::maker(&run.trigger, &run.created_by)) }
                 }

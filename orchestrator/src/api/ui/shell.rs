@@ -27,6 +27,7 @@ pub(super) enum Nav {
     Backfills,
     Triggers,
     Pools,
+    Mails,
     Audit,
     Accounts,
 }
@@ -78,17 +79,24 @@ fn bar(api: &Api, visitor: Option<&Visitor>, nav: Nav) -> Markup {
         (Nav::Backfills, "/backfills", "Backfills"),
         (Nav::Triggers, "/triggers", "Triggers"),
         (Nav::Pools, "/pools", "Pools"),
+        (Nav::Mails, "/mails", "Mails"),
         (Nav::Audit, "/audit", "Audit"),
         (Nav::Accounts, "/accounts", "Accounts"),
     ];
-    let administers = visitor.is_some_and(|visitor| visitor.rights.hold_everywhere(Scope::Admin));
+    let holds = |scope| visitor.is_some_and(|visitor| visitor.rights.hold_everywhere(scope));
+    // What somebody would only be refused is not offered.
+    let leads_somewhere = |nav| match nav {
+        Nav::Accounts => holds(Scope::Admin),
+        Nav::Mails => api.mailbox.is_some() && holds(Scope::Read),
+        _ => true,
+    };
     html! {
         header.bar {
             a.mark href="/" { "Trunkline" }
             span.environment title="Environment" { (api.environment) }
             @if let Some(visitor) = visitor {
                 nav aria-label="Main" {
-                    @for (here, path, name) in way.into_iter().filter(|way| way.0 != Nav::Accounts || administers) {
+                    @for (here, path, name) in way.into_iter().filter(|way| leads_somewhere(way.0)) {
                         a href=(path) aria-current=[(here == nav).then_some("page")] { (name) }
                     }
                 }

@@ -1,4 +1,4 @@
-//! One task run: why it is not further, its attempts with request and answer, what they printed.
+//! One task run: why it is not further, what may be done with it, and its attempts.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -9,17 +9,18 @@ use super::{
     super::{
         problem::Problem,
         routes::Nothing,
-        runs::{self, AttemptsQuery, RunPath, WhyQuery},
+        runs::{self, AttemptsQuery, RunPath, TaskPath, WhyQuery},
     },
-    Visit, assets,
+    Visit,
+    attempts::{Tries, Wanted},
     run::pretty,
     shell::{self, Nav},
-    words,
+    source, words,
 };
-use crate::service::{
-    cost::{cost, cost_text},
-    views::{AttemptView, RunWithTasks, TaskView},
-};
+use crate::service::views::{RunWithTasks, TaskSourceView, TaskView};
+
+/// Attempts on a page: the newest, or those up to the wanted one.
+const SHOWN: u32 = 200;
 
 #[derive(Clone, Deserialize)]
 pub(super) struct NamePath {
@@ -30,6 +31,7 @@ pub(super) struct NamePath {
 #[derive(Deserialize)]
 pub(super) struct TaskQuery {
     attempt: Option<u32>,
+    generation: Option<u32>,
 }
 
 /// The page.
@@ -37,15 +39,19 @@ pub(super) async fn show(visit: Visit<NamePath, TaskQuery>) -> Result<Response, 
     let path = || RunPath { run: visit.path.run.clone() };
     let run = runs::show(visit.ask(path(), Nothing {})).await?;
     let name = visit.path.task.clone();
-    let query = AttemptsQuery { task: Some(name.clone()), cursor: None, limit: Some(200) };
-    let attempts = runs::attempts(visit.ask(path(), query)).await?.items;
     let why = runs::why(visit.ask(path(), WhyQuery { task: Some(name.clone()) })).await?.why;
     let Some(task) = run.tasks.iter().find(|task| task.task == name) else {
         return Err(Problem::not_found(format!("{} has no task {name} in this generation", run.label())));
     };
-    let wanted = visit.query.attempt.or_else(|| attempts.last().map(|attempt| attempt.number));
-    let shown = attempts.iter().find(|attempt| Some(attempt.number) == wanted);
-    let here = words::task_page(run.label(), &name);
+    let TaskQuery { attempt, generation } = visit.query;
+    // Their numbers go on over all generations, so that a number says where a page of them begins.
+    let from = attempt.unwrap_or(task.attempts).min(task.attempts).saturating_sub(SHOWN);
+    let query =
+        AttemptsQuery { task: Some(name.clone()), cursor: Some(from.to_string()), limit: Some(SHOWN) };
+    let attempts = runs::attempts(visit.ask(path(), query)).await?.items;
+    let tries = Tries::new(&run, task, &attempts, Wanted { attempt, generation })?;
+    let path = TaskPath { run: visit.path.run.clone(), task: name.clone() };
+    let place = runs::task_source(visit.ask(path, Nothing {})).await?;
     let operates = visit.operates(&run.run.pipeline).await?;
     let body = html! {
         div.head {
@@ -58,22 +64,12 @@ pub(super) async fn show(visit: Visit<NamePath, TaskQuery>) -> Result<Response, 
             }
             @if operates { (actions(&run, task)) }
         }
-        (facts(&visit, &run, task, &why))
-        @if !attempts.is_empty() {
-            nav.tabs aria-label="Attempts" {
-                @for attempt in &attempts {
-                    a href=(format!("{here}?attempt={}", attempt.number)) aria-current=[(Some(attempt.number) == wanted).then_some("page")] {
-                        "Attempt " (attempt.number)
-                        @if attempt.generation > 1 { span.none { " · generation " (attempt.generation) } }
-                        " " (words::square(&attempt.state, "state"))
-                    }
-                }
-            }
+        (facts(&visit, (&run, task), &why, &place))
+        @if let Some(item) = &task.item { details { summary { "Item" } pre tabindex="0" { (pretty(item)) } } }
+        @if let Some(outputs) = task.outputs.as_ref().filter(|outputs| !tries.shows(outputs)) {
+            details { summary { "Outputs of the task" } pre tabindex="0" { (pretty(outputs)) } }
         }
-        @match shown {
-            Some(attempt) => { (of_attempt(&run, attempt, &here)) }
-            None => { p.empty { "No attempt was begun." } }
-        }
+        (tries.markup())
     };
     let events = format!("/api/v1{}/events", words::run_page(run.label()));
     let title = format!("{name} of {}", run.label());
@@ -81,7 +77,12 @@ pub(super) async fn show(visit: Visit<NamePath, TaskQuery>) -> Result<Response, 
     Ok(shell::response(api, Some(visitor), &title, Nav::Runs, Some(&events), &body))
 }
 
-fn facts(visit: &Visit<NamePath, TaskQuery>, run: &RunWithTasks, task: &TaskView, why: &str) -> Markup {
+fn facts(
+    visit: &Visit<NamePath, TaskQuery>,
+    (run, task): (&RunWithTasks, &TaskView),
+    why: &str,
+    place: &TaskSourceView,
+) -> Markup {
     let (zone, now) = (run.zone(), visit.api.clock.now());
     html! {
         dl.facts #facts data-live="" {
@@ -89,46 +90,11 @@ fn facts(visit: &Visit<NamePath, TaskQuery>, run: &RunWithTasks, task: &TaskView
             div { dt { "Began" } dd { (words::moment_or_none(task.started_at, &zone)) } }
             div { dt { "Took" } dd { (words::took(task.started_at, task.ended_at, now)) } }
             @if let Some(at) = task.retry_at { div { dt { "Next try" } dd { (words::moment(at, &zone)) } } }
+            div { dt { "Source" } dd { a href=(source::address(place)) { "v" (place.version) @if let Some(line) = place.line() { ", line " (line) } }
+                @if let Some(field) = &place.field { " " code { (field) } } } }
             // Of what went well, state and duration say it already.
             @if task.state != "succeeded" { div.why { dt { "Now" } dd { (words::sentence(why)) } } }
             @for warning in &task.warnings { div.why { dt { "Warning" } dd.warned { (warning) } } }
-        }
-        @if let Some(item) = &task.item { details { summary { "Item" } pre tabindex="0" { (pretty(item)) } } }
-        @if let Some(outputs) = &task.outputs { details { summary { "Outputs" } pre tabindex="0" { (pretty(outputs)) } } }
-    }
-}
-
-fn of_attempt(run: &RunWithTasks, attempt: &AttemptView, here: &str) -> Markup {
-    let zone = run.zone();
-    html! {
-        section.attempt {
-            @if let Some(failure) = &attempt.failure {
-                div.failure {
-                    p { strong { (failure.code.clone().unwrap_or_else(|| failure.class.clone())) }
-                        @if let Some(id) = &failure.request_id { span.none { " · request " (id) } } }
-                    pre tabindex="0" { (failure.message) }
-                }
-            }
-            dl.facts #attempt data-live="" {
-                div { dt { "State" } dd { (words::state(&attempt.state)) } }
-                div { dt { "Asked for" } dd { (words::moment(attempt.intent_at, &zone)) } }
-                div { dt { "Ran" } dd { (words::moment_or_none(attempt.started_at, &zone)) " → " (words::moment_or_none(attempt.ended_at, &zone)) } }
-                div { dt { "Job" } dd { @match &attempt.external_id { Some(id) => { code { (id) } } None => { span.none { "–" } } }
-                    @if let Some(url) = attempt.console_url.as_deref().filter(|url| url.starts_with("https://")) {
-                        " " a href=(url) rel="noopener noreferrer" target="_blank" { "AWS console" }
-                    }
-                    @if attempt.reattached { " " span.tag title="Found again after its start could not be confirmed" { "found again" } } } }
-                @if let Some(cost) = cost_text(cost(std::slice::from_ref(attempt))) { div { dt { "Cost" } dd { (cost) } } }
-                @if let Some(note) = &attempt.note { div.why { dt { "Known" } dd { (note) } } }
-            }
-            details { summary { "Request" } pre tabindex="0" { (pretty(&attempt.request)) } }
-            @if let Some(result) = &attempt.result { details { summary { "Result" } pre tabindex="0" { (pretty(result)) } } }
-            h2 { "Output" }
-            div.log data-log=(format!("/api/v1{}/attempts/{}/log", here, attempt.number)) {
-                div.tools { label.search { span.unseen { "Search the output" } input type="search" placeholder="Search the output"; } p.muted data-found="" {} }
-                pre tabindex="0" role="region" aria-label="Output" {}
-            }
-            script type="module" src=(assets::address("log.js")) {}
         }
     }
 }

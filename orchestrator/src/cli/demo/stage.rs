@@ -20,7 +20,7 @@ use crate::{
         output::dim,
     },
     keeper,
-    service::{Snapshot, find, sandbox},
+    service::{Snapshot, find, mails::Mailbox, sandbox},
 };
 
 /// How long the demo waits for something that takes seconds.
@@ -107,20 +107,9 @@ impl Stage {
 
     /// The newest mail, as the receiver reads it: subject and text.
     pub(crate) fn newest_mail(&self) -> anyhow::Result<String> {
-        let mut mails: Vec<PathBuf> = Vec::new();
-        for entry in std::fs::read_dir(&self.mailbox).context("the mailbox cannot be read")? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "eml") {
-                mails.push(path);
-            }
-        }
-        mails.sort_by_key(|path| std::fs::metadata(path).and_then(|about| about.modified()).ok());
-        let newest = mails.pop().context("no mail was delivered")?;
-        let text = std::fs::read_to_string(&newest).context("the mail cannot be read")?;
-        let text = text.replace("\r\n", "\n");
-        let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
-        let subject = head.lines().find(|line| line.starts_with("Subject:")).unwrap_or_default();
-        Ok(format!("{subject}\n\n{body}"))
+        let mails = Mailbox::new(&self.mailbox).messages().context("the mailbox cannot be read")?;
+        let newest = mails.last().context("no mail was delivered")?;
+        Ok(format!("Subject: {}\n\n{}", newest.header("Subject").unwrap_or_default(), newest.text))
     }
 
     /// Starts a run, kills its process as soon as the job was accepted, and waits until the

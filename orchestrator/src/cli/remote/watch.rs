@@ -86,14 +86,16 @@ pub(super) async fn logs(cx: &Context, server: &Server, args: &LogsArgs) -> anyh
     let chosen = attempt.number;
     let number = chosen.to_string();
     let path = ["runs", id, "tasks", &args.task, "attempts", &number, "log"];
+    let mut printed = logs::Printed::new(cx);
     let mut from = 0;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         let piece: LogView = server.get(&path, &[("from", &from.to_string())]).await?;
-        cx.output.raw(&piece.text);
+        printed.more(&piece.text);
         let more = piece.next > from;
         from = piece.next;
         if piece.complete || !(more || args.follow) {
+            printed.end(piece);
             break;
         }
         if !more {

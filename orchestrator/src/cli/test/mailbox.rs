@@ -1,48 +1,32 @@
-//! Mails of the sandbox as a person reads them.
+//! Mails of the sandbox as the cases of a pipeline see them.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
-use crate::service::cases::SeenNotice;
+use crate::service::{
+    cases::SeenNotice,
+    mails::{Mailbox, Message},
+};
 
 /// Every message in a mailbox, oldest first; one that went to several addresses once.
 pub(super) fn notices(folder: &Path) -> io::Result<Vec<SeenNotice>> {
-    // Names begin with the time of publishing.
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "eml") {
-            names.insert(path);
-        }
-    }
     let mut known = BTreeSet::new();
-    let mut notices = Vec::new();
-    for path in names {
-        let text = String::from_utf8_lossy(&fs::read(&path)?).replace("\r\n", "\n");
-        let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
-        if known.insert(header(head, "Message-ID")) {
-            notices.push(SeenNotice {
-                on: None,
-                to: header(head, "X-Sns-Topic-Arn"),
-                subject: header(head, "Subject"),
-                body: body.to_owned(),
-            });
-        }
-    }
-    Ok(notices)
-}
-
-/// The value of a header; lines that go on are joined.
-fn header(head: &str, name: &str) -> String {
-    let unfolded = head.replace("\n ", " ");
-    let found = unfolded.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-    });
-    found.unwrap_or_default()
+    let header = |mail: &Message, name| mail.header(name).unwrap_or_default().to_owned();
+    let mails = Mailbox::new(folder).messages()?.into_iter();
+    let first = mails.filter(|mail| known.insert(header(mail, "Message-ID")));
+    Ok(first
+        .map(|mail| SeenNotice {
+            on: None,
+            to: header(&mail, "X-Sns-Topic-Arn"),
+            subject: header(&mail, "Subject"),
+            body: mail.text,
+        })
+        .collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

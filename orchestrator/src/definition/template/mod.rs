@@ -87,6 +87,15 @@ pub struct RenderError {
     pub message: String,
 }
 
+impl RenderError {
+    /// The path in the words of such an error, as they were stored with an attempt; also in what the registry says
+    /// of a value that does not fit, which begins alike.
+    pub fn path_in(words: &str) -> Option<&str> {
+        let (path, _) = words.strip_prefix("setting `")?.split_once('`')?;
+        Some(path)
+    }
+}
+
 /// The templates of one pipeline, compiled once.
 pub struct Templates {
     environment: Environment<'static>,

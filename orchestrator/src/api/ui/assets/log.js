@@ -4,7 +4,7 @@ import { ask, make, whenever } from "./page.js";
 /** What is kept of a very long output: its end. */
 const LINES_MAX = 20000;
 
-for (const log of document.querySelectorAll("[data-log]")) {
+function begin(log) {
   const pre = log.querySelector("pre");
   const search = log.querySelector("input");
   const found = log.querySelector("[data-found]");
@@ -23,7 +23,7 @@ for (const log of document.querySelectorAll("[data-log]")) {
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   };
   const read = async () => {
-    if (busy || complete) return;
+    if (busy || complete || !log.isConnected) return;
     busy = true;
     try {
       for (;;) {
@@ -63,5 +63,18 @@ for (const log of document.querySelectorAll("[data-log]")) {
   });
   read();
   whenever(read);
-  setInterval(() => document.hidden || read(), 2000);
+  const timer = setInterval(() => {
+    if (complete || !log.isConnected) clearInterval(timer);
+    else if (!document.hidden) read();
+  }, 2000);
 }
+
+// A page that follows the newest attempt has another output when there is another one.
+function beginAll() {
+  for (const log of document.querySelectorAll("[data-log]:not([data-begun])")) {
+    log.dataset.begun = "";
+    begin(log);
+  }
+}
+beginAll();
+document.addEventListener("fresh", beginAll);

@@ -73,6 +73,11 @@ async function refresh() {
   for (const part of live) {
     const other = part.id && fresh.getElementById(part.id);
     if (!other || part.isEqualNode(other)) continue;
+    // A part about one thing is replaced only when it is about another: what lives inside follows by itself.
+    if ("key" in part.dataset) {
+      if (part.dataset.key === other.dataset.key) continue;
+      part.dataset.key = other.dataset.key;
+    }
     const focused = part.contains(document.activeElement) ? document.activeElement : null;
     const address = focused?.getAttribute("href");
     part.replaceChildren(...document.adoptNode(other).childNodes);
