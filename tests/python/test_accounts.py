@@ -12,7 +12,7 @@ import pytest
 from browser import CHROMIUM, Reader
 from delivered import deliver
 from project import Project
-from test_api import Server, Stream
+from test_api import Server, Stream, serving
 from test_pages import http
 from waiting import until
 
@@ -301,7 +301,7 @@ def test_an_admin_makes_an_account_and_it_is_used(browser, project, server):
 
 def test_a_version_that_comes_back_in_another_folder_has_no_connection_of_the_first(binary, environment, tmp_path):
     """Deployed in `sales`, moved to `notes`, rolled back: still in `notes`, where the connection is for nobody."""
-    text = "name: mover\ntasks: {{ look: {{ type: s3_wait, connection: {connection}, uri: 's3://nothing/here', timeout: 1s }} }}\n"
+    text = "name: mover\ntasks: {{ look: {{ type: s3_wait, connection: {connection}, key: 's3://nothing/here', timeout: 1s }} }}\n"
     (tmp_path / "trunkline.yaml").write_text(
         "environments: { local: { connections: { aws: { sandbox: true }, ledgers: { sandbox: true, folders: [sales] } } } }\n")
 
@@ -320,8 +320,12 @@ def test_a_version_that_comes_back_in_another_folder_has_no_connection_of_the_fi
     assert "`mover` lies in `notes/mover`, and the connection `ledgers` is for sales only" in told
     # Nor does a version that is there already: somebody wrote to the store by hand.
     project.psql("update pipeline set current_version = 1 where name = 'mover'")
-    run = project.call("run", "mover", code=1)
-    assert "no connection `ledgers` that this pipeline may use" in run.stdout + run.stderr
+    with serving(project) as running:
+        made = running.post("/pipelines/mover/runs", {})
+        run = made["detail"]["id"]
+        until(lambda: running.ended(run), 60, "the run to end")
+        failed = running.get(f"/runs/{run}")
+    assert failed["version"] == 1 and "no connection `ledgers` that this pipeline may use" in failed["tasks"][0]["failure"]["message"]
     project.stop()
 
 

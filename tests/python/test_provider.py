@@ -2,13 +2,13 @@
 
 import base64
 import contextlib
-import http.server
 import json
 import re
 import threading
 import time
 import urllib.parse
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import oidc_provider_mock
 import pytest
@@ -201,7 +201,7 @@ def test_a_real_browser_goes_there_and_back(provider, place):
         assert page.get_by_role("heading", name="notes").first.is_visible()
 
 
-class Liar(http.server.BaseHTTPRequestHandler):
+class Liar(BaseHTTPRequestHandler):
     """A provider that gives out what it is told to."""
 
     def do_GET(self):
@@ -235,7 +235,7 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def liar():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
         server.address = f"http://127.0.0.1:{server.server_port}"
         server.key, server.asked, server.answer = RSAKey.generate_key(2048, {"kid": "one"}), [], {}
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -11,7 +11,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
 use trunkline_state::{folders, pipeline::Pipeline};
 
 use super::{
