@@ -27,7 +27,7 @@ mod logs;
 mod many;
 mod mark;
 mod open;
-mod output;
+pub(crate) mod output;
 mod plan;
 mod pools;
 mod progress;
