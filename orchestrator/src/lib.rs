@@ -22,6 +22,8 @@ pub mod clock;
 pub mod config;
 pub mod definition;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generate;
 pub mod graph;
 pub mod keeper;

@@ -72,3 +72,22 @@ fn no_file_is_too_long() {
     }
     assert!(too_long.is_empty(), "split these: {too_long:#?}");
 }
+
+#[test]
+fn every_fuzzer_is_built_and_told_of() {
+    let fuzz = Path::new(ROOT).join("fuzz");
+    let read = |path: &str| fs::read_to_string(Path::new(ROOT).join(path)).expect("a file of the repository");
+    let (manifest, told) = (read("fuzz/Cargo.toml"), read("docs/testing.md"));
+    let targets = fs::read_dir(fuzz.join("fuzz_targets")).expect("a folder can be listed");
+    let mut names: Vec<String> = targets
+        .map(|entry| entry.expect("an entry can be read").path())
+        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    for name in &names {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name} is not built");
+        assert!(told.contains(&format!("\n| `{name}` |")), "{name} is missing in docs/testing.md");
+        assert!(fuzz.join(format!("dictionaries/{name}.dict")).is_file(), "{name} has no dictionary");
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), names.len(), "a target without a file");
+}

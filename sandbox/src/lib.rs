@@ -24,6 +24,8 @@ mod engine;
 mod events;
 mod faults;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod glue;
 mod iam;
 mod lambda;

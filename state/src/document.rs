@@ -7,6 +7,10 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
+/// A key that the JSON library takes for its own: what stands behind it is read as JSON once more, or refused. A
+/// value that was put together with such a key could be written, and then never be read.
+pub const RAW_KEY: &str = "$serde_json::private::RawValue";
+
 /// The text of a JSON document, shared by whoever holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document(Arc<str>);

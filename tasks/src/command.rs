@@ -44,7 +44,7 @@ use crate::{
 };
 
 mod folder;
-mod output;
+pub(crate) mod output;
 mod supervise;
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ mod aws;
 pub mod clients;
 pub mod clock;
 pub mod duration;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod notice;
 mod objects;
 pub mod operator;

@@ -37,7 +37,7 @@ mod fill;
 mod modes;
 #[cfg(feature = "transform")]
 mod parquet;
-mod records;
+pub(crate) mod records;
 mod stage;
 
 #[cfg(test)]

@@ -118,11 +118,11 @@ impl Secrets {
         self.mask.read().unwrap_or_else(PoisonError::into_inner).apply(text)
     }
 
-    /// The same inside a value.
+    /// The same inside a value, keys of objects among it.
     pub(crate) fn conceal_value(&self, value: &mut Value) {
         let mask = self.mask.read().unwrap_or_else(PoisonError::into_inner);
         if !mask.is_empty() {
-            mark::texts(value, &mut |text| {
+            mark::keys_and_texts(value, &mut |text| {
                 if let Some(masked) = mask.apply(text) {
                     *text = masked;
                 }

@@ -27,7 +27,7 @@ use crate::{
     scalar::Parameter,
 };
 
-mod placeholders;
+pub(crate) mod placeholders;
 pub(crate) mod statements;
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::{
 };
 
 mod access;
-mod address;
+pub(crate) mod address;
 mod find;
 mod poll;
 mod redrive;

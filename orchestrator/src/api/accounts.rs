@@ -56,7 +56,7 @@ pub(super) struct MeView {
 /// A new account.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateBody {
+pub(super) struct CreateBody {
     /// Its name.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9@+._-]{0,127}$"))]
     account: String,

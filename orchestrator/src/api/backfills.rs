@@ -73,7 +73,7 @@ enum ReprocessWord {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct BackfillBody {
+pub(super) struct BackfillBody {
     /// The first date, such as 2026-10-01, or a month.
     #[schemars(length(min = 1, max = 100))]
     from: String,

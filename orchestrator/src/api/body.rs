@@ -12,6 +12,7 @@ use serde::{
     de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
+use trunkline_state::document::RAW_KEY;
 
 use super::{
     problem::{Kind, Problem},
@@ -51,8 +52,12 @@ pub(super) async fn read<B: DeserializeOwned>(parts: &Parts, body: Body, most: u
             "send the body as JSON, with the header `content-type: application/json`",
         ));
     }
-    let bytes = bytes(body, most).await?;
-    let Strict(value) = serde_json::from_slice(&bytes)
+    parse(&bytes(body, most).await?)
+}
+
+/// The bytes of such a body.
+pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, Problem> {
+    let Strict(value) = serde_json::from_slice(bytes)
         .map_err(|error| Problem::new(Kind::Malformed, format!("the body is no JSON: {error}")))?;
     if let Some(field) = nul_in("", &value) {
         let field = field.escape_debug();
@@ -135,6 +140,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
+            if name == RAW_KEY {
+                return Err(A::Error::custom(format!("the key `{name}` is of no use here")));
+            }
             let Strict(value) = entries.next_value()?;
             if map.contains_key(&name) {
                 let shown: String = name.chars().take(100).collect();
@@ -163,6 +171,9 @@ mod tests {
             assert!(error.starts_with("the key `a` stands twice"), "{error}");
         }
         assert!(serde_json::from_str::<Strict>(&"[".repeat(100_000)).is_err());
+        // What stands behind it would be read as JSON once more, and not strictly.
+        let twofold = format!(r#"{{"params": {{"{RAW_KEY}": "{{\"a\": 1, \"a\": \"\\u0000\"}}"}}}}"#);
+        assert!(parse::<Value>(twofold.as_bytes()).is_err());
         assert_eq!(nul_in("", &json!({"a": [{"b": "\0"}]})), Some("b"));
     }
 }

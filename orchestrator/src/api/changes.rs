@@ -54,7 +54,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a request, each by its name")]
-struct ClearBody {
+pub(super) struct ClearBody {
     /// Only these tasks, and what did not run because of them; none named means all.
     #[serde(default)]
     #[schemars(length(max = 5_000))]
@@ -161,7 +161,7 @@ enum FactWord {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ResolveBody {
+pub(super) struct ResolveBody {
     /// What is known.
     fact: FactWord,
     /// The job's id at the service, with the fact `handle`.

@@ -74,7 +74,7 @@ pub(super) struct DeploymentView {
 /// What is to be deployed.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DeployBody {
+pub(super) struct DeployBody {
     /// Texts by path below the pipelines folder (`daily/pipeline.yaml`): every pipeline file, and what their
     /// `file:` settings name. Others are not read.
     #[schemars(extend("minProperties" = 1))]

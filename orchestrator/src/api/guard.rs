@@ -308,12 +308,13 @@ pub(super) fn check_page(headers: &HeaderMap, session: Option<&SessionSecret>) -
 
 /// Refuses what a page of another origin sends.
 pub(super) fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // What is there and cannot be read is another origin, not none.
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let same = match (text("sec-fetch-site"), text("origin")) {
         (Some(site), _) => site == "same-origin",
         (None, Some(origin)) => {
             let of = origin.split_once("://").map(|(_, authority)| authority);
-            of.is_some() && of == text("host")
+            of.is_some_and(|of| !of.is_empty()) && of == text("host")
         }
         // No browser: it has no cookie that somebody else could make use of either.
         (None, None) => true,
@@ -392,6 +393,8 @@ mod tests {
         ] {
             assert!(!allowed(wrong), "{wrong:?}");
         }
+        let odd = HeaderValue::from_bytes(b"http://ev\xeel").unwrap();
+        assert!(check_origin(&HeaderMap::from_iter([(header::ORIGIN, odd)])).is_err());
     }
 
     #[test]

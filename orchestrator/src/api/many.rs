@@ -37,7 +37,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a request, each by its name")]
-struct ClearManyBody {
+pub(super) struct ClearManyBody {
     /// A pipeline, with dates or a state; or a run, with `past` or `future`.
     #[schemars(length(min = 1, max = 1_000))]
     runs: String,

@@ -24,6 +24,8 @@ mod body;
 mod changes;
 mod deployments;
 mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod mails;
 mod many;

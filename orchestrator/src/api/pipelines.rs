@@ -224,7 +224,7 @@ struct GraphView {
 /// Which run is wanted.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RunBody {
+pub(super) struct RunBody {
     /// The date that it covers, such as 2026-11-19; without one, the last complete interval.
     #[schemars(length(max = 100))]
     date: Option<String>,
@@ -241,7 +241,7 @@ struct RunBody {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PlanBody {
+pub(super) struct PlanBody {
     /// The date that it covers; without one, the last complete interval.
     #[schemars(length(max = 100))]
     date: Option<String>,

@@ -28,7 +28,7 @@ mod mails;
 mod many;
 mod mark;
 mod open;
-mod output;
+pub(crate) mod output;
 mod plan;
 mod pools;
 mod progress;

@@ -171,7 +171,7 @@ fn commands(character: char) -> bool {
 }
 
 /// A text as a terminal may have it: names, reasons, params and what jobs printed hold anything. Colours stay.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(commands) {
         return Cow::Borrowed(text);
     }
@@ -198,7 +198,7 @@ fn color_length(text: &str) -> usize {
 }
 
 /// JSON in which nothing commands a terminal, and which says the same.
-fn escaped(json: &str) -> String {
+pub(crate) fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         if commands(character) {
@@ -211,7 +211,7 @@ fn escaped(json: &str) -> String {
 }
 
 /// A text without colours.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text.trim()).to_string()
 }
 

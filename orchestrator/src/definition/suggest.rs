@@ -10,12 +10,19 @@ const LISTED_MAX: usize = 20;
 /// otherwise be compared with every right one.
 const COMPARED_MAX: usize = 500;
 
+/// Longer words are compared with none: names are shorter, and time and memory grow with both lengths.
+const WORD_BYTES_MAX: usize = 256;
+
 /// The candidate that the word was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
     let lower = word.to_lowercase();
     candidates
         .into_iter()
         .take(COMPARED_MAX)
+        .filter(|candidate| candidate.len() <= WORD_BYTES_MAX)
         .map(|candidate| {
             let score = strsim::jaro_winkler(&lower, &candidate.to_lowercase());
             let close = strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()) <= 2;
@@ -57,6 +64,13 @@ mod tests {
         assert_eq!(nearest("retrys", keys), Some("retries"));
         assert_eq!(nearest("tpye", keys), Some("type"));
         assert_eq!(nearest("colour", keys), None);
+    }
+
+    #[test]
+    fn what_is_far_longer_than_a_name_is_compared_with_none() {
+        let long = "a".repeat(1024 * 1024);
+        assert_eq!(nearest(&long, [long.as_str(), "a"]), None);
+        assert_eq!(nearest("a", [long.as_str()]), None);
     }
 
     #[test]

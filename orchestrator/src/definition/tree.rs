@@ -8,6 +8,7 @@ use std::{collections::HashMap, ops::Range};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, options};
 use serde_json::Value;
+use trunkline_state::document::RAW_KEY;
 
 use super::{
     reader::shorten,
@@ -381,6 +382,15 @@ impl<'a> Builder<'a> {
             Key::Awaited => {
                 let span = node.span.clone();
                 let unusable = match node.kind {
+                    Kind::Scalar(scalar) if scalar.text == RAW_KEY => {
+                        *key = Key::Unusable;
+                        return self.problem(
+                            span,
+                            &format!("`{RAW_KEY}` cannot be a key"),
+                            "means something else in JSON",
+                            "give it another name",
+                        );
+                    }
                     Kind::Scalar(Scalar { text, style: Style::Plain, .. }) if text == "<<" => true,
                     Kind::Scalar(scalar) => {
                         *key = Key::Read(scalar.text, span);

@@ -5,7 +5,7 @@
 
 mod layers;
 mod notation;
-mod svg;
+pub(crate) mod svg;
 mod text;
 
 use std::{fmt, str::FromStr};

@@ -114,7 +114,7 @@ fn clean_whole(text: &str) -> String {
 
 /// The lines of a text, at most `room` of them (at least one): the beginning and the end,
 /// because a service puts the cause first and a Python traceback puts it last.
-pub(super) fn trimmed(text: &str, room: usize, rest_command: &str) -> Vec<String> {
+pub(crate) fn trimmed(text: &str, room: usize, rest_command: &str) -> Vec<String> {
     let lines: Vec<String> =
         without_escapes(text).lines().map(clean).filter(|line| !line.is_empty()).collect();
     let room = room.max(1);

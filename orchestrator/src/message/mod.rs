@@ -12,7 +12,7 @@ mod crowd;
 mod digest;
 mod failure;
 mod late;
-mod lines;
+pub(crate) mod lines;
 mod retry;
 mod success;
 

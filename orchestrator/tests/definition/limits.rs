@@ -77,3 +77,10 @@ fn more_than_a_hundred_mistakes_are_counted() {
     assert_eq!(loaded.diagnostics.items.len(), 150);
     assert!(loaded.diagnostics.render(false).ends_with("and 50 more\n"));
 }
+
+#[test]
+fn a_key_that_json_takes_for_its_own_is_refused() {
+    let text =
+        "name: a\ntasks:\n  x: { type: noop, outputs: { v: { '$serde_json::private::RawValue': '[' } } }\n";
+    assert_eq!(messages(text.as_bytes()), ["`$serde_json::private::RawValue` cannot be a key"]);
+}

@@ -20,6 +20,9 @@ use super::{
     select::SelectError,
 };
 
+/// A moment whose keys can be read in every zone; the epoch lies in 1969 west of Greenwich. 2026-11-19T09:00Z.
+const EXAMPLE: Timestamp = Timestamp::constant(1_795_078_800, 0);
+
 /// What a run key says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunKeyParts {
@@ -51,7 +54,7 @@ pub fn run_key(
 /// What a key says: the inverse of [`run_key`]. Also takes what people write for the same
 /// thing, such as a full timestamp with an offset; refuses what leaves a choice.
 pub fn parse_run_key(kind: DataInterval, zone: &TimeZone, text: &str) -> Result<RunKeyParts, SelectError> {
-    let example = || run_key(kind, zone, None, Timestamp::UNIX_EPOCH);
+    let example = || run_key(kind, zone, None, EXAMPLE);
     let written = DateText::read(text, zone, &example())?;
     let range = written.range;
     let interval = match kind {
@@ -139,6 +142,19 @@ mod tests {
         {
             let refused = parse_run_key(kind.parse().unwrap(), &utc, text);
             assert!(matches!(refused, Err(SelectError::Text { .. })), "{kind} {text}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_refusal_tells_to_write_is_read() {
+        for zone_name in ["UTC", "America/New_York", "Pacific/Kiritimati"] {
+            for kind in ["hour", "day", "week", "month", "10m", "none"] {
+                let (kind, zone) = (kind.parse().unwrap(), zone(zone_name).unwrap());
+                let Err(SelectError::Text { example, .. }) = parse_run_key(kind, &zone, "yesterday") else {
+                    panic!("`yesterday` is no key")
+                };
+                assert!(parse_run_key(kind, &zone, &example).is_ok(), "{zone_name}: {example}");
+            }
         }
     }
 }

@@ -12,15 +12,22 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use crate::document::Document;
+use crate::document::{Document, RAW_KEY};
 
 /// JSON that was written out when the row was made: rows are sent again after a conflict.
 pub(super) type Written = Json<Box<RawValue>>;
 
 /// A value as it goes into a `jsonb` field; our own types always can be.
 pub(super) fn written(value: &impl Serialize) -> Option<Written> {
-    let text = serde_json::to_string(value).ok()?;
-    RawValue::from_string(if text.contains(NUL) { without_nul(&text) } else { text }).ok().map(Json)
+    let mut text = serde_json::to_string(value).ok()?;
+    if text.contains(NUL) {
+        text = without_nul(&text);
+    }
+    if text.contains(RAW_KEY) {
+        // Where it is a key: inside a text its quotes would be escaped.
+        text = text.replace(&format!("\"{RAW_KEY}\":"), &format!("\"{RAW_KEY}\u{FFFD}\":"));
+    }
+    RawValue::from_string(text).ok().map(Json)
 }
 
 /// How JSON writes the one character that Postgres keeps neither in `text` nor in `jsonb`.
@@ -254,7 +261,7 @@ impl<'r> Decode<'r, Postgres> for Document {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -267,5 +274,14 @@ mod tests {
         assert_eq!(kept(json!("\\u0000 \\\0")), "\"\\\\u0000 \\\\\u{FFFD}\"");
         assert_eq!(kept(json!("\u{1}\n\"")), r#""\u0001\n\"""#);
         assert_eq!(text("a\0b"), "a\u{FFFD}b");
+    }
+
+    #[test]
+    fn whatever_is_kept_can_be_read() {
+        let read = |value: Value| serde_json::from_str(written(&value).unwrap().0.get()).unwrap();
+        let kept = format!("{RAW_KEY}\u{FFFD}");
+        assert_eq!(read(json!({ "a": [{ RAW_KEY: "no JSON" }] })), json!({ "a": [{ kept: "no JSON" }] }));
+        let said = json!({ "a": format!("{{\"{RAW_KEY}\":1}}") });
+        assert_eq!(read(said.clone()), said, "a text that tells of it is left alone");
     }
 }

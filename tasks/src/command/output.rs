@@ -125,7 +125,7 @@ fn read_all(folder: &Path, number: u64, from: u64) -> Option<Vec<u8>> {
 
 /// As much text as is whole: a character that is cut at the end is left for the next read,
 /// bytes that are no text are marked.
-fn decode(bytes: &[u8]) -> (String, usize) {
+pub(crate) fn decode(bytes: &[u8]) -> (String, usize) {
     let mut end = bytes.len();
     if let Err(error) = std::str::from_utf8(bytes) {
         let cut_short = error.error_len().is_none() && error.valid_up_to() > 0;

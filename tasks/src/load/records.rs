@@ -20,12 +20,12 @@ const UNKNOWN_MAX: usize = 20;
 
 /// Reads objects and writes rows.
 #[derive(Debug)]
-pub(super) struct Records<'c> {
+pub(crate) struct Records<'c> {
     /// Columns with their places in a row.
     columns: &'c IndexMap<String, String>,
     rest: Vec<u8>,
     /// How many were read of this object of S3.
-    pub(super) count: u64,
+    pub(crate) count: u64,
     /// Which columns any record had.
     pub(super) seen: Vec<bool>,
     /// Keys that no column has.
@@ -34,13 +34,13 @@ pub(super) struct Records<'c> {
 
 impl<'c> Records<'c> {
     /// Rows of these columns.
-    pub(super) fn new(columns: &'c IndexMap<String, String>) -> Self {
+    pub(crate) fn new(columns: &'c IndexMap<String, String>) -> Self {
         let seen = vec![false; columns.len()];
         Self { columns, rest: Vec::new(), count: 0, seen, unknown: BTreeSet::new() }
     }
 
     /// Takes some bytes; appends the rows that are whole.
-    pub(super) fn push(&mut self, bytes: &[u8], rows: &mut Vec<u8>) -> Result<(), String> {
+    pub(crate) fn push(&mut self, bytes: &[u8], rows: &mut Vec<u8>) -> Result<(), String> {
         let mut buffer = std::mem::take(&mut self.rest);
         buffer.extend_from_slice(bytes);
         let mut stream = serde_json::Deserializer::from_slice(&buffer).into_iter::<Record<'_>>();
@@ -64,7 +64,7 @@ impl<'c> Records<'c> {
     }
 
     /// The object is read to its end.
-    pub(super) fn end(&mut self) -> Result<(), String> {
+    pub(crate) fn end(&mut self) -> Result<(), String> {
         let rest = std::mem::take(&mut self.rest);
         let count = std::mem::take(&mut self.count);
         if rest.iter().all(u8::is_ascii_whitespace) {

@@ -15,6 +15,9 @@ const RECORDS_MAX: usize = 1_000;
 /// The longest part of a message that is shown.
 const SHOWN: usize = 60;
 
+/// The longest explanation of the parser that is shown.
+const WORDS_SHOWN: usize = 200;
+
 /// What a message tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -96,8 +99,11 @@ pub fn read(body: &str) -> Result<Told, String> {
     if body.len() > BODY_BYTES_MAX {
         return Err(format!("it has {} bytes; at most {BODY_BYTES_MAX} are read", body.len()));
     }
-    let parsed: Body = serde_json::from_str(body)
-        .map_err(|error| format!("it is no notification of S3: {error}; it begins with {:?}", head(body)))?;
+    let parsed: Body = serde_json::from_str(body).map_err(|error| {
+        // The parser's words can hold a whole text of the message.
+        let words: String = error.to_string().chars().take(WORDS_SHOWN).collect();
+        format!("it is no notification of S3: {words}; it begins with {:?}", head(body))
+    })?;
     let Some(records) = parsed.records else {
         let is_test = parsed.event.as_deref() == Some("s3:TestEvent")
             && parsed.service.as_deref().is_none_or(|service| service == "Amazon S3");

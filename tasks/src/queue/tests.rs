@@ -80,6 +80,7 @@ fn what_is_no_notification_is_told_apart() {
         json!({ "Event": "s3:TestEvent", "Service": "Somebody" }).to_string(),
         format!("{{\"Records\": {deep}}}"),
         format!("{{\"x\": \"{}\"}}", "a".repeat(BODY_BYTES_MAX)),
+        json!("a".repeat(2_000)).to_string(),
     ] {
         let why = read(&poison).unwrap_err();
         assert!(!why.is_empty() && why.len() < 400, "{why}");

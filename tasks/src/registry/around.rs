@@ -137,8 +137,10 @@ fn handle(clients: &Clients, mut handle: Handle) -> Handle {
 
 fn outcome(clients: &Clients, mut outcome: Outcome) -> Outcome {
     if !clients.secrets().is_silent() {
-        for value in outcome.outputs.values_mut() {
-            clients.secrets().conceal_value(value);
+        let mut outputs = Value::Object(std::mem::take(&mut outcome.outputs));
+        clients.secrets().conceal_value(&mut outputs);
+        if let Value::Object(concealed) = outputs {
+            outcome.outputs = concealed;
         }
         outcome.warnings = outcome.warnings.into_iter().map(|warning| text(clients, warning)).collect();
     }

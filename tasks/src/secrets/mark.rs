@@ -52,13 +52,20 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// Takes the character that begins marks out of a value that did not come from the pipeline's
-/// author.
+/// author, also out of keys: a template can print them.
 pub fn neutralise(value: &mut Value) {
-    texts(value, &mut |text| {
-        if text.contains(SENTINEL) {
-            *text = text.replace(SENTINEL, "");
+    match value {
+        Value::String(text) if text.contains(SENTINEL) => *text = text.replace(SENTINEL, ""),
+        Value::Array(items) => items.iter_mut().for_each(neutralise),
+        Value::Object(entries) => {
+            if entries.keys().any(|key| key.contains(SENTINEL)) {
+                let renamed = |(key, entry): (String, Value)| (key.replace(SENTINEL, ""), entry);
+                *entries = std::mem::take(entries).into_iter().map(renamed).collect();
+            }
+            entries.values_mut().for_each(neutralise);
         }
-    });
+        _ => {}
+    }
 }
 
 /// Whether any text inside holds a mark.
@@ -72,7 +79,7 @@ pub fn has_marks(value: &Value) -> bool {
 }
 
 /// Every mark inside.
-pub(super) fn marks(value: &Value) -> Vec<Mark> {
+pub(crate) fn marks(value: &Value) -> Vec<Mark> {
     match value {
         Value::String(text) if text.contains(SENTINEL) => {
             in_text(text).into_iter().map(|(_, _, mark)| mark).collect()
@@ -85,7 +92,7 @@ pub(super) fn marks(value: &Value) -> Vec<Mark> {
 
 /// Puts texts in the places of marks. Inside a text that is itself JSON (the payload of a
 /// function) they are escaped, so that it stays JSON.
-pub(super) fn replace(value: &mut Value, with: &dyn Fn(&Mark) -> Option<String>) {
+pub(crate) fn replace(value: &mut Value, with: &dyn Fn(&Mark) -> Option<String>) {
     texts(value, &mut |text| {
         if !text.contains(SENTINEL) {
             return;
@@ -110,6 +117,23 @@ pub(super) fn texts(value: &mut Value, each: &mut impl FnMut(&mut String)) {
         Value::String(text) => each(text),
         Value::Array(items) => items.iter_mut().for_each(|item| texts(item, each)),
         Value::Object(entries) => entries.values_mut().for_each(|entry| texts(entry, each)),
+        _ => {}
+    }
+}
+
+/// The same with every key of objects too: whatever a service answers can be one.
+pub(super) fn keys_and_texts(value: &mut Value, each: &mut impl FnMut(&mut String)) {
+    match value {
+        Value::String(text) => each(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| keys_and_texts(item, each)),
+        Value::Object(entries) => {
+            let renamed = |(mut key, mut entry): (String, Value)| {
+                each(&mut key);
+                keys_and_texts(&mut entry, each);
+                (key, entry)
+            };
+            *entries = std::mem::take(entries).into_iter().map(renamed).collect();
+        }
         _ => {}
     }
 }
@@ -163,6 +187,9 @@ mod tests {
         let mut value = json!({ "x": [Mark::of("token").to_string()] });
         neutralise(&mut value);
         assert_eq!(value, json!({ "x": ["secret(token)"] }));
+        let mut keys = json!([{ Mark::of("token").to_string(): { format!("{SENTINEL}a"): 1 }, "b": 2 }]);
+        neutralise(&mut keys);
+        assert_eq!(keys, json!([{ "secret(token)": { "a": 1 }, "b": 2 }]), "a template can print keys");
         assert!(!has_marks(&value));
         assert!(!has_marks(&json!(format!("{SENTINEL}secret(NO)"))));
         assert!(!has_marks(&json!(format!("{SENTINEL}secret(no"))));

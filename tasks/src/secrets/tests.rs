@@ -197,7 +197,11 @@ impl Operator for Careless {
     }
 
     async fn poll(&self, _: &Clients, handles: &[Handle]) -> Vec<Status> {
-        let outputs = |handle: &Handle| Map::from_iter([("echo".to_owned(), handle.detail.clone())]);
+        let outputs = |handle: &Handle| {
+            let (detail, said) = (handle.detail.clone(), handle.detail.to_string());
+            let inner = Value::Object(Map::from_iter([(said.clone(), Value::Null)]));
+            Map::from_iter([("echo".to_owned(), detail), ("inner".to_owned(), inner), (said, Value::Null)])
+        };
         let ended = |handle| Outcome {
             outputs: outputs(handle),
             warnings: vec![handle.detail.to_string()],

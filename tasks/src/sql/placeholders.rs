@@ -2,7 +2,7 @@
 
 /// The statement with `$1`, `$2`, … for its names, and the names in that order. What stands in texts, names in
 /// double quotes and comments is left alone, as are casts (`::date`) and slices (`[1:2]`).
-pub(super) fn numbered(text: &str) -> (String, Vec<String>) {
+pub(crate) fn numbered(text: &str) -> (String, Vec<String>) {
     let mut sql = String::with_capacity(text.len());
     let mut names: Vec<String> = Vec::new();
     let mut rest = text.trim().trim_end_matches(';').trim_end();

@@ -7,7 +7,7 @@ use crate::operator::{ErrorClass, Failure, Handle};
 const MACHINE_PARTS: usize = 7;
 
 /// Whether a text is the ARN of a state machine, with or without version or alias.
-pub(super) fn check_machine(arn: &str) -> Result<(), Failure> {
+pub(crate) fn check_machine(arn: &str) -> Result<(), Failure> {
     let parts: Vec<&str> = arn.split(':').collect();
     let whole = (MACHINE_PARTS..=MACHINE_PARTS + 1).contains(&parts.len())
         && parts.iter().all(|part| !part.is_empty());
@@ -40,7 +40,7 @@ pub(super) fn unqualified(arn: &str) -> &str {
 }
 
 /// The ARN of an execution of this machine.
-pub(super) fn execution(machine: &str, name: &str) -> Option<String> {
+pub(crate) fn execution(machine: &str, name: &str) -> Option<String> {
     let (account, machine) = unqualified(machine).split_once(":stateMachine:")?;
     Some(format!("{account}:execution:{machine}:{name}"))
 }

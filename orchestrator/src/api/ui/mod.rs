@@ -64,6 +64,11 @@ use super::{
 };
 use crate::service::{find, token::Scope};
 
+/// A sentence as pages show it, for whoever looks at the HTML alone.
+pub(super) fn sentence(text: &str) -> String {
+    words::sentence(text).into_string()
+}
+
 /// A request for a page, of somebody who may look.
 struct Visit<P, Q> {
     api: Arc<Api>,

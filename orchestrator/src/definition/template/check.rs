@@ -104,7 +104,9 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn syntax_fault(&mut self, error: &Error) {
-        let span = error.range().unwrap_or(0..self.text.len());
+        // A text that ends too early is blamed one byte behind its end.
+        let length = self.text.len();
+        let span = error.range().map_or(0..length, |range| range.start.min(length)..range.end.min(length));
         let detail = error.detail().unwrap_or("the template cannot be read");
         self.fault(span, format!("the template cannot be read: {detail}"), "read as far as here", None);
     }

@@ -158,7 +158,7 @@ fn shift(at: &Zoned, args: &[Value], sign: i64) -> Result<Zoned, Error> {
     let mut span = jiff::Span::new();
     for name in ["months", "weeks", "days", "hours", "minutes", "seconds"] {
         let Some(amount) = units.get::<Option<i64>>(name)? else { continue };
-        if amount.abs() > UNITS_MAX {
+        if !(-UNITS_MAX..=UNITS_MAX).contains(&amount) {
             return Err(invalid(format!("{amount} {name} lead outside the calendar")));
         }
         let amount = amount * sign;

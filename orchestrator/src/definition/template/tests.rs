@@ -50,6 +50,7 @@ fn dates_have_methods_and_text_dates_have_them_too() {
     assert_eq!(render("{{ ds.subtract('1d') }}"), Ok(json!("2026-11-18")));
     assert!(render("{{ ds.add('soon') }}").is_err());
     assert!(render("{{ ds.add(days=99999999999) }}").is_err());
+    assert!(render("{{ ds.add(days=-9223372036854775807 - 1) }}").is_err());
     assert!(render("{{ logical_date.in_tz('Mars/Base') }}").is_err());
     assert!(render("{{ vars.bucket.strftime('%Y') }}").unwrap_err().message.contains("is no date"));
 }

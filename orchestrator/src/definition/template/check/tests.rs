@@ -132,3 +132,21 @@ fn a_trigger_knows_little_before_there_is_a_run() {
         assert!(of(Place::TriggerParams, text)[0].starts_with("only `trigger` and `vars`"), "{text}");
     }
 }
+
+#[test]
+fn a_mistake_lies_in_the_text() {
+    let names = Names {
+        data_interval: false,
+        params: &[],
+        environments: &[],
+        secrets: None,
+        place: Place::Task,
+        links: &[],
+        trigger: &[],
+        shared: false,
+    };
+    for text in ["{{ links.console') }}", "{{ '", "{% if", "{#"] {
+        let faults = check(text, &names).faults;
+        assert!(!faults.is_empty() && faults.iter().all(|fault| fault.span.end <= text.len()), "{faults:?}");
+    }
+}
