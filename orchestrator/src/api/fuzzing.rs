@@ -86,6 +86,7 @@ fn known_as(name: &str) -> Guard {
         hosts: vec![name.to_owned()],
         local: None,
         secure: false,
+        hides_addresses: false,
         cookie: name.to_owned(),
         used_links: Mutex::default(),
         throttle: Mutex::default(),
