@@ -20,10 +20,7 @@ use axum::{
 };
 use futures::{Stream, stream};
 use serde::Serialize;
-use tokio::{
-    sync::broadcast,
-    time::{Instant, Interval},
-};
+use tokio::{sync::broadcast, time::Interval};
 use tokio_util::sync::CancellationToken;
 use trunkline_state::{
     ids::RunId,
@@ -224,6 +221,9 @@ async fn begin<P>(call: &Call<P, Nothing, Nothing>, run: Option<RunId>) -> Resul
         Problem::invalid("Last-Event-ID is no id of these events; leave it out to begin with what comes now")
     })?;
     let (seat, here) = api.tail.join().await?;
+    let mut beats = tokio::time::interval(BEAT_EVERY);
+    // Its first one would be at once.
+    beats.reset();
     let client = Client {
         seat,
         run,
@@ -233,7 +233,7 @@ async fn begin<P>(call: &Call<P, Nothing, Nothing>, run: Option<RunId>) -> Resul
         // Whatever lies between what the client saw and what the reader sends next.
         behind: true,
         ready: VecDeque::from([Bytes::from_static(b"retry: 2000\n\n")]),
-        beats: tokio::time::interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY),
+        beats,
     };
     let mut response = Response::new(Body::from_stream(events(client)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

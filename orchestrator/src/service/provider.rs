@@ -205,7 +205,7 @@ impl Provider {
                 RequestTokenError::ServerResponse(refusal) => ProviderError::Refused(refusal.to_string()),
                 RequestTokenError::Parse(error, _) => ProviderError::Statement(error.to_string()),
                 RequestTokenError::Request(error) => self.unreachable(&error),
-                other => self.unreachable(&other),
+                other @ RequestTokenError::Other(_) => self.unreachable(&other),
             })?;
         let token = answer.id_token().ok_or_else(|| {
             ProviderError::Statement("there is no ID token in it; is this an OpenID provider?".to_owned())

@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn whatever_is_kept_can_be_read() {
-        let read = |value: Value| serde_json::from_str(written(&value).unwrap().0.get()).unwrap();
+        let read = |value: Value| serde_json::from_str::<Value>(written(&value).unwrap().0.get()).unwrap();
         let kept = format!("{RAW_KEY}\u{FFFD}");
         assert_eq!(read(json!({ "a": [{ RAW_KEY: "no JSON" }] })), json!({ "a": [{ kept: "no JSON" }] }));
         let said = json!({ "a": format!("{{\"{RAW_KEY}\":1}}") });
