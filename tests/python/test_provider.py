@@ -194,6 +194,8 @@ def test_a_real_browser_goes_there_and_back(provider, place):
         reader = Reader(browser, project)
         page = reader.page
         page.goto(f"{server.url}/pipelines/notes")
+        reader.shot("sign-in-provider")
+        reader.assert_accessible()
         page.get_by_role("link", name="Sign in with Example").click()
         page.locator("[name=sub]").first.fill("sub-eva")
         page.get_by_role("button", name=re.compile("Authorize", re.I)).first.click()

@@ -29,6 +29,8 @@ const ERRAND_AGE: u64 = 600;
 const FIELD_MAX: usize = 4_096;
 /// How much of a provider's own words is shown.
 const SHOWN_MAX: usize = 200;
+/// How much of what went wrong is told, with the words of whoever was asked.
+const TOLD_MAX: usize = 1_000;
 
 /// Sends a browser to the provider.
 pub(super) async fn go(State(api): State<Arc<Api>>, parts: Parts) -> Response {
@@ -128,8 +130,10 @@ fn none(api: &Api) -> Response {
 
 /// Told to whoever keeps the server; whoever wants in can do little about it.
 fn failed(api: &Api, error: &ProviderError) -> Response {
-    tracing::warn!("nobody can sign in at the provider: {error}");
-    let mut shown = again(api, None, &format!("That did not work: {error}"));
+    // Its own words may be as long as its answer.
+    let told: String = error.to_string().chars().take(TOLD_MAX).collect();
+    tracing::warn!("nobody can sign in at the provider: {}", told.escape_debug());
+    let mut shown = again(api, None, &format!("That did not work: {told}"));
     if matches!(error, ProviderError::Unreachable(..) | ProviderError::Settings(_)) {
         *shown.status_mut() = StatusCode::BAD_GATEWAY;
     }

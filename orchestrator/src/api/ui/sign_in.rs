@@ -160,15 +160,10 @@ pub(super) fn page(api: &Api, back: Option<&str>, wrong: Option<&str>) -> Respon
             @if let Some(wrong) = wrong { p.wrong role="alert" { (wrong) } }
             @if let Some(provider) = &api.provider {
                 // A link: a form may send nobody to another site.
-                p { a.button.primary href=(there(back)) { "Sign in with " (provider.label()) } }
-            }
-            form method="post" action="/sign-in" {
-                label for="account" { "Account" }
-                input #account name="account" autocomplete="username" required autofocus autocapitalize="none" spellcheck="false";
-                label for="password" { "Password" }
-                input #password name="password" type="password" autocomplete="current-password" required;
-                input type="hidden" name="to" value=(own_path(back));
-                button.primary type="submit" { "Sign in" }
+                a.button.primary href=(there(back)) { "Sign in with " (provider.label()) }
+                details open[wrong.is_some()] { summary { "With a password" } (password_form(back, false)) }
+            } @else {
+                (password_form(back, true))
             }
             details {
                 summary { "With a token" }
@@ -187,6 +182,19 @@ pub(super) fn page(api: &Api, back: Option<&str>, wrong: Option<&str>) -> Respon
         *response.status_mut() = StatusCode::UNAUTHORIZED;
     }
     response
+}
+
+fn password_form(back: Option<&str>, begins_here: bool) -> Markup {
+    html! {
+        form method="post" action="/sign-in" {
+            label for="account" { "Account" }
+            input #account name="account" autocomplete="username" required autofocus[begins_here] autocapitalize="none" spellcheck="false";
+            label for="password" { "Password" }
+            input #password name="password" type="password" autocomplete="current-password" required;
+            input type="hidden" name="to" value=(own_path(back));
+            button.primary type="submit" { "Sign in" }
+        }
+    }
 }
 
 /// The way to the provider, and from there to where somebody wanted to go.
