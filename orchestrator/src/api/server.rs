@@ -78,6 +78,7 @@ impl Places {
 
     /// A place for a connection from this address, unless it has too many already.
     fn take(&self, one_of_all: OwnedSemaphorePermit, address: IpAddr) -> Option<OwnPlace> {
+        let address = address.to_canonical();
         if let Some(of_each) = &self.of_each {
             let mut counts = of_each.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(address).or_default();
@@ -239,7 +240,7 @@ mod tests {
         let places = Places::new(true);
         let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX).map(|_| take(&places, "127.0.0.1")).collect();
         assert!(held.iter().all(Option::is_some));
-        assert!(take(&places, "127.0.0.1").is_none() && take(&places, "127.0.0.1").is_none());
+        assert!(take(&places, "127.0.0.1").is_none() && take(&places, "::ffff:127.0.0.1").is_none());
         assert!(take(&places, "127.0.0.2").is_some());
         held.pop();
         assert!(take(&places, "127.0.0.1").is_some(), "a place was given back");

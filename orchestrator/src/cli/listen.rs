@@ -167,8 +167,9 @@ pub(crate) fn serve_api(
 /// Who signs people in, beside passwords.
 fn provider(project: &Project, session: &Session) -> Option<Provider> {
     let Environment { sign_in, connections, secrets, .. } = &project.environment;
+    let sign_in = sign_in.clone()?;
     let clients = engine::clients_with(connections, secrets, session.sandbox_endpoint().as_deref());
-    sign_in.clone().map(|sign_in| Provider::new(sign_in, clients))
+    Some(Provider::new(sign_in, clients))
 }
 
 /// Forgets where a server was reached, unless another one has come since.
