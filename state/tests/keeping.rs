@@ -5,11 +5,12 @@ mod stored;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Map;
+use serde_json::{Map, json};
 use trunkline_state::{
-    machine,
+    machine::{self, Command},
+    run::Run,
     schedule::{Interval, Selected},
-    store::{Late, NewBackfill, Reprocess, RunRange, Store},
+    store::{Batch, Commit, Late, NewBackfill, Reprocess, RunRange, Store},
     words::RunState,
 };
 use uuid::Uuid;
@@ -47,6 +48,45 @@ async fn old_runs_go_with_everything_of_theirs_and_nothing_that_lives() {
     }
     store.purge_traces(Timestamp::MAX).await.unwrap();
     assert_eq!(rows(&store, "replica").await, 1, "who lives is left");
+}
+
+#[tokio::test]
+async fn what_people_ask_is_on_record_once_whether_the_owner_hears_it_or_reads_it() {
+    let fixture = Fixture::new("record").await;
+    let store = fixture.replica(1).await;
+    let definition = deployed(&store, pipeline("p", 2, 9, None)).await;
+    let (mut run, delta) = new_run(&store, &definition, 30, "a").await;
+    create(&store, &run, &delta).await;
+    let ask = async |run: &mut Run, command: &Command, actor: &str, letters: &[i64], fence| {
+        let delta = machine::ask(run, actor, command, NOW).unwrap();
+        let asked = [(actor.to_owned(), command.clone())];
+        let asked = if letters.is_empty() { &asked[..] } else { &[] };
+        let mut batch = Batch::default();
+        batch.push(&Commit { run, fence, delta: &delta, actor, letters, asked }).unwrap();
+        store.save(&batch).await.unwrap().len()
+    };
+    let cancel = Command::Cancel { task: Some(FIRST.task), reason: Some("late".to_owned()) };
+    assert_eq!(
+        ask(&mut run.clone(), &cancel, "user:other", &[], 2).await,
+        0,
+        "whoever owns it no more does nothing"
+    );
+    assert_eq!(ask(&mut run, &cancel, "user:ana", &[], 1).await, 1);
+    let pause = Command::Pause { reason: None };
+    let letter = store.post(run.id, &pause, "user:bob").await.unwrap();
+    assert_eq!(ask(&mut run, &pause, "user:bob", &[letter], 1).await, 1);
+    let rows = store.audit(None, Some("p"), None, 100).await.unwrap();
+    let asked = rows.iter().filter(|row| row.detail.get("command").is_some());
+    let asked: Vec<_> =
+        asked.map(|row| (row.actor.as_str(), row.action.as_str(), row.detail.clone())).collect();
+    let task = run.task_name(FIRST.task);
+    assert_eq!(
+        asked,
+        [
+            ("user:bob", "run.pause", json!({ "command": "pause", "reason": null })),
+            ("user:ana", "run.cancel", json!({ "command": "cancel", "reason": "late", "tasks": [task] })),
+        ]
+    );
 }
 
 fn date(day: i64) -> Selected {

@@ -232,7 +232,14 @@ async fn a_letter_is_answered_by_the_commit_that_carries_it_out() {
     let delta = machine::ask(&mut run, "user:other", &letters[0].command, NOW).unwrap();
     let mut batch = Batch::default();
     batch
-        .push(&Commit { run: &run, fence: 1, delta: &delta, actor: "user:other", letters: &[letter] })
+        .push(&Commit {
+            run: &run,
+            fence: 1,
+            delta: &delta,
+            actor: "user:other",
+            letters: &[letter],
+            asked: &[],
+        })
         .unwrap();
     store.save(&batch).await.unwrap();
     assert_eq!(other.answer_to(letter).await.unwrap(), Some(Answer::Done));

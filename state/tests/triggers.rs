@@ -355,7 +355,8 @@ async fn runs_that_end_in_one_commit_are_all_told() {
         let (mut run, delta) = new_run(&store, &crawl, id, &format!("k{id}")).await;
         create(&store, &run, &delta).await;
         let delta = machine::step(&mut run, &[done(FIRST)], NOW);
-        let commit = Commit { run: &run, fence: 1, delta: &delta, actor: "replica:test", letters: &[] };
+        let commit =
+            Commit { run: &run, fence: 1, delta: &delta, actor: "replica:test", letters: &[], asked: &[] };
         batch.push(&commit).unwrap();
     }
     assert_eq!(store.save(&batch).await.unwrap().len(), 2);

@@ -231,14 +231,18 @@ def test_everything_that_people_do_is_in_the_audit(project, server):
         server.post("/accounts", wrong, 422, token=root)
     robot = server.post("/tokens", {"name": "robot", "scope": "operate", "folders": ["sales/"]}, token=root)
     server.post("/pipelines/leads/runs", {"date": "2026-11-10"}, token=robot["token"])
+    until(lambda: server.ended("leads@2026-11-10"), 60, "the run to end")
+    server.post("/runs/leads@2026-11-10/clear", {"reason": "it was <early>"}, token=robot["token"])
     server.post("/tokens/robot/revoke", {}, token=root)
     server.get("/pipelines", 401, token=robot["token"])
     sign_in(server, "cleo", made["password"])
     rows = [(row["actor"], row["action"], row["object"]) for row in server.get("/audit?limit=200", token=root)["items"]]
     for wanted in [("token:root", "account.create", "cleo"), ("token:root", "account.change", "cleo"),
                    ("token:root", "token.create", "robot"), ("token:robot", "run.create", "leads@2026-11-10"),
-                   ("token:root", "token.revoke", "robot")]:
+                   ("token:robot", "run.clear", "leads@2026-11-10"), ("token:root", "token.revoke", "robot")]:
         assert wanted in rows, (wanted, rows)
+    [clear] = server.get("/audit?actor=token:robot&limit=1", token=root)["items"]
+    assert clear["detail"] == {"command": "clear", "tasks": ["print"], "reason": "it was <early>"}
     assert any(action == "deploy" and thing == "orders" for _, action, thing in rows)
     assert any(action == "backfill.create" for _, action, _ in rows)
     text = json.dumps(server.get("/audit?limit=200", token=root))
@@ -316,7 +320,9 @@ def test_a_version_that_comes_back_in_another_folder_has_no_connection_of_the_fi
     (tmp_path / "pipelines" / "sales" / "mover" / "pipeline.yaml").unlink()
     lies_in("notes", "aws")
     project.call("deploy")
+    foreseen = project.call("deploy", "--rollback", "--dry-run", code=2).stderr
     told = project.call("deploy", "--rollback", code=2).stderr
+    assert foreseen == told
     assert "`mover` lies in `notes/mover`, and the connection `ledgers` is for sales only" in told
     # Nor does a version that is there already: somebody wrote to the store by hand.
     project.psql("update pipeline set current_version = 1 where name = 'mover'")

@@ -52,6 +52,8 @@ struct Held {
     waiting: Vec<oneshot::Sender<Asked>>,
     /// Letters that the next commit answers.
     letters: Vec<i64>,
+    /// What it carries out besides, and for whom.
+    asked: Vec<(String, machine::Command)>,
     /// Dropped, and so answered, when the run is not in hand any more.
     gone: Vec<oneshot::Sender<()>>,
     /// Dropped when an attempt is not watched any more: polls of it end.
@@ -238,6 +240,7 @@ impl Owner {
             actor: self.shared.actor.clone(),
             waiting: Vec::new(),
             letters: Vec::new(),
+            asked: Vec::new(),
             gone: Vec::new(),
             watches: HashMap::new(),
             wake_at: None,
@@ -309,7 +312,10 @@ impl Owner {
                 held.delta.merge(delta);
                 actor.clone_into(&mut held.actor);
                 held.waiting.push(reply);
-                held.letters.extend(letter);
+                match letter {
+                    Some(letter) => held.letters.push(letter),
+                    None => held.asked.push((actor.to_owned(), command.clone())),
+                }
                 self.mark_dirty(id);
                 self.reset_timer(id);
             }

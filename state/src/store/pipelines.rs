@@ -171,6 +171,18 @@ impl Store {
     /// Makes the versions of the deployment before the last one current again, and records
     /// that as a deployment of its own. Live runs keep their versions.
     pub async fn roll_back(&self, actor: &str, now: Timestamp) -> Result<Vec<Deployed>, StoreError> {
+        let pipelines = self.earlier_versions().await?;
+        self.deploy(pipelines, true, &format!("{actor} (rollback)"), now).await
+    }
+
+    /// Refuses where [`Store::roll_back`] would: there is nothing to go back to, or a connection that
+    /// an earlier version names is no longer open to the pipeline's folder.
+    pub async fn may_roll_back(&self) -> Result<(), StoreError> {
+        refuse_closed(&self.earlier_versions().await?)
+    }
+
+    /// The versions that the deployment before the last one made current.
+    async fn earlier_versions(&self) -> Result<Vec<NewVersion>, StoreError> {
         let deployments =
             sqlx::query_scalar!("select versions from deployment order by deployment_id desc limit 2")
                 .fetch_all(&self.link)
@@ -188,7 +200,7 @@ impl Store {
                 rows.iter().find(|row| row.name == *name).map(|row| row.folder.clone()).unwrap_or_default();
             pipelines.push(NewVersion { pipeline, source, folder });
         }
-        self.deploy(pipelines, true, &format!("{actor} (rollback)"), now).await
+        Ok(pipelines)
     }
 
     /// A version of a pipeline; without a number, the current one.

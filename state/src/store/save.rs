@@ -1,6 +1,7 @@
 //! The guarded write of what [`crate::machine::step`] decided.
 
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
@@ -8,11 +9,11 @@ use super::{
     arguments::{
         AttemptChange, ElementRow, ExpansionRow, LetterRow, NoticeRow, RunChange, TaskChange, text, written,
     },
-    rows::{at, at_option, position, signed, stop_word},
+    rows::{at, at_option, position, signed, stop_word, to_json},
 };
 use crate::{
     ids::RunId,
-    machine::{self, Delta, NoticeRequest, legal::IllegalTransition},
+    machine::{self, Command, Delta, NoticeRequest, legal::IllegalTransition},
     run::Run,
 };
 
@@ -29,6 +30,16 @@ pub struct Commit<'a> {
     pub actor: &'a str,
     /// Letters of the inbox that this commit carries out, and so answers.
     pub letters: &'a [i64],
+    /// What it carries out besides, of people who asked the owner itself.
+    pub asked: &'a [(String, Command)],
+}
+
+/// What people asked the owners of runs, for the audit; a letter is there since it was left.
+#[derive(Debug, Default)]
+struct Asked {
+    runs: Vec<Uuid>,
+    actors: Vec<String>,
+    commands: Vec<String>,
 }
 
 /// Many runs' decisions, ready to be written in one statement: rows are copied out of the runs,
@@ -41,6 +52,7 @@ pub struct Batch {
     attempts: Vec<AttemptChange>,
     notices: Vec<NoticeRow>,
     letters: Vec<LetterRow>,
+    asked: Asked,
     expansions: Vec<ExpansionRow>,
     elements: Vec<ElementRow>,
 }
@@ -60,10 +72,29 @@ impl Store {
     }
 
     async fn send_batch(&self, batch: &Batch) -> Result<Vec<Uuid>, sqlx::Error> {
+        self.saves
+            .run(&self.link, async |connection| {
+                if batch.asked.runs.is_empty() {
+                    return self.send_runs(batch, connection).await;
+                }
+                let mut tx = connection.begin().await?;
+                let written = self.send_runs(batch, &mut tx).await?;
+                record(&batch.asked, &written, &mut tx).await?;
+                tx.commit().await?;
+                Ok(written)
+            })
+            .await
+    }
+
+    async fn send_runs(
+        &self,
+        batch: &Batch,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Uuid>, sqlx::Error> {
         if !batch.expansions.is_empty() {
-            return self.send_expanding(batch).await;
+            return self.send_expanding(batch, connection).await;
         }
-        let saved = sqlx::query_scalar!(
+        sqlx::query_scalar!(
             r#"select save_runs($1, $2, $3, $4, $5, $6, $7) as "written!""#,
             self.replica.0,
             &batch.runs as _,
@@ -72,15 +103,18 @@ impl Store {
             &batch.attempts as _,
             &batch.notices as _,
             &batch.letters as _,
-        );
-        self.saves.run(&self.link, async |connection| saved.fetch_one(connection).await).await
+        )
+        .fetch_one(connection)
+        .await
     }
-}
 
-impl Store {
     /// The same for a batch in which lists of mapped tasks became known: rare, and not on the hot path.
-    async fn send_expanding(&self, batch: &Batch) -> Result<Vec<Uuid>, sqlx::Error> {
-        let saved = sqlx::query_scalar!(
+    async fn send_expanding(
+        &self,
+        batch: &Batch,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Uuid>, sqlx::Error> {
+        sqlx::query_scalar!(
             r#"select save_expanding_runs($1, $2, $3, $4, $5, $6, $7, $8, $9) as "written!""#,
             self.replica.0,
             &batch.runs as _,
@@ -91,9 +125,26 @@ impl Store {
             &batch.letters as _,
             &batch.expansions as _,
             &batch.elements as _,
-        );
-        self.saves.run(&self.link, async |connection| saved.fetch_one(connection).await).await
+        )
+        .fetch_one(connection)
+        .await
     }
+}
+
+/// Puts on record what was asked of those runs that were written.
+async fn record(asked: &Asked, written: &[Uuid], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select record_command(a.run_id, a.actor, a.command::jsonb)
+           from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as a (run_id, actor, command, place)
+          where a.run_id = any($4) order by a.place",
+        &asked.runs,
+        &asked.actors,
+        &asked.commands,
+        written
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(())
 }
 
 impl Batch {
@@ -120,6 +171,11 @@ impl Batch {
             self.notices.push(notice_row(run, notice));
         }
         self.letters.extend(commit.letters.iter().map(|&inbox_id| LetterRow { run_id: run.id.0, inbox_id }));
+        for (actor, command) in commit.asked {
+            self.asked.runs.push(run.id.0);
+            self.asked.actors.push(actor.clone());
+            self.asked.commands.push(to_json(command).to_string());
+        }
         Ok(())
     }
 

@@ -149,7 +149,7 @@ pub(crate) async fn create(store: &Store, run: &Run, delta: &Delta) -> Created {
 
 pub(crate) async fn save(store: &Store, run: &Run, fence: i64, delta: &Delta) -> Result<bool, StoreError> {
     let mut batch = Batch::default();
-    batch.push(&Commit { run, fence, delta, actor: "replica:test", letters: &[] }).unwrap();
+    batch.push(&Commit { run, fence, delta, actor: "replica:test", letters: &[], asked: &[] }).unwrap();
     Ok(!store.save(&batch).await?.is_empty())
 }
 

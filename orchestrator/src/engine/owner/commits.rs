@@ -48,9 +48,15 @@ impl Owner {
             let Some(held) = self.held.get_mut(&id) else { continue };
             let delta = std::mem::take(&mut held.delta);
             let actor = std::mem::replace(&mut held.actor, self.shared.actor.clone());
-            let letters = std::mem::take(&mut held.letters);
-            let commit =
-                Commit { run: &held.run, fence: held.fence, delta: &delta, actor: &actor, letters: &letters };
+            let (letters, asked) = (std::mem::take(&mut held.letters), std::mem::take(&mut held.asked));
+            let commit = Commit {
+                run: &held.run,
+                fence: held.fence,
+                delta: &delta,
+                actor: &actor,
+                letters: &letters,
+                asked: &asked,
+            };
             if let Err(illegal) = batch.push(&commit) {
                 tracing::error!(run.id = %id, "{illegal}");
                 // Asked again, it would be refused again.
