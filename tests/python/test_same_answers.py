@@ -194,6 +194,31 @@ def backfill_row(of):
             of["created_at"], f"{of['created_by']} · {of['reason']}"]
 
 
+def pipeline_row(of):
+    last = of["recent_runs"][-1]["state"] if of["recent_runs"] else None
+    return [of["pipeline"], last, of["next_fire_at"], f"{of['active_runs']} / {of['max_active_runs']}"]
+
+
+def audit_row(of):
+    """Without how: the page tells it as the command does, below."""
+    if of["action"].startswith("backfill."):
+        return [of["at"], of["actor"], of["action"], f"a backfill of {of['pipeline']}"]
+    return [of["at"], of["actor"], of["action"], of["object"]]
+
+
+def deployment_row(of, before):
+    def told(name):
+        versions = [one.get(name) for one in (before, of["versions"])]
+        return f"{name} " + " → ".join(str(version) for version in versions if version)
+    changed = sorted(name for name, version in of["versions"].items() if before.get(name) != version)
+    return [of["at"], of["actor"], ", ".join(told(name) for name in changed)]
+
+
+def source_lines(of):
+    """Which lines are the task's, and what is said beside which of them."""
+    return [list(range(of["first_line"], of["last_line"] + 1)), [[one["severity"], one["message"]] for one in of["said"]]]
+
+
 # What a row says except how long something took, which goes on while it is looked at.
 RUNS = "rows('#runs').map((row) => row.toSpliced(4, 1))"
 TASKS = "rows('#tasks').map((row) => row.toSpliced(3, 1))"
@@ -220,6 +245,30 @@ VIEWS = {
                        "facts('#facts').Now", lambda said: said["why"].replace("`", "")),
     "why a run": View(["why", "slow@latest"], None, "/runs/slow@latest/why", "/runs/slow@latest", "facts('#facts').Now",
                       lambda said: said["why"].replace("`", "")),
+    "pipelines": View(["pipelines"], None, "/pipelines", "/pipelines",
+                      "all('#pipelines tbody tr').map((row) => [text(row.querySelector('th a')), "
+                      "all('.square', row).at(-1)?.title.split(': ')[1] ?? null, row.querySelector('time')?.dateTime ?? null, "
+                      "text(row.querySelector('.number'))])",
+                      lambda said: [pipeline_row(one) for one in said]),
+    "pipeline": View(["pipelines", "daily"], None, "/pipelines/daily"),
+    "source": View(["source", "daily"], None, "/pipelines/daily/versions/2", "/pipelines/daily/source",
+                   "[document.querySelector('.source').textContent, document.querySelector('main p time').dateTime]",
+                   lambda said: [said["source"], said["created_at"]]),
+    "source of another version": View(["source", "daily", "--version", "1"], None, "/pipelines/daily/versions/1"),
+    "source of a run": View(["source", "daily@2026-11-16"], None, "/pipelines/daily/versions/1"),
+    "versions": View(["source", "daily", "--versions"], None, "/pipelines/daily/versions", "/pipelines/daily/source",
+                     "all('nav[aria-label=Version] a').map(text)", lambda said: [f"v{one['version']}" for one in said]),
+    "source of a task": View(["source", FAILED, "extract"], None, f"/runs/{FAILED}/tasks/extract/source",
+                             f"/pipelines/daily/source?run={FAILED}&task=extract",
+                             "[all('.source [data-task]').map((one) => Number(one.id.slice(1))), "
+                             "all('.source .note').map((one) => [one.dataset.said, one.lastChild.textContent.trim()])]",
+                             source_lines),
+    "deployments": View(["deployments"], None, "/deployments", "/deployments", "rows('#deployments')",
+                        lambda said: [deployment_row(one, (said + [{"versions": {}}])[at + 1]["versions"])
+                                      for at, one in enumerate(said)]),
+    "audit": View(["audit"], None, "/audit", "/audit", "rows('#audit').map((row) => row.slice(0, 4))",
+                  lambda said: [audit_row(one) for one in said]),
+    "audit of one": View(["audit", "slow", "--by", "token:laptop"], None, "/audit?pipeline=slow&actor=token:laptop"),
     "backfills": View(["backfills"], None, "/backfills", "/backfills", "rows('#backfills')",
                       lambda said: [backfill_row(one) for one in said]),
     "pools": View(["pools"], None, "/pools", "/pools", "rows('#pools')",
@@ -253,6 +302,21 @@ def test_command_operation_and_page_say_the_same(ways, name):
         assert ways.seen(view.page, view.script) == view.shown(said)
 
 
+def test_how_something_was_done_is_told_alike(ways):
+    printed = ways.command("audit", "daily")
+    told = ways.seen("/audit?pipeline=daily", "rows('#audit').map((row) => row[4])")
+    assert told and all(one in printed for one in told), (told, printed)
+    assert "version 1 → 2" in told and any("reason: it was <early>" in one for one in told)
+
+
+def test_the_lines_of_a_task_are_printed_with_what_is_said_of_them(ways):
+    printed = ways.command("source", FAILED, "extract").splitlines()
+    first = PIPELINES["daily"].splitlines().index("  extract:") + 1
+    assert printed[0].split() == [str(first), "extract:"]
+    assert printed[1].startswith("     ^ error: ") and "exit" in printed[1], printed
+    assert printed[-1].split() == [str(first + 5), "retry_delay:", "1s"], printed
+
+
 def test_the_list_of_pipelines_says_what_their_runs_say(ways):
     runs = json.loads(ways.command("runs", "--json"))
     said = ways.rest("/pipelines")["items"]
@@ -281,14 +345,10 @@ def test_the_schedule_foretells_what_a_plan_covers(ways):
 
 
 def test_the_source_of_each_version_is_what_was_deployed(ways, project):
-    said = ways.rest("/pipelines/daily/versions")["items"]
-    assert [one["version"] for one in said] == [2, 1]
     now = (project.folder / "pipelines" / "daily" / "pipeline.yaml").read_text()
-    for one, text in zip(said, [now, now.replace("Reads one day", "Reads a day")], strict=True):
-        assert ways.rest(f"/pipelines/daily/versions/{one['version']}")["source"] == text
-        shown = ways.seen(f"/pipelines/daily/source?version={one['version']}",
-                          "[document.querySelector('.source').textContent, document.querySelector('main p time').dateTime]")
-        assert shown == [text, one["created_at"]]
+    for version, text in (2, now), (1, now.replace("Reads one day", "Reads a day")):
+        assert ways.command("source", "daily", "--version", str(version)) == text
+        assert ways.seen(f"/pipelines/daily/source?version={version}", "document.querySelector('.source').textContent") == text
 
 
 def test_the_graph_has_the_same_edges_everywhere(ways, project):

@@ -210,6 +210,28 @@ def test_more_requests_at_once_than_are_allowed_are_turned_away(project, server)
             assert headers is None or headers[b":status"] in (b"431", b"400")
 
 
+def test_a_connection_that_asks_nothing_ends_however_often_it_answers_pings(project, server):
+    port, token = server
+    following, idle = Http2(project, port), Http2(project, port)
+    stream = following.ask("/api/v1/events", ("authorization", f"Bearer {token}"))
+    following.flush()
+    assert following.hear(lambda: following.answers[stream][0])
+    asked = idle.ask("/healthz")
+    idle.flush()
+    assert idle.answer(asked)[0] == 200
+    # It is told to go after ten seconds, with a ping that h2 does not expect of whoever says so.
+    with contextlib.suppress(h2.exceptions.ProtocolError):
+        idle.hear(lambda: False)
+    assert idle.state.state_machine.state == h2.connection.ConnectionState.CLOSED
+    with contextlib.suppress(OSError):
+        while idle.wire.recv(4096):
+            pass
+    # Whoever follows events asks nothing either, and has been here longer.
+    asked = following.ask("/healthz")
+    following.flush()
+    assert following.answer(asked)[0] == 200 and len(following.answers[stream]) == 2
+
+
 def test_whoever_says_nothing_or_speaks_no_tls_is_hung_up_on(project, server):
     port, _ = server
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_LIMIT_SECONDS) as plain:

@@ -5,10 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline_state::store::{Deployed, Deployment, StoreError};
+use trunkline_state::store::StoreError;
 
 use super::{
     Api,
@@ -25,7 +24,7 @@ use crate::{
         receive::ReceiveError,
         rights::Rights,
         token::Scope,
-        views::DiagnosticView,
+        views::{DeploymentView, DiagnosticView, VersionChange},
     },
 };
 
@@ -56,19 +55,6 @@ pub(super) fn add(routes: Routes) -> Routes {
             .everywhere(),
             roll_back,
         )
-}
-
-/// A deployment.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct DeploymentView {
-    /// Its number.
-    pub(super) deployment: i64,
-    /// When.
-    pub(super) at: Timestamp,
-    /// By whom.
-    pub(super) actor: String,
-    /// Pipelines, and the version of each that was current after it.
-    pub(super) versions: BTreeMap<String, i32>,
 }
 
 /// What is to be deployed.
@@ -126,40 +112,11 @@ pub(crate) struct RolledBack {
     pub(crate) changes: Vec<VersionChange>,
 }
 
-/// The version of a pipeline before and after.
-#[derive(Serialize, Deserialize, JsonSchema)]
-pub(crate) struct VersionChange {
-    /// The pipeline.
-    pub(crate) pipeline: String,
-    /// The version that was current before; none if it was removed.
-    pub(crate) before: Option<i32>,
-    /// The version that is current after; none if it is removed.
-    pub(crate) after: Option<i32>,
-}
-
-impl From<Deployed> for VersionChange {
-    fn from(change: Deployed) -> Self {
-        Self { pipeline: change.name, before: change.before, after: change.after }
-    }
-}
-
-impl From<VersionChange> for Deployed {
-    fn from(change: VersionChange) -> Self {
-        Self { name: change.pipeline, before: change.before, after: change.after }
-    }
-}
-
 pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<DeploymentView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let below = pages::read_number(call.query.cursor.as_deref())?;
     let rows = call.store.deployments(below, limit + 1).await?;
-    let view = |row: Deployment| DeploymentView {
-        deployment: row.id,
-        at: row.at,
-        actor: row.actor,
-        versions: row.versions,
-    };
-    Ok(pages::page(rows, limit, |row| row.id.to_string(), view))
+    Ok(pages::page(rows, limit, |row| row.id.to_string(), DeploymentView::from))
 }
 
 async fn deploy(call: Call<Nothing, Nothing, DeployBody>) -> Result<DeployDone, Problem> {

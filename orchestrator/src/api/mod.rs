@@ -43,6 +43,7 @@ mod tls;
 mod tokens;
 mod triggers;
 mod ui;
+mod under_way;
 mod way;
 
 use std::sync::{Arc, Mutex};
@@ -70,7 +71,7 @@ pub(crate) mod answers {
         many::ManyDone,
         overview::StatusView,
         pages::{LIMIT_MAX, Page},
-        pipelines::{CreatedView, PipelineDetail, SwitchView},
+        pipelines::{CreatedView, SwitchView},
     };
 }
 

@@ -1,15 +1,9 @@
 //! Pipelines: list, one, versions, graph, plan, pause and resume, a run of one.
 
-use std::collections::HashMap;
-
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_state::{
-    ids::RunId,
-    store::{PipelineRow, RunPage, VersionRow},
-};
+use trunkline_state::{ids::RunId, store::RunPage};
 
 use super::{
     changes::check_reason,
@@ -22,17 +16,16 @@ use crate::{
     service::{
         find,
         grid::GridView,
+        pipelines,
         plan::{self, Plan},
         request::wanted_with,
         source,
         token::Scope,
         trigger::{Repeatable, Triggered, trigger},
-        views::{DiagnosticView, GraphTask, RunView},
+        views::{GraphTask, PipelineDetail, PipelineView, RunView, VersionDetail, VersionView},
     },
 };
 
-/// Runs of a pipeline at a glance: two weeks of a daily one.
-const RECENT_RUNS: i64 = 14;
 /// Runs of a grid where nobody says how many.
 const GRID_RUNS: u32 = 30;
 /// Parameters of one request.
@@ -126,91 +119,6 @@ pub(super) struct PageQuery {
     pub(super) limit: Option<u32>,
 }
 
-/// A pipeline as it is now.
-#[derive(Serialize, Deserialize, JsonSchema)]
-pub(crate) struct PipelineView {
-    /// Its name.
-    pub(crate) pipeline: String,
-    /// Where its file lies below the pipelines folder: rights are given by folder.
-    #[serde(default)]
-    pub(crate) folder: String,
-    /// Its current version.
-    pub(crate) version: i32,
-    /// Whether it starts nothing new.
-    pub(crate) paused: bool,
-    /// Who paused or resumed it last.
-    pub(crate) switched_by: Option<String>,
-    /// And why.
-    pub(crate) switch_reason: Option<String>,
-    /// Whether it was removed by a deploy.
-    pub(crate) removed: bool,
-    /// Runs that hold a place.
-    pub(crate) active_runs: i32,
-    /// Places.
-    pub(crate) max_active_runs: i32,
-    /// Whole runs of one group exclude each other.
-    pub(crate) concurrency_group: Option<String>,
-    /// When it fires next.
-    pub(crate) next_fire_at: Option<Timestamp>,
-    /// Its newest runs, the newest last; in lists only.
-    #[serde(default)]
-    pub(crate) recent_runs: Vec<RecentRunView>,
-}
-
-/// A run at a glance.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct RecentRunView {
-    /// Its key.
-    pub(crate) run_key: String,
-    /// Its state.
-    pub(crate) state: String,
-}
-
-/// One pipeline with what its current version says.
-#[derive(Serialize, Deserialize, JsonSchema)]
-pub(crate) struct PipelineDetail {
-    #[serde(flatten)]
-    pub(crate) pipeline: PipelineView,
-    /// One line for people.
-    pub(crate) description: String,
-    /// Who is asked when it fails.
-    pub(crate) owner: String,
-    /// Free labels.
-    pub(crate) tags: Vec<String>,
-    /// The zone of its dates.
-    pub(crate) timezone: String,
-    /// The parameters that a run may be given.
-    pub(crate) params: Map<String, Value>,
-    /// Its tasks by name, upstream before downstream.
-    pub(crate) tasks: Vec<String>,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(super) struct VersionView {
-    /// Its number.
-    pub(super) version: i32,
-    /// The hash of its contents.
-    sha256: String,
-    /// When it was stored.
-    pub(super) created_at: Timestamp,
-    /// By whom.
-    pub(super) created_by: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(super) struct VersionDetail {
-    /// Its number.
-    pub(super) version: i32,
-    /// When it was stored.
-    pub(super) created_at: Timestamp,
-    /// By whom.
-    pub(super) created_by: String,
-    /// The YAML as it was read.
-    pub(super) source: String,
-    /// What deserves a look in it, as far as the YAML alone tells this program.
-    pub(super) warnings: Vec<DiagnosticView>,
-}
-
 #[derive(Serialize, JsonSchema)]
 struct GraphView {
     /// The pipeline.
@@ -289,54 +197,16 @@ pub(crate) struct SwitchView {
     pub(crate) dry_run: bool,
 }
 
-fn view(row: PipelineRow) -> PipelineView {
-    PipelineView {
-        pipeline: row.name,
-        folder: row.folder,
-        version: row.version,
-        paused: row.paused,
-        switched_by: row.switched_by,
-        switch_reason: row.switch_reason,
-        removed: row.removed,
-        active_runs: row.active_runs,
-        max_active_runs: row.max_active_runs,
-        concurrency_group: row.concurrency_group,
-        next_fire_at: row.next_fire_at,
-        recent_runs: Vec::new(),
-    }
-}
-
 pub(super) async fn list(call: Call<Nothing, PageQuery, Nothing>) -> Result<Page<PipelineView>, Problem> {
     let limit = pages::limit(call.query.limit)?;
     let after = call.query.cursor.unwrap_or_default();
-    let rows = call.store.pipelines().await?.into_iter().filter(|row| row.name > after);
-    let rows: Vec<PipelineRow> = rows.take(usize::try_from(limit).unwrap_or(0) + 1).collect();
-    let mut recent: HashMap<String, Vec<RecentRunView>> = HashMap::new();
-    for run in call.store.recent_runs(RECENT_RUNS).await? {
-        let view = RecentRunView { run_key: run.key, state: run.state };
-        recent.entry(run.pipeline).or_default().push(view);
-    }
-    let view = |row: PipelineRow| {
-        let recent_runs = recent.get(&row.name).cloned().unwrap_or_default();
-        PipelineView { recent_runs, ..view(row) }
-    };
-    Ok(pages::page(rows, limit, |row| row.name.clone(), view))
+    let most = usize::try_from(limit).unwrap_or(0) + 1;
+    let rows = pipelines::list(&call.store, &after, most).await?;
+    Ok(pages::page(rows, limit, |row| row.pipeline.clone(), |row| row))
 }
 
 pub(super) async fn show(call: Call<PipelinePath, Nothing, Nothing>) -> Result<PipelineDetail, Problem> {
-    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
-    let definition = call.store.definition(&row.name, row.version).await?;
-    let pipeline = &definition.pipeline;
-    let param = |(name, param)| (String::clone(name), serde_json::to_value(param).unwrap_or_default());
-    Ok(PipelineDetail {
-        pipeline: view(row),
-        description: pipeline.description.clone(),
-        owner: pipeline.owner.clone(),
-        tags: pipeline.tags.clone(),
-        timezone: pipeline.timezone.clone(),
-        params: pipeline.params.iter().map(param).collect(),
-        tasks: pipeline.tasks.iter().map(|task| task.name.to_string()).collect(),
-    })
+    Ok(pipelines::one(&call.store, &call.path.pipeline).await?)
 }
 
 pub(super) async fn versions(
@@ -346,32 +216,12 @@ pub(super) async fn versions(
     let below = pages::read_number(call.query.cursor.as_deref())?;
     let row = find::pipeline(&call.store, &call.path.pipeline).await?;
     let rows = call.store.versions(&row.name, below, limit + 1).await?;
-    let view = |row: VersionRow| VersionView {
-        version: row.version,
-        sha256: hex::encode(row.sha256),
-        created_at: row.created_at,
-        created_by: row.created_by,
-    };
-    Ok(pages::page(rows, limit, |row| row.version.to_string(), view))
+    Ok(pages::page(rows, limit, |row| row.version.to_string(), VersionView::from))
 }
 
 pub(super) async fn version(call: Call<VersionPath, Nothing, Nothing>) -> Result<VersionDetail, Problem> {
-    let row = find::pipeline(&call.store, &call.path.pipeline).await?;
-    let number = call.path.version;
-    let stored = call.store.version(&row.name, Some(number)).await.map_err(|error| match error {
-        trunkline_state::store::StoreError::NotFound { .. } => Problem::not_found(format!(
-            "{} has no version {number}; its current one is {}",
-            row.name, row.version
-        )),
-        other => other.into(),
-    })?;
-    Ok(VersionDetail {
-        warnings: source::warnings(&stored, &call.api.registry),
-        version: stored.version,
-        created_at: stored.created_at,
-        created_by: stored.created_by,
-        source: stored.source,
-    })
+    let VersionPath { pipeline, version } = &call.path;
+    Ok(source::version(&call.store, &call.api.registry, pipeline, Some(*version)).await?)
 }
 
 async fn graph(call: Call<PipelinePath, Nothing, Nothing>) -> Result<GraphView, Problem> {

@@ -227,16 +227,7 @@ pub(super) async fn why(call: Call<RunPath, WhyQuery, Nothing>) -> Result<WhyVie
 }
 
 pub(super) async fn task_source(call: Call<TaskPath, Nothing, Nothing>) -> Result<TaskSourceView, Problem> {
-    let store = &call.store;
-    let run = find::run(store, &call.path.run).await?;
-    let snapshot = Snapshot::read(store, run).await?;
-    let task = find::task(&snapshot.as_run(), &call.path.task)?;
-    let Some(row) = snapshot.tasks.get(task) else {
-        let (task, label) = (&call.path.task, snapshot.label());
-        return Err(Problem::not_found(format!("{label} has no task {task} in this generation")));
-    };
-    let stored = store.version(&snapshot.run.pipeline, Some(snapshot.run.version)).await?;
-    Ok(source::task_source(&snapshot, row, &stored))
+    Ok(source::of_task(&call.store, &call.path.run, &call.path.task).await?)
 }
 
 pub(super) async fn log(call: Call<LogPath, LogQuery, Nothing>) -> Result<LogView, Problem> {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,10 +16,7 @@ use axum::{
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -26,9 +24,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{tls::HTTP_2, way::Way};
+use super::{
+    tls::HTTP_2,
+    under_way::{Begun, UnderWay},
+    way::Way,
+};
 
 /// Connections at once: people, probes, and clients that follow along.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -107,7 +109,7 @@ impl Drop for OwnPlace {
 
 /// Serves until told to end; streams end at once, answers that are under way are waited for.
 pub(super) async fn serve(listener: TcpListener, router: Router, way: Way, ending: CancellationToken) {
-    let (graceful, places) = (GracefulShutdown::new(), Places::new(!way.is_proxied()));
+    let (visits, places) = (TaskTracker::new(), Places::new(!way.is_proxied()));
     if let Way::Tls(tls) = &way {
         tokio::spawn(Arc::clone(tls).follow(ending.clone()));
     }
@@ -130,13 +132,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, way: Way, endin
             continue;
         }
         let Some(place) = places.take(one_of_all, from) else { continue };
-        let visit = Visit { router: router.clone(), way: way.clone(), from, watcher: graceful.watcher() };
-        tokio::spawn(async move {
+        let visit = Visit { router: router.clone(), way: way.clone(), from, ending: ending.clone() };
+        visits.spawn(async move {
             visit.converse(stream).await;
             drop(place);
         });
     }
-    let _ = tokio::time::timeout(END_WAIT, graceful.shutdown()).await;
+    visits.close();
+    let _ = tokio::time::timeout(END_WAIT, visits.wait()).await;
 }
 
 async fn accept(
@@ -154,28 +157,35 @@ struct Visit {
     router: Router,
     way: Way,
     from: IpAddr,
-    watcher: Watcher,
+    ending: CancellationToken,
 }
 
 impl Visit {
     async fn converse(self, stream: TcpStream) {
         let Way::Tls(tls) = &self.way else { return self.speak(stream, false).await };
         // Clients go away in all sorts of ways, and some never meant to speak TLS: nothing to be told.
-        let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WAIT, tls.acceptor().accept(stream)).await else {
-            return;
-        };
+        let handshake = tokio::time::timeout(HEAD_WAIT, tls.acceptor().accept(stream));
+        let Some(Ok(Ok(stream))) = self.ending.run_until_cancelled(handshake).await else { return };
         let http_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         self.speak(stream, http_2).await;
     }
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http_2: bool) {
-        let Self { router, way, from, watcher } = self;
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            answer(router.clone(), way.peer(from, request.headers()), request)
+        let Self { router, way, from, ending } = self;
+        let under_way = UnderWay::default();
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            answer(router.clone(), way.peer(from, request.headers()), request, under_way.begin())
         });
-        let connection = if http_2 { http_2_builder() } else { http_1_builder() };
-        let connection = connection.serve_connection(TokioIo::new(stream), service).into_owned();
-        let _ = watcher.watch(connection).await;
+        let builder = if http_2 { http_2_builder() } else { http_1_builder() };
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = ending.cancelled() => {},
+            // HTTP/1 times itself: the next head has to come.
+            () = under_way.rests(HEAD_WAIT), if http_2 => {},
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(END_WAIT, connection).await;
     }
 }
 
@@ -208,6 +218,7 @@ async fn answer(
     router: Router,
     peer: Peer,
     request: Request<Incoming>,
+    begun: Begun,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
@@ -218,7 +229,8 @@ async fn answer(
     {
         request.headers_mut().insert(header::HOST, name);
     }
-    TowerToHyperService::new(router).call(request).await
+    let answer = TowerToHyperService::new(router).call(request).await?;
+    Ok(answer.map(|body| begun.until_sent(body)))
 }
 
 /// The address that was bound, for people.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use trunkline_state::{
     pipeline::Pipeline,
-    schedule::describe_instant,
     store::{NewBackfill, Reprocess},
 };
 use uuid::Uuid;
@@ -15,7 +14,7 @@ use super::{
     choice::{Consent, ConsentArgs},
     context::{Context, Session},
     exit::{Exit, refuse},
-    output::Field,
+    output::{Field, utc},
     run::deploy_with_others,
     validate::counted,
 };
@@ -236,7 +235,7 @@ pub(crate) fn list(cx: &Context, backfills: &[BackfillView]) {
             Field::from(backfill.state.clone()),
             Field::from(format!("{}/{}", backfill.over, backfill.total)),
             Field::from(backfill.reprocess.clone()),
-            Field::from(describe_instant(&jiff::tz::TimeZone::UTC, backfill.created_at)),
+            Field::from(utc(backfill.created_at)),
             Field::from(backfill.created_by.clone()),
         ]
     });

@@ -1,11 +1,9 @@
 //! `mails`: what the sandbox's mailbox holds.
 
-use trunkline_state::schedule::describe_instant;
-
 use super::{
     context::{Context, mailbox},
     exit::{Exit, refuse},
-    output::Field,
+    output::{Field, utc},
     server::Server,
 };
 use crate::service::{
@@ -77,7 +75,7 @@ fn list(cx: &Context, list: &MailList) {
     }
     let rows = list.items.iter().map(|mail| {
         vec![
-            Field::from(mail.at.map(at).unwrap_or_default()),
+            Field::from(mail.at.map(utc).unwrap_or_default()),
             Field::from(mail.to.clone()),
             Field::from(mail.subject.clone()),
             Field::from(mail.mail.clone()),
@@ -91,7 +89,7 @@ fn show(cx: &Context, mail: &MailDetail) {
         return cx.output.value(mail);
     }
     let of = &mail.mail;
-    let published = of.at.map(at).unwrap_or_default();
+    let published = of.at.map(utc).unwrap_or_default();
     cx.output.data(&format!(
         "From     {}\nTo       {}\nDate     {published}\nSubject  {}\n",
         of.from, of.to, of.subject
@@ -100,8 +98,4 @@ fn show(cx: &Context, mail: &MailDetail) {
     if mail.cut {
         cx.output.note("the mail goes on; its file has all of it");
     }
-}
-
-fn at(at: jiff::Timestamp) -> String {
-    describe_instant(&jiff::tz::TimeZone::UTC, at)
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod account;
+mod audit;
 mod backfill;
 mod carry;
 mod choice;
@@ -15,6 +16,7 @@ mod control;
 mod database;
 mod demo;
 mod deploy;
+mod deployments;
 mod doctor;
 mod exit;
 mod generate;
@@ -29,6 +31,7 @@ mod many;
 mod mark;
 mod open;
 pub(crate) mod output;
+mod pipelines;
 mod plan;
 mod pools;
 mod progress;
@@ -41,6 +44,7 @@ mod scaffold;
 mod serve;
 mod server;
 mod show;
+mod source;
 mod status;
 mod subscribe;
 mod summary;
@@ -119,6 +123,10 @@ enum Command {
     IamPolicy(access::IamPolicyArgs),
     /// Draw a pipeline
     Graph(graph::GraphArgs),
+    /// List what is deployed: how its last runs went, when it fires next; show one
+    Pipelines(pipelines::PipelinesArgs),
+    /// Print the YAML of what is deployed, or the lines of a task and why it failed
+    Source(source::SourceArgs),
     /// Run a pipeline for one date and watch it
     Run(run::RunArgs),
     /// List runs, newest first
@@ -151,6 +159,10 @@ enum Command {
     Backfills(backfill::BackfillsArgs),
     /// Make the project's pipelines current in the store
     Deploy(deploy::DeployArgs),
+    /// List deployments: when, by whom, what they changed
+    Deployments(deployments::DeploymentsArgs),
+    /// List what people and programs asked for
+    Audit(audit::AuditArgs),
     /// Run schedules and runs until stopped
     Serve(serve::ServeArgs),
     /// Open the pages of this project's server in a browser, signed in
@@ -278,6 +290,8 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Subscribe(args) => Box::pin(subscribe::subscribe(cx, &args)).await,
         Command::IamPolicy(args) => Box::pin(access::iam_policy(cx, &args)).await,
         Command::Graph(args) => graph::graph(cx, &args),
+        Command::Pipelines(args) => pipelines::pipelines(cx, &args).await,
+        Command::Source(args) => source::source(cx, &args).await,
         Command::Run(args) => Box::pin(run::run(cx, &args)).await,
         Command::Runs(args) => runs::runs(cx, &args).await,
         Command::Show(args) => show::show(cx, &args).await,
@@ -294,6 +308,8 @@ async fn execute(cx: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Backfill(args) => Box::pin(backfill::backfill(cx, &args)).await,
         Command::Backfills(args) => Box::pin(backfill::backfills(cx, &args)).await,
         Command::Deploy(args) => deploy::deploy(cx, &args).await,
+        Command::Deployments(args) => deployments::deployments(cx, &args).await,
+        Command::Audit(args) => audit::audit(cx, &args).await,
         Command::Serve(args) => Box::pin(serve::serve(cx, &args)).await,
         Command::Open(args) => open::open(cx, &args),
         Command::Token(command) => token::token(cx, &command).await,

@@ -10,7 +10,9 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+use trunkline_state::schedule::describe_instant;
 
 /// How the output looks. Cheap to copy; holds no stream.
 #[derive(Clone, Copy, Debug)]
@@ -280,6 +282,11 @@ pub(crate) fn state(word: &str) -> String {
 pub(crate) fn bold(text: &str) -> String {
     let style = Style::new().bold();
     format!("{style}{text}{style:#}")
+}
+
+/// A moment of what belongs to no pipeline, and so to no zone.
+pub(crate) fn utc(at: Timestamp) -> String {
+    describe_instant(&TimeZone::UTC, at)
 }
 
 /// Words that step back.

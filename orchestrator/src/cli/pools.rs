@@ -1,8 +1,10 @@
 //! `pools`: how many slots there are, who has some, who waits.
 
-use trunkline_state::schedule::describe_instant;
-
-use super::{context::Context, exit::Exit, output::Field};
+use super::{
+    context::Context,
+    exit::Exit,
+    output::{Field, utc},
+};
 use crate::{
     api::answers::Page,
     service::{find, views::PoolView},
@@ -77,7 +79,7 @@ fn show(cx: &Context, pool: &PoolView) {
             Field::from(turn.run.clone()),
             Field::from(turn.task.clone()),
             Field::from(format!("{word} {}", turn.slots)),
-            Field::from(describe_instant(&jiff::tz::TimeZone::UTC, since)),
+            Field::from(utc(since)),
         ]
     });
     cx.output.table(&["run", "task", "slots", "since"], rows.collect(), "nobody has any, nobody waits");

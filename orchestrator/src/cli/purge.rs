@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     context::Context,
     exit::{Exit, refuse},
-    output::Field,
+    output::{Field, utc},
 };
 use crate::{
     definition::timing::RETENTION_MIN,
@@ -76,10 +76,7 @@ pub(crate) async fn purge(cx: &Context, args: &PurgeArgs) -> anyhow::Result<Exit
             vec![
                 Field::from(one.pipeline.clone()),
                 Field::from(one.runs.to_string()),
-                Field::from(trunkline_state::schedule::describe_instant(
-                    &jiff::tz::TimeZone::UTC,
-                    one.ended_before,
-                )),
+                Field::from(utc(one.ended_before)),
             ]
         });
         cx.output.table(&["pipeline", "runs", "that ended before"], rows.collect(), "");

@@ -18,12 +18,13 @@ mod watch;
 use serde_json::{Value, json};
 
 use super::{
-    Command,
+    Command, audit,
     context::Context,
+    deployments,
     exit::{Exit, refuse},
     mails,
     output::Field,
-    pools, runs, show, triggers, why,
+    pipelines, pools, runs, show, source, triggers, why,
 };
 use crate::{api::answers::StatusView, cli::server::Server, config::NamedServer};
 
@@ -42,7 +43,11 @@ impl Reach {
     /// What this command works with.
     pub(crate) fn of(command: &Command) -> Self {
         match command {
-            Command::Run(_)
+            Command::Pipelines(_)
+            | Command::Source(_)
+            | Command::Deployments(_)
+            | Command::Audit(_)
+            | Command::Run(_)
             | Command::Runs(_)
             | Command::Show(_)
             | Command::Logs(_)
@@ -110,6 +115,10 @@ pub(crate) async fn execute(cx: &Context, command: Command) -> anyhow::Result<Ex
         return refuse("no server is named");
     };
     match command {
+        Command::Pipelines(args) => pipelines::pipelines(cx, &args).await,
+        Command::Source(args) => source::source(cx, &args).await,
+        Command::Deployments(args) => deployments::deployments(cx, &args).await,
+        Command::Audit(args) => audit::audit(cx, &args).await,
         Command::Runs(args) => runs::runs(cx, &args).await,
         Command::Show(args) => show::show(cx, &args).await,
         Command::Why(args) => why::why(cx, &args).await,

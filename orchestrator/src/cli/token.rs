@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use trunkline_state::{
-    folders,
-    schedule::{describe_instant, parse_span},
-    store::NewToken,
-};
+use trunkline_state::{folders, schedule::parse_span, store::NewToken};
 
 use super::{
     context::Context,
     exit::{Exit, refuse},
-    output::Field,
+    output::{Field, utc},
 };
 use crate::{
     definition::suggest::did_you_mean,
@@ -108,7 +104,7 @@ async fn create(cx: &Context, args: &CreateArgs) -> anyhow::Result<Exit> {
         }));
     } else {
         cx.output.data(&token.reveal());
-        let until = describe_instant(&jiff::tz::TimeZone::UTC, expires_at);
+        let until = utc(expires_at);
         cx.output.note(&format!(
             "good until {until} for `{}`; it is shown only now, keep it where secrets are kept",
             args.scope
@@ -126,7 +122,6 @@ async fn list(cx: &Context) -> anyhow::Result<Exit> {
         cx.output.value(&rows);
         return Ok(Exit::Done);
     }
-    let clock = |at| describe_instant(&jiff::tz::TimeZone::UTC, at);
     let table = rows.iter().map(|row| {
         vec![
             Field::from(row.name.clone()),
@@ -134,8 +129,8 @@ async fn list(cx: &Context) -> anyhow::Result<Exit> {
             Field::from(row.scopes.join(" ")),
             Field::from(row.place()),
             Field::from(row.state),
-            Field::from(clock(row.expires_at)),
-            Field::from(row.last_used_at.map(clock).unwrap_or_default()),
+            Field::from(utc(row.expires_at)),
+            Field::from(row.last_used_at.map(utc).unwrap_or_default()),
             Field::from(row.created_by.clone()),
         ]
     });

@@ -1,9 +1,13 @@
 //! `triggers`: which pipelines events make runs of, what waits, which queues tell of it.
 
 use jiff::Timestamp;
-use trunkline_state::{schedule::describe_instant, triggers::EventSource};
+use trunkline_state::triggers::EventSource;
 
-use super::{context::Context, exit::Exit, output::Field};
+use super::{
+    context::Context,
+    exit::Exit,
+    output::{Field, utc},
+};
 use crate::service::{
     triggers,
     views::{QueueView, TriggeredView, TriggersView, WaitingEventView},
@@ -127,5 +131,5 @@ fn subject(event: &WaitingEventView) -> String {
 }
 
 fn moment(at: Option<Timestamp>) -> String {
-    at.map(|at| describe_instant(&jiff::tz::TimeZone::UTC, at)).unwrap_or_default()
+    at.map(utc).unwrap_or_default()
 }

@@ -125,8 +125,10 @@ pub async fn put(
     Ok(deployed)
 }
 
-/// What making the versions of the deployment before the last one current again would change.
+/// What making the versions of the deployment before the last one current again would change; refused where
+/// that would be.
 pub async fn foresee_rollback(store: &Store) -> Result<Vec<Deployed>, StoreError> {
+    store.may_roll_back().await?;
     let newest = store.deployments(None, 2).await?;
     let [_, earlier] = newest.as_slice() else {
         return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });

@@ -57,12 +57,35 @@ pub enum FindError {
         /// What to do instead.
         help: String,
     },
+    /// The pipeline has no such version.
+    #[error("{pipeline} has no version {version}; its current one is {current}")]
+    Version {
+        /// The pipeline.
+        pipeline: String,
+        /// The number.
+        version: i32,
+        /// The number that is current.
+        current: i32,
+    },
+    /// The run's newest generation no longer has this task.
+    #[error("{run} has no task {task} in this generation")]
+    Element {
+        /// The run.
+        run: String,
+        /// The task.
+        task: String,
+    },
     /// It names no run at all.
     #[error("`{0}` names no run; write a run id, or pipeline@date such as daily_cdr_etl@2026-11-19")]
     Form(String),
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Whether a text names a run rather than a pipeline.
+pub fn names_run(text: &str) -> bool {
+    text.contains('@') || text.parse::<Uuid>().is_ok()
 }
 
 /// The run that a text names: an id, `pipeline@key`, `pipeline@date` or `pipeline@latest`.

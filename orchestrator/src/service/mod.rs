@@ -22,6 +22,7 @@
 //! | `grid.rs` | tasks by runs: the states of many runs at a glance |
 //! | `snapshot.rs` | everything about one run at one moment |
 //! | `views.rs` | the same as JSON |
+//! | `pipelines.rs` | pipelines at a glance, one with what its version says |
 //! | `source.rs` | the YAML of a version: its warnings, the lines of a task |
 //! | `console.rs`, `cost.rs` | a service's own page of an attempt; what attempts cost |
 //! | `zones.rs` | the zones of the runs of a list |
@@ -57,6 +58,7 @@ pub mod many;
 pub mod mark;
 pub mod newest;
 pub mod password;
+pub mod pipelines;
 pub mod plan;
 pub mod provider;
 pub mod provision;

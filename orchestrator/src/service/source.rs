@@ -1,16 +1,41 @@
 //! The YAML of a version: what it deserves a look for, and where a task of a run stands in it.
 
-use trunkline_state::store::{StoredVersion, TaskRow};
+use trunkline_state::store::{Store, StoreError, StoredVersion, TaskRow};
 use trunkline_tasks::Registry;
 
 use super::{
-    Snapshot,
-    views::{DiagnosticView, TaskSourceView},
+    FindError, Snapshot, find,
+    views::{DiagnosticView, TaskSourceView, VersionDetail},
 };
 use crate::definition::{Operators, Scope, Severity, load::PIPELINE_FILE, load_text, locate};
 
 /// The class of failures that the definition is to blame for.
 const CONFIG: &str = "config";
+
+/// A version of a pipeline with its YAML; without a number, the current one.
+pub async fn version(
+    store: &Store,
+    registry: &Registry,
+    pipeline: &str,
+    number: Option<i32>,
+) -> Result<VersionDetail, FindError> {
+    let row = find::pipeline(store, pipeline).await?;
+    let wanted = number.unwrap_or(row.version);
+    let stored = store.version(&row.name, Some(wanted)).await.map_err(|error| match error {
+        StoreError::NotFound { .. } => {
+            FindError::Version { pipeline: row.name.clone(), version: wanted, current: row.version }
+        }
+        other => other.into(),
+    })?;
+    Ok(VersionDetail {
+        pipeline: row.name,
+        warnings: warnings(&stored, registry),
+        version: stored.version,
+        created_at: stored.created_at,
+        created_by: stored.created_by,
+        source: stored.source,
+    })
+}
 
 /// What this program would say of a version's YAML if it were deployed now, as far as the YAML alone tells. Nothing
 /// that makes a file unusable: it was usable when it was stored, with files and a project that are not here.
@@ -30,8 +55,19 @@ pub fn warnings(stored: &StoredVersion, registry: &Registry) -> Vec<DiagnosticVi
     DiagnosticView::rows(&found)
 }
 
-/// Where a task run's task stands in the version that its run uses, and what was said of the task run.
-pub fn task_source(snapshot: &Snapshot, row: &TaskRow, stored: &StoredVersion) -> TaskSourceView {
+/// Where a task of a run stands in the version that the run uses, and what was said of it there.
+pub async fn of_task(store: &Store, run: &str, task: &str) -> Result<TaskSourceView, FindError> {
+    let run = find::run(store, run).await?;
+    let snapshot = Snapshot::read(store, run).await?;
+    let position = find::task(&snapshot.as_run(), task)?;
+    let Some(row) = snapshot.tasks.get(position) else {
+        return Err(FindError::Element { run: snapshot.label(), task: task.to_owned() });
+    };
+    let stored = store.version(&snapshot.run.pipeline, Some(snapshot.run.version)).await?;
+    Ok(task_source(&snapshot, row, &stored))
+}
+
+fn task_source(snapshot: &Snapshot, row: &TaskRow, stored: &StoredVersion) -> TaskSourceView {
     let name = snapshot.task_of(row).map_or(row.task.as_str(), |task| task.name.as_str());
     let failure = row.failure.as_ref();
     let objection = failure.filter(|failure| failure.class == CONFIG).map(|failure| failure.message.as_str());

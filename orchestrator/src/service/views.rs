@@ -16,20 +16,26 @@ use trunkline_state::{
 use trunkline_tasks::Registry;
 use uuid::Uuid;
 
+mod audit;
 mod backfills;
+mod deployments;
 mod diagnostics;
 mod graph;
 mod people;
+mod pipelines;
 mod pools;
 mod replicas;
 mod source;
 mod triggers;
 
 pub use self::{
+    audit::AuditView,
     backfills::{BackfillDateView, BackfillView},
+    deployments::{DeploymentView, VersionChange},
     diagnostics::DiagnosticView,
     graph::GraphTask,
     people::{AccountView, TokenView},
+    pipelines::{PipelineDetail, PipelineView, RecentRunView, VersionDetail, VersionView},
     pools::{PoolView, TurnView},
     replicas::ReplicaView,
     source::TaskSourceView,

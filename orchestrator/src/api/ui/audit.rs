@@ -4,11 +4,10 @@ use axum::response::Response;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     super::{
-        audit::{self, AuditQuery, AuditView},
+        audit::{self, AuditQuery},
         problem::Problem,
         routes::Nothing,
     },
@@ -16,6 +15,7 @@ use super::{
     shell::{self, Nav},
     words,
 };
+use crate::service::views::AuditView;
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -71,7 +71,7 @@ fn table(rows: &[AuditView]) -> Markup {
                 td { (row.actor) }
                 td { (row.action) }
                 td { (object(row)) }
-                td.said { (detail(&row.detail)) }
+                td.said { (row.how()) }
             } } }
         } }
     }
@@ -87,65 +87,5 @@ fn object(row: &AuditView) -> Markup {
         }
         Some(pipeline) => html! { a href=(format!("/pipelines/{pipeline}")) { (pipeline) } },
         None => html! { (row.object) },
-    }
-}
-
-/// What is known beside, in one line: only what says something.
-fn detail(detail: &Value) -> String {
-    let Value::Object(fields) = detail else { return String::new() };
-    if fields.contains_key("after") {
-        let version = |name: &str| fields.get(name).filter(|value| !value.is_null());
-        return match (version("before"), version("after")) {
-            (Some(before), Some(after)) => format!("version {before} → {after}"),
-            (None, Some(after)) => format!("version {after}"),
-            (_, None) => "removed".to_owned(),
-        };
-    }
-    // The action says the command, and nobody knows a token by its id.
-    let shown = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "command" | "id"));
-    let told = shown.filter_map(|(name, value)| {
-        let text = plain(value);
-        (!text.is_empty()).then(|| format!("{}: {text}", name.replace('_', " ")))
-    });
-    told.collect::<Vec<_>>().join(" · ")
-}
-
-/// A value as people write it: `viewer finance=operator`, `a, b`.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            items.iter().map(plain).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
-        }
-        Value::Object(fields) => {
-            let one = |(name, value): (&String, &Value)| {
-                if name.is_empty() { plain(value) } else { format!("{name}={}", plain(value)) }
-            };
-            fields.iter().map(one).collect::<Vec<_>>().join(" ")
-        }
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_was_done_is_told_in_one_line() {
-        for (of, told) in [
-            (json!({"before": 1, "after": 2}), "version 1 → 2"),
-            (json!({"before": null, "after": 1}), "version 1"),
-            (json!({"before": 3, "after": null}), "removed"),
-            (json!({"roles": {"": "viewer", "finance": "operator"}}), "roles: viewer finance=operator"),
-            (json!({"id": "49e3", "scopes": ["operate"], "folders": [""]}), "scopes: operate"),
-            (json!({"command": "clear", "tasks": [], "reason": "late file"}), "reason: late file"),
-            (json!({}), ""),
-        ] {
-            assert_eq!(detail(&of), told);
-        }
     }
 }

@@ -1,23 +1,17 @@
 //! Deployments: when, by whom, and which versions they changed.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use axum::response::Response;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    super::{
-        deployments::{self, DeploymentView},
-        pipelines::PageQuery,
-        problem::Problem,
-        routes::Nothing,
-    },
+    super::{deployments, pipelines::PageQuery, problem::Problem, routes::Nothing},
     Visit,
     shell::{self, Nav},
     words,
 };
+use crate::service::views::VersionChange;
 
 /// Deployments on a page.
 const SHOWN: u32 = 50;
@@ -34,7 +28,6 @@ pub(super) async fn show(visit: Visit<(), ListQuery>) -> Result<Response, Proble
     let items = deployments::list(visit.ask(Nothing {}, query)).await?.items;
     let shown = SHOWN as usize;
     let older = items.get(shown).and_then(|_| items.get(shown - 1)).map(|last| last.deployment);
-    let none = BTreeMap::new();
     let body = html! {
         p.trail { a href="/pipelines" { "Pipelines" } }
         div.head { h1 { "Deployments" } }
@@ -42,11 +35,10 @@ pub(super) async fn show(visit: Visit<(), ListQuery>) -> Result<Response, Proble
             div.wide tabindex="0" role="region" aria-label="Deployments" { table #deployments {
                 thead { tr { th scope="col" { "When" } th scope="col" { "By" } th scope="col" { "What changed" } } }
                 tbody { @for (position, one) in items.iter().take(shown).enumerate() {
-                    @let before = items.get(position + 1).map_or(&none, |before| &before.versions);
                     tr {
                         th scope="row" { (words::moment(one.at, &TimeZone::UTC)) }
                         td { (one.actor) }
-                        td.said { (changes(before, one)) }
+                        td.said { (changes(&one.changes_since(items.get(position + 1)))) }
                     }
                 } }
             } }
@@ -58,18 +50,15 @@ pub(super) async fn show(visit: Visit<(), ListQuery>) -> Result<Response, Proble
 }
 
 /// The pipelines whose version is another one than before.
-fn changes(before: &BTreeMap<String, i32>, of: &DeploymentView) -> Markup {
-    let names: BTreeSet<&String> = before.keys().chain(of.versions.keys()).collect();
-    let changed: Vec<&String> =
-        names.into_iter().filter(|name| before.get(*name) != of.versions.get(*name)).collect();
+fn changes(changed: &[VersionChange]) -> Markup {
     html! {
         @if changed.is_empty() { span.none { "nothing that you may see" } }
-        @for (position, name) in changed.into_iter().enumerate() {
+        @for (position, VersionChange { pipeline, before, after }) in changed.iter().enumerate() {
             @if position > 0 { ", " }
-            @match (before.get(name), of.versions.get(name)) {
-                (Some(old), Some(new)) => { (link(name, *new)) " " (old) " → " (new) },
-                (None, Some(new)) => { (link(name, *new)) " " (new) },
-                (_, None) => { (name) " removed" },
+            @match (before, after) {
+                (Some(old), Some(new)) => { (link(pipeline, *new)) " " (old) " → " (new) },
+                (None, Some(new)) => { (link(pipeline, *new)) " " (new) },
+                (_, None) => { (pipeline) " removed" },
             }
         }
     }

@@ -11,7 +11,7 @@ use trunkline_state::{
 
 use super::{
     super::{
-        pipelines::{self, PipelineDetail, PipelinePath},
+        pipelines::{self, PipelinePath},
         problem::Problem,
         routes::Nothing,
     },
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     graph::{self, GraphFormat, Mark},
-    service::find::zone_of,
+    service::{find::zone_of, views::PipelineDetail},
 };
 
 /// Fires that are foretold.

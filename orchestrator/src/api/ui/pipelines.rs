@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        pipelines::{self, PageQuery, PipelineView},
+        pipelines::{self, PageQuery},
         problem::Problem,
         routes::Nothing,
     },
@@ -14,6 +14,7 @@ use super::{
     shell::{self, Nav},
     words,
 };
+use crate::service::views::PipelineView;
 
 #[derive(Deserialize)]
 pub(super) struct PipelinesQuery {

@@ -5,7 +5,7 @@ use trunkline_state::pipeline::Param;
 
 use super::{body, change, watch::watch};
 use crate::{
-    api::answers::{CreatedView, PipelineDetail},
+    api::answers::CreatedView,
     cli::{
         context::Context,
         exit::{Exit, refuse},
@@ -14,6 +14,7 @@ use crate::{
         server::Server,
     },
     definition::params::{self, Given},
+    service::views::PipelineDetail,
 };
 
 /// Has a run made of the version that is current there, and watches it.
