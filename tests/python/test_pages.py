@@ -410,6 +410,9 @@ def test_from_a_failed_task_to_the_line_that_is_to_blame(reader, project, server
     warned = lines.index("data_interval: day") + 1
     assert page.locator(f"#L{warned} + .note").inner_text().startswith("! warning the schedule fires more than once")
     assert page.locator("[data-task], [data-said=error]").count() == 0
+    # Words that stand as code beside a line are no line: they would take its number.
+    counted = page.evaluate("[...document.querySelectorAll('.source code')].filter((one) => getComputedStyle(one).counterIncrement !== 'none').map((one) => one.id)")
+    assert page.locator(".note code").count() == 1 and counted == [f"L{number}" for number in range(1, len(lines) + 1)]
     version = json.loads(http(f"{server}/api/v1/pipelines/marked/versions/1", cookie=cookie_of(project))[2])
     assert [(one["line"], one["severity"]) for one in version["warnings"]] == [(warned, "warning")]
     # A task that the service failed is marked as a whole, in the service's words.
