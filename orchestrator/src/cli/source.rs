@@ -120,7 +120,7 @@ async fn whole(cx: &Context, asked: &Asked, args: &SourceArgs) -> anyhow::Result
     cx.output.note(&dim(&format!(
         "version {} of {}, deployed {} by {}",
         shown.version,
-        shown.pipeline,
+        pipeline,
         utc(shown.created_at),
         shown.created_by
     )));

@@ -84,6 +84,7 @@ pub struct VersionView {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VersionDetail {
     /// The pipeline.
+    #[serde(default)]
     pub pipeline: String,
     /// Its number.
     pub version: i32,
