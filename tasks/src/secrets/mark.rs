@@ -138,12 +138,18 @@ pub(super) fn keys_and_texts(value: &mut Value, each: &mut impl FnMut(&mut Strin
     }
 }
 
-/// The marks of one text with their bytes.
+/// The marks of one text with their bytes, none of which belong to two: where one seems to begin inside another, the
+/// outer one is none.
 fn in_text(text: &str) -> Vec<(usize, usize, Mark)> {
     let mut found = Vec::new();
     for (start, sentinel) in text.match_indices(SENTINEL) {
         let Some(inside) = text[start + sentinel.len()..].strip_prefix(OPEN) else { continue };
-        let Some(length) = inside.find(')').filter(|length| *length <= MARK_BYTES_MAX) else { continue };
+        let Some(length) = inside.find([')', SENTINEL]).filter(|length| *length <= MARK_BYTES_MAX) else {
+            continue;
+        };
+        if !inside[length..].starts_with(')') {
+            continue;
+        }
         let (name, version) = match inside[..length].split_once('@') {
             Some((name, version)) => (name, Some(version.to_owned())),
             None => (&inside[..length], None),
@@ -180,6 +186,15 @@ mod tests {
         replace(&mut value, &|_| Some("quote\" line\n".to_owned()));
         let inner: Value = serde_json::from_str(value["payload"].as_str().unwrap()).unwrap();
         assert_eq!(inner["key"], "quote\" line\n");
+    }
+
+    #[test]
+    fn marks_do_not_lie_in_one_another() {
+        let inner = Mark { name: "b".into(), version: Some("2".into()) };
+        let mut value = json!(format!("{SENTINEL}secret(a@1{inner})"));
+        assert_eq!(marks(&value), [inner]);
+        replace(&mut value, &|_| Some("B".to_owned()));
+        assert_eq!(value, json!(format!("{SENTINEL}secret(a@1B)")));
     }
 
     #[test]
