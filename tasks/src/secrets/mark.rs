@@ -51,6 +51,11 @@ pub fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// Whether a text may be the version of a secret, as services write them.
+fn is_version(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
+}
+
 /// Takes the character that begins marks out of a value that did not come from the pipeline's
 /// author, also out of keys: a template can print them.
 pub fn neutralise(value: &mut Value) {
@@ -139,22 +144,17 @@ pub(super) fn keys_and_texts(value: &mut Value, each: &mut impl FnMut(&mut Strin
 }
 
 /// The marks of one text with their bytes, none of which belong to two: where one seems to begin inside another, the
-/// outer one is none.
+/// outer one is none, since neither names nor versions hold what begins a mark.
 fn in_text(text: &str) -> Vec<(usize, usize, Mark)> {
     let mut found = Vec::new();
     for (start, sentinel) in text.match_indices(SENTINEL) {
         let Some(inside) = text[start + sentinel.len()..].strip_prefix(OPEN) else { continue };
-        let Some(length) = inside.find([')', SENTINEL]).filter(|length| *length <= MARK_BYTES_MAX) else {
-            continue;
-        };
-        if !inside[length..].starts_with(')') {
-            continue;
-        }
+        let Some(length) = inside.find(')').filter(|length| *length <= MARK_BYTES_MAX) else { continue };
         let (name, version) = match inside[..length].split_once('@') {
             Some((name, version)) => (name, Some(version.to_owned())),
             None => (&inside[..length], None),
         };
-        if is_name(name) {
+        if is_name(name) && version.as_deref().is_none_or(is_version) {
             let end = start + sentinel.len() + OPEN.len() + length + 1;
             found.push((start, end, Mark { name: name.to_owned(), version }));
         }
@@ -195,6 +195,9 @@ mod tests {
         assert_eq!(marks(&value), [inner]);
         replace(&mut value, &|_| Some("B".to_owned()));
         assert_eq!(value, json!(format!("{SENTINEL}secret(a@1B)")));
+        for version in ["", "1 2", "1\"", "ü", "1\n"] {
+            assert!(!has_marks(&json!(format!("{SENTINEL}secret(a@{version})"))), "{version:?}");
+        }
     }
 
     #[test]
