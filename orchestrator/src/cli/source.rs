@@ -34,25 +34,25 @@ pub(crate) struct SourceArgs {
 
 /// Prints what was deployed.
 pub(crate) async fn source(cx: &Context, args: &SourceArgs) -> anyhow::Result<Exit> {
-    let asked = match cx.server()? {
-        Some(server) => Asked::Server(server),
-        None => Asked::Store(cx.open_to_look().await?),
+    let origin = match cx.server()? {
+        Some(server) => Origin::Server(server),
+        None => Origin::Store(cx.open_to_look().await?),
     };
     match &args.task {
-        Some(task) => lines(cx, &asked, &args.of, task).await?,
-        None if args.versions => versions(cx, &asked.versions(&args.of).await?),
-        None => whole(cx, &asked, args).await?,
+        Some(task) => lines(cx, &origin, &args.of, task).await?,
+        None if args.versions => versions(cx, &origin.versions(&args.of).await?),
+        None => whole(cx, &origin, args).await?,
     }
     Ok(Exit::Done)
 }
 
-/// Who knows.
-enum Asked {
+/// Whom the command asks.
+enum Origin {
     Server(Server),
     Store(Session),
 }
 
-impl Asked {
+impl Origin {
     async fn version(&self, pipeline: &str, version: Option<i32>) -> anyhow::Result<VersionDetail> {
         match self {
             Self::Store(Session { store, registry, .. }) => {
@@ -105,14 +105,14 @@ impl Asked {
     }
 }
 
-async fn whole(cx: &Context, asked: &Asked, args: &SourceArgs) -> anyhow::Result<()> {
+async fn whole(cx: &Context, origin: &Origin, args: &SourceArgs) -> anyhow::Result<()> {
     let (pipeline, version) = if find::names_run(&args.of) {
-        let (pipeline, version) = asked.of_run(&args.of).await?;
+        let (pipeline, version) = origin.of_run(&args.of).await?;
         (pipeline, Some(args.version.unwrap_or(version)))
     } else {
         (args.of.clone(), args.version)
     };
-    let shown = asked.version(&pipeline, version).await?;
+    let shown = origin.version(&pipeline, version).await?;
     if cx.output.json() {
         cx.output.value(&shown);
         return Ok(());
@@ -146,13 +146,13 @@ fn versions(cx: &Context, versions: &[VersionView]) {
     cx.output.table(&["version", "deployed", "by"], rows.collect(), "it has no versions");
 }
 
-async fn lines(cx: &Context, asked: &Asked, run: &str, task: &str) -> anyhow::Result<()> {
-    let of = asked.task(run, task).await?;
+async fn lines(cx: &Context, origin: &Origin, run: &str, task: &str) -> anyhow::Result<()> {
+    let of = origin.task(run, task).await?;
     if cx.output.json() {
         cx.output.value(&of);
         return Ok(());
     }
-    let shown = asked.version(&of.pipeline, Some(of.version)).await?;
+    let shown = origin.version(&of.pipeline, Some(of.version)).await?;
     let field = of.field.as_ref().map(|field| format!("; it failed over {field}")).unwrap_or_default();
     cx.output.note(&dim(&format!("{} of {}, version {}{field}", of.task, of.run, of.version)));
     // What has no line of its own comes first.

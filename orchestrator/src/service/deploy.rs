@@ -128,19 +128,15 @@ pub async fn put(
 /// What making the versions of the deployment before the last one current again would change; refused where
 /// that would be.
 pub async fn foresee_rollback(store: &Store) -> Result<Vec<Deployed>, StoreError> {
-    store.may_roll_back().await?;
-    let newest = store.deployments(None, 2).await?;
-    let [_, earlier] = newest.as_slice() else {
-        return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
-    };
+    let earlier = store.foresee_rollback().await?;
     let rows = store.pipelines().await?.into_iter().filter(|row| !row.removed);
     let current: BTreeMap<String, i32> = rows.map(|row| (row.name, row.version)).collect();
-    let names: BTreeSet<&String> = current.keys().chain(earlier.versions.keys()).collect();
+    let names: BTreeSet<&String> = current.keys().chain(earlier.keys()).collect();
     let version = |versions: &BTreeMap<String, i32>, name| versions.get(name).copied();
     let changes = names.into_iter().map(|name| Deployed {
         name: name.clone(),
         before: version(&current, name),
-        after: version(&earlier.versions, name),
+        after: version(&earlier, name),
     });
     Ok(changes.filter(|change| change.before != change.after).collect())
 }

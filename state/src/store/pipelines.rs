@@ -171,18 +171,20 @@ impl Store {
     /// Makes the versions of the deployment before the last one current again, and records
     /// that as a deployment of its own. Live runs keep their versions.
     pub async fn roll_back(&self, actor: &str, now: Timestamp) -> Result<Vec<Deployed>, StoreError> {
-        let pipelines = self.earlier_versions().await?;
+        let pipelines = self.stored(&self.earlier_versions().await?).await?;
         self.deploy(pipelines, true, &format!("{actor} (rollback)"), now).await
     }
 
-    /// Refuses where [`Store::roll_back`] would: there is nothing to go back to, or a connection that
-    /// an earlier version names is no longer open to the pipeline's folder.
-    pub async fn may_roll_back(&self) -> Result<(), StoreError> {
-        refuse_closed(&self.earlier_versions().await?)
+    /// The versions that [`Store::roll_back`] would make current. Refused where that would be: there is nothing to
+    /// go back to, or a connection that one of them names is no longer open to its pipeline's folder.
+    pub async fn foresee_rollback(&self) -> Result<BTreeMap<String, i32>, StoreError> {
+        let versions = self.earlier_versions().await?;
+        refuse_closed(&self.stored(&versions).await?)?;
+        Ok(versions)
     }
 
     /// The versions that the deployment before the last one made current.
-    async fn earlier_versions(&self) -> Result<Vec<NewVersion>, StoreError> {
+    async fn earlier_versions(&self) -> Result<BTreeMap<String, i32>, StoreError> {
         let deployments =
             sqlx::query_scalar!("select versions from deployment order by deployment_id desc limit 2")
                 .fetch_all(&self.link)
@@ -190,10 +192,14 @@ impl Store {
         let [_, earlier] = deployments.as_slice() else {
             return Err(StoreError::NotFound { what: "earlier deployment to roll back to".to_owned() });
         };
-        let versions: BTreeMap<String, i32> = serde_json::from_value(earlier.clone()).unwrap_or_default();
+        Ok(serde_json::from_value(earlier.clone()).unwrap_or_default())
+    }
+
+    /// These versions as they were deployed, in the folders where their pipelines lie now.
+    async fn stored(&self, versions: &BTreeMap<String, i32>) -> Result<Vec<NewVersion>, StoreError> {
         let rows = self.pipelines().await?;
         let mut pipelines = Vec::new();
-        for (name, version) in &versions {
+        for (name, version) in versions {
             let stored = self.version(name, Some(*version)).await?;
             let (pipeline, source) = (stored.pipeline, stored.source);
             let folder =
